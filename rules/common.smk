@@ -1,0 +1,93 @@
+"""
+The configuration, validated; the plan of the shards; the look-ups that the rules share.
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from pretrain_llama import configuration, names, stores
+from pretrain_llama.errors import PretrainError
+from pretrain_llama.mixture import choices, signature
+from pretrain_llama.shards import plan
+from pretrain_llama.tokenization.tokenizer import Tokenizer
+
+
+def plan_path(corpus):
+    return f"results/plan/{corpus}.json"
+
+
+def plan_corpus(corpus):
+    """Only the process that the user started lists the vendor's files; the jobs on nodes read the recorded plan."""
+    recorded = plan.load(plan_path(corpus.name), corpus)
+    if not workflow.is_main_process:
+        return recorded
+    return plan.extend(recorded, stores.list_files(corpus.source, corpus.place), config["shard_size_bytes"], corpus.place)
+
+
+def load_run(run):
+    folder = f"config/runs/{run}"
+    chosen = configuration.load_run(folder)
+    for kind in ("tokenizer", "checkpoint"):
+        configuration.check_choice(chosen[kind], config[f"{kind}s"], kind, f"{folder}/run.yaml: {kind}")
+    choices.check_against_corpora(folder, CORPORA, chosen["omissions"] == "list")
+    return chosen
+
+
+try:
+    config = configuration.validate(config, "config", "config/config.yaml")
+    CORPORA = configuration.load_corpora(config["corpora"])
+    PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
+    SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
+    TOKENIZERS = {t.identity: t for t in (Tokenizer(name, **c) for name, c in config["tokenizers"].items())}
+    RUNS = {run: load_run(run) for run in config["runs"]}
+except PretrainError as error:
+    raise WorkflowError(f"{error.who} error: {error}") from None
+
+TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
+
+
+wildcard_constraints:
+    shard=names.SHARD,
+    tokenizer=r"[A-Za-z0-9-]+\.[0-9a-f]{8}",
+    dc=r"\d+",
+    sc=r"\d+",
+    tc=r"\d+",
+    run=r"[A-Za-z0-9._-]+",
+    checkpoint=r"[A-Za-z0-9.-]+",
+    tp=r"\d+",
+    pp=r"\d+",
+
+
+def record_plans():
+    for corpus, planned in PLANS.items():
+        plan.record(plan_path(corpus), planned)
+
+
+def print_summaries():
+    for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
+        if path.exists():
+            print(path.read_text())
+
+
+def corpus_of(shard):
+    return names.parse_shard(shard).corpus
+
+
+def run_tokenizer(run):
+    name = RUNS[run]["tokenizer"]
+    return next(identity for identity, tokenizer in TOKENIZERS.items() if tokenizer.name == name)
+
+
+def run_checkpoint(run):
+    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size."""
+    parallel = RUNS[run]["parallel"]
+    return f"results/checkpoints/{RUNS[run]['checkpoint']}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
+
+
+def training_tokens(run):
+    training = RUNS[run]["training"]
+    return training["iterations"] * training["global_batch_size_sequences"] * training["sequence_length_tokens"]

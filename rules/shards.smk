@@ -1,0 +1,30 @@
+"""
+Vendor files to even jsonl shards.
+
+REQUIRED INPUTS
+    the vendor's files, which config/corpora.tsv names; they stand in the plan, and are never Snakemake inputs
+    results/plan/{corpus}.json, recorded before the first job
+
+OUTPUTS
+    results/shards/{shard}.jsonl            one document a line
+    results/shards/{shard}.receipt.json     lines read, written and blank
+"""
+
+
+rule merge_shard:
+    output:
+        jsonl="results/shards/{shard}.jsonl",
+        receipt="results/shards/{shard}.receipt.json",
+    params:
+        plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
+    log:
+        "results/logs/merge_shard/{shard}.log",
+    benchmark:
+        "results/benchmarks/merge_shard/{shard}.tsv"
+    shell:
+        "python scripts/merge_shard.py"
+        " --plan {params.plan:q}"
+        " --shard {wildcards.shard:q}"
+        " --output {output.jsonl:q}"
+        " --receipt {output.receipt:q}"
+        " 2> {log:q}"

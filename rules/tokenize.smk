@@ -1,0 +1,106 @@
+"""
+Jsonl shards to Megatron .bin/.idx pairs, counted and signed.
+
+REQUIRED INPUTS
+    results/shards/{shard}.jsonl, .receipt.json
+    the tokenizers of config/config.yaml
+
+OUTPUTS
+    results/tokenizers/{tokenizer}/tokenizer.model
+    results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
+    results/tokenized/{tokenizer}/data_signature.json
+    results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin, .idx
+"""
+
+
+localrules:
+    copy_tokenizer,
+
+
+rule copy_tokenizer:
+    output:
+        "results/tokenizers/{tokenizer}/tokenizer.model",
+    params:
+        model=lambda wildcards: TOKENIZERS[wildcards.tokenizer].model,
+    shell:
+        "cp {params.model:q} {output:q}"
+
+
+# The tokenizer's identity is in the path, so neither the time nor the place of its model says anything.
+rule tokenize_shard:
+    input:
+        jsonl="results/shards/{shard}.jsonl",
+        receipt="results/shards/{shard}.receipt.json",
+        tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.model"),
+    output:
+        bin="results/tokenized/{tokenizer}/{shard}_text_document.bin",
+        idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
+        receipt="results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
+        rejected="results/tokenized/{tokenizer}/{shard}_text_document.rejected.jsonl",
+    params:
+        text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
+        prepend_bos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].prepend_bos,
+        append_eos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].append_eos,
+        prefix=subpath(output.bin, strip_suffix=".bin"),
+    log:
+        "results/logs/tokenize_shard/{tokenizer}/{shard}.log",
+    benchmark:
+        "results/benchmarks/tokenize_shard/{tokenizer}/{shard}.tsv"
+    threads: 2
+    shell:
+        "python scripts/tokenize_shard.py"
+        " --shard {wildcards.shard:q}"
+        " --jsonl {input.jsonl:q}"
+        " --merge-receipt {input.receipt:q}"
+        " --text-key {params.text_key:q}"
+        " --tokenizer {wildcards.tokenizer:q}"
+        " --tokenizer-model {input.tokenizer:q}"
+        " --prepend-bos {params.prepend_bos}"
+        " --append-eos {params.append_eos}"
+        " --max-rejected-fraction {config[max_rejected_fraction]}"
+        " --threads {threads}"
+        " --output-prefix {params.prefix:q}"
+        " 2> {log:q}"
+
+
+# The only checkpoint: the counts that it signs become wildcards below.
+checkpoint sign_data:
+    input:
+        expand("results/tokenized/{{tokenizer}}/{shard}_text_document.receipt.json", shard=SHARDS),
+    output:
+        "results/tokenized/{tokenizer}/data_signature.json",
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        folder=subpath(output[0], parent=True),
+    log:
+        "results/logs/sign_data/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/sign_data/{tokenizer}.tsv"
+    shell:
+        "python scripts/sign_data.py"
+        " --plans {params.plans:q}"
+        " --tokenized {params.folder:q}"
+        " --output {output:q}"
+        " 2> {log:q}"
+
+
+# Hard links share their time with what they link to, so its time says nothing: the counts in the name do.
+rule name_indexed:
+    input:
+        bin=ancient("results/tokenized/{tokenizer}/{shard}_text_document.bin"),
+        idx=ancient("results/tokenized/{tokenizer}/{shard}_text_document.idx"),
+    output:
+        bin="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin",
+        idx="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.idx",
+    params:
+        prefix=subpath(input.bin, strip_suffix=".bin"),
+        output_prefix=subpath(output.bin, strip_suffix=".bin"),
+    log:
+        "results/logs/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.log",
+    benchmark:
+        "results/benchmarks/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.tsv"
+    shell:
+        "python scripts/name_indexed.py"
+        " --prefix {params.prefix:q}"
+        " --output-prefix {params.output_prefix:q}"
+        " 2> {log:q}"

@@ -1,0 +1,111 @@
+"""
+Run folders, the training, and what came of it.
+
+REQUIRED INPUTS
+    config/runs/{run}/run.yaml
+    results/runs/{run}/mixture/probabilities.json, and the counted shards
+    results/checkpoints/{checkpoint}_tp={tp}_pp={pp}, verified
+
+OUTPUTS
+    results/runs/{run}/manifest.json            the run folder is complete
+    results/runs/{run}/output/finished.json     the training is complete; it resumes until then
+    results/runs/{run}/summary.txt, summary.json, loss.png
+"""
+
+
+def counted_files(wildcards):
+    """All counted shards of the run's tokenizer: the signature has to be there first."""
+    tokenizer = run_tokenizer(wildcards.run)
+    signed = checkpoints.sign_data.get(tokenizer=tokenizer).output[0]
+    prefixes = [f"results/indexed/{tokenizer}/{name}" for name in signature.load(signed)]
+    return [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
+
+
+rule write_run_folder:
+    input:
+        counted_files,
+        run=multiext("config/runs/{run}/", "run.yaml", "data_ratio.json", "lang_prob.json", "exclude_iterator.json"),
+        mixture="results/runs/{run}/mixture/probabilities.json",
+        tokenizer=lambda wildcards: f"results/tokenizers/{run_tokenizer(wildcards.run)}/tokenizer.model",
+        checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
+        verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",
+    output:
+        "results/runs/{run}/manifest.json",
+    params:
+        run="config/runs/{run}",
+        indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
+        sources=["config/config.yaml", config["corpora"], "envs/requirements.lock"],
+        folder=subpath(output[0], parent=True),
+    log:
+        "results/logs/write_run_folder/{run}.log",
+    benchmark:
+        "results/benchmarks/write_run_folder/{run}.tsv"
+    shell:
+        "python scripts/write_run_folder.py"
+        " --run {params.run:q}"
+        " --indexed {params.indexed:q}"
+        " --tokenizer {input.tokenizer:q}"
+        " --checkpoint {input.checkpoint:q}"
+        " --sources {params.sources:q}"
+        " --output {params.folder:q}"
+        " > {log:q} 2>&1"
+
+
+# It resumes by itself: only the marker of its end is an output, so that Snakemake never deletes a checkpoint.
+rule launch_training:
+    input:
+        "results/runs/{run}/manifest.json",
+    output:
+        "results/runs/{run}/output/finished.json",
+    params:
+        folder=subpath(input[0], parent=True),
+    log:
+        "results/logs/launch_training/{run}.log",
+    benchmark:
+        "results/benchmarks/launch_training/{run}.tsv"
+    threads: workflow.cores
+    shell:
+        "python scripts/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule summarize_run:
+    input:
+        finished="results/runs/{run}/output/finished.json",
+        probabilities="results/runs/{run}/mixture/probabilities.json",
+        sample="results/runs/{run}/sample.txt",
+    output:
+        text=report("results/runs/{run}/summary.txt", category="Runs", labels={"run": "{run}"}),
+        json="results/runs/{run}/summary.json",
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        tokenized=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}",
+        folder=subpath(output.json, parent=True),
+    log:
+        "results/logs/summarize_run/{run}.log",
+    benchmark:
+        "results/benchmarks/summarize_run/{run}.tsv"
+    shell:
+        "python scripts/summarize_run.py"
+        " --plans {params.plans:q}"
+        " --shards results/shards"
+        " --tokenized {params.tokenized:q}"
+        " --run-folder {params.folder:q}"
+        " 2> {log:q}"
+
+
+rule plot_loss:
+    input:
+        "results/runs/{run}/summary.json",
+    output:
+        report("results/runs/{run}/loss.png", category="Runs", labels={"run": "{run}"}),
+    params:
+        folder=subpath(input[0], parent=True),
+    log:
+        "results/logs/plot_loss/{run}.log",
+    benchmark:
+        "results/benchmarks/plot_loss/{run}.tsv"
+    shell:
+        "python scripts/plot_loss.py"
+        " --run-folder {params.folder:q}"
+        " --output {output:q}"
+        " 2> {log:q}"

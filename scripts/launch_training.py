@@ -1,0 +1,30 @@
+"""Start or resume the training of a run on this machine, with as many processes as its parallel sizes need.
+
+    python scripts/launch_training.py results/runs/demo
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from pretrain_llama.configuration import load_run
+from pretrain_llama.errors import run_program
+from pretrain_llama.launch.local import run_processes
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    program = args.run_folder / "code" / "scripts" / "train.py"
+    processes = math.prod(load_run(args.run_folder)["parallel"].values())
+    run_processes([sys.executable, str(program), str(args.run_folder)], processes)
+
+
+if __name__ == "__main__":
+    run_program(main)

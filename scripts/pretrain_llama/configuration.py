@@ -1,0 +1,140 @@
+"""The configuration, validated: closed schemas, and what no schema can say."""
+
+import csv
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from pretrain_llama.errors import ConfigError
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A row of the table of corpora; `place` is the file and line that it stands in."""
+
+    language: str
+    domain: str
+    subdomain: str
+    source: str
+    text_key: str
+    place: str
+
+    @property
+    def name(self) -> str:
+        """{language}_{domain}_{subdomain}, which opens the names of its shards."""
+        return f"{self.language}_{self.domain}_{self.subdomain}"
+
+
+def validate(value: Any, schema_name: str, place: str) -> Any:
+    """Return the value with the schema's defaults filled in.
+
+    Args:
+        value: what a configuration file holds.
+        schema_name: config, corpora or run.
+        place: the file, for the message.
+
+    Raises:
+        ConfigError: the value does not follow the schema; names the key, the value and the next action.
+    """
+    schema = yaml.safe_load((SCHEMAS / f"{schema_name}.schema.yaml").read_text(encoding="utf-8"))
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(value))
+    if errors:
+        raise _config_error(min(errors, key=lambda error: list(map(str, error.absolute_path))), place)
+    return _with_defaults(value, schema)
+
+
+def _with_defaults(value: Any, schema: dict) -> Any:
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    others = schema.get("additionalProperties") or {}
+    filled = {key: inner["default"] for key, inner in properties.items() if "default" in inner} | value
+    return {key: _with_defaults(inner, properties.get(key, others)) for key, inner in filled.items()}
+
+
+def _config_error(error: jsonschema.ValidationError, place: str) -> ConfigError:
+    where = ".".join(map(str, error.absolute_path))
+    at = f"{place}: {where}" if where else place
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(unknown, known, 1)
+        action = f"write {close[0]!r}" if close else f"remove it; the keys are {', '.join(known)}"
+        return ConfigError(f"unknown key {unknown!r}", where=at, action=action)
+    if error.validator == "required":
+        return ConfigError(error.message, where=at, action="add the key")
+    action = error.schema.get("description", "give a value that the schema allows")
+    if isinstance(error.instance, str) and "number" in str(error.validator_value) and _is_number(error.instance):
+        action = "YAML reads this as text: write the exponent as in 3.0e-3"
+    return ConfigError(error.message, where=at, action=action)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def load_corpora(path: str | Path) -> list[Corpus]:
+    """Return the table of corpora, in its order.
+
+    Raises:
+        ConfigError: no such file, a wrong or missing column, a bad value, or two rows whose shards would have
+            the same names.
+    """
+    corpora: dict[str, Corpus] = {}
+    with _opened(path) as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        for row in rows:
+            place = f"{path}:{rows.line_num}"
+            if None in row or None in row.values():
+                raise ConfigError(
+                    f"a row with {len(rows.fieldnames)} columns expected",
+                    where=place,
+                    action="separate the columns by one tab: " + ", ".join(rows.fieldnames),
+                )
+            corpus = Corpus(**validate(row, "corpora", place), place=place)
+            if corpus.name in corpora:
+                raise ConfigError(
+                    f"two rows would make the same shards, {corpus.name}_split_…",
+                    where=f"{corpora[corpus.name].place} and {place}",
+                    action="give one of them another subdomain",
+                )
+            corpora[corpus.name] = corpus
+    if not corpora:
+        raise ConfigError("the table of corpora has no row", where=path, action="add a row for each corpus")
+    return list(corpora.values())
+
+
+def load_run(folder: str | Path) -> dict:
+    """Return a run's run.yaml, validated and with defaults.
+
+    Raises:
+        ConfigError: no such run, or a value that the schema does not allow.
+    """
+    path = Path(folder) / "run.yaml"
+    with _opened(path) as file:
+        return validate(yaml.safe_load(file), "run", str(path))
+
+
+def check_choice(name: str, known: dict[str, Any], kind: str, place: str) -> None:
+    """Raise ConfigError unless a name that a run gives stands in config.yaml."""
+    if name not in known:
+        raise ConfigError(
+            f"unknown {kind} {name!r}", where=place, action=f"use one of those in config.yaml: {', '.join(known)}"
+        )
+
+
+def _opened(path: str | Path):
+    try:
+        return open(path, encoding="utf-8", newline="")
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=path, action="write it, or correct the path that names it") from None

@@ -1,0 +1,43 @@
+"""Errors that a person can act on: one class per person who must act, each message built from values."""
+
+import sys
+from collections.abc import Callable
+
+
+class PretrainError(Exception):
+    """A problem with a value, the place where it stands, and the next action.
+
+    The subclass says who must act.
+    """
+
+    who = "us"
+
+    def __init__(self, problem: str, *, where: object, action: str) -> None:
+        super().__init__(f"{problem}\n  where: {where}\n  next:  {action}")
+
+
+class ConfigError(PretrainError):
+    """The author of the configuration must act."""
+
+    who = "configuration"
+
+
+class DataError(PretrainError):
+    """The owner of the data must act."""
+
+    who = "data"
+
+
+class OperatorError(PretrainError):
+    """Whoever runs the workflow must act: a machine, a file system, a run's state."""
+
+    who = "operation"
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program's main; a PretrainError becomes one readable message and exit code 2."""
+    try:
+        main()
+    except PretrainError as error:
+        print(f"{error.who} error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,80 @@
+"""Files: read by suffix, write beside then rename, hash, link."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+COMPRESSED_SUFFIXES = (".gz",)
+
+
+def is_compressed(path: str | Path) -> bool:
+    """Say whether a file is decompressed on reading, and so cannot be cut into byte ranges."""
+    return str(path).endswith(COMPRESSED_SUFFIXES)
+
+
+def open_bytes(path: str | Path) -> IO[bytes]:
+    """Open a file for reading, decompressed if its suffix says so."""
+    return gzip.open(path, "rb") if is_compressed(path) else open(path, "rb")
+
+
+@contextmanager
+def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write a file beside its place and rename it when the block ends; an error leaves the place as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return what a JSON file holds."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name without moving a byte; copy it where the file system cannot link.
+
+    A file system that cannot link answers with several error numbers, so any failure to link means a copy.
+    """
+    source, target = Path(source).resolve(), Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def link_or_copy_tree(source: str | Path, target: str | Path) -> None:
+    """Give every file below a folder a second name below another."""
+    for path in sorted(Path(source).rglob("*")):
+        if path.is_file():
+            link_or_copy(path, Path(target) / path.relative_to(source))

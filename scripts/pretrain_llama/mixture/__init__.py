@@ -1,0 +1,1 @@
+"""Counted shards to selection probabilities."""

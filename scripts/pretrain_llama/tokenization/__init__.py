@@ -1,0 +1,1 @@
+"""Jsonl shards to Megatron .bin/.idx pairs."""

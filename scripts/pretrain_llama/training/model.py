@@ -1,0 +1,145 @@
+"""Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary frequencies on any device."""
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from pretrain_llama.checkpoints.architecture import Architecture
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def transformer_config(architecture: Architecture, precision: str) -> TransformerConfig:
+    """Return megatron-core's configuration of a Llama on the parallel sizes of this process's groups.
+
+    Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. All fusions need Apex or Transformer Engine.
+    """
+    tensor = parallel_state.get_tensor_model_parallel_world_size()
+    return TransformerConfig(
+        num_layers=architecture.layers,
+        hidden_size=architecture.hidden_size,
+        ffn_hidden_size=architecture.feed_forward_size,
+        num_attention_heads=architecture.heads,
+        num_query_groups=architecture.key_value_heads,
+        kv_channels=architecture.head_size,
+        layernorm_epsilon=architecture.norm_epsilon,
+        normalization="RMSNorm",
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        bf16=precision == "bf16",
+        params_dtype=DTYPES[precision],
+        pipeline_dtype=DTYPES[precision],
+        tensor_model_parallel_size=tensor,
+        pipeline_model_parallel_size=parallel_state.get_pipeline_model_parallel_world_size(),
+        use_cpu_initialization=not torch.cuda.is_available(),
+        gradient_accumulation_fusion=False,
+        masked_softmax_fusion=False,
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        apply_rope_fusion=False,
+        persist_layer_norm=False,
+    )
+
+
+def build_model(architecture: Architecture, config: TransformerConfig, sequence_length: int) -> GPTModel:
+    """Return this process's part of the model; sequence_length: tokens.
+
+    The logits of a tensor parallel process are those of its part of the padded vocabulary.
+    """
+    model = GPTModel(
+        config,
+        _layer_spec(config),
+        vocab_size=architecture.padded_vocab_size(config.tensor_model_parallel_size),
+        max_sequence_length=sequence_length,
+        position_embedding_type="rope",
+        rotary_base=architecture.rope_base,
+        share_embeddings_and_output_weights=architecture.tied,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        parallel_output=True,
+    )
+    model.rotary_pos_emb = Rotary(architecture)
+    return model
+
+
+def _layer_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+    layer = get_gpt_layer_local_spec(normalization="RMSNorm")
+    layer.submodules.self_attention.submodules.core_attention = Attention
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
+    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config), layer_norm=RMSNorm)
+
+
+class Attention(MegatronModule):
+    """Causal attention through torch's scaled_dot_product_attention: flash attention on a GPU, no mask in memory."""
+
+    def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: object) -> None:
+        super().__init__(config=config)
+        self._scale = softmax_scale
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None, **_: object
+    ) -> torch.Tensor:
+        """Attend within each sequence.
+
+        Args:
+            query: (sequence, batch, heads, head_size).
+            key, value: (sequence, batch, key_value_heads, head_size).
+            attention_mask: None; the causal mask is implied.
+
+        Returns:
+            (sequence, batch, heads * head_size).
+        """
+        query, key, value = (part.permute(1, 2, 0, 3) for part in (query, key, value))
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=self._scale, enable_gqa=query.shape[1] != key.shape[1]
+        )  # (batch, heads, sequence, head_size)
+        return attended.permute(2, 0, 1, 3).flatten(2)
+
+
+class RMSNorm(torch.nn.RMSNorm):
+    """torch's RMSNorm, with the mark by which Megatron reduces its gradient under sequence parallelism."""
+
+    def __init__(self, config: TransformerConfig, hidden_size: int, eps: float, **_: object) -> None:
+        device = "cpu" if config.use_cpu_initialization else torch.cuda.current_device()
+        super().__init__(hidden_size, eps=eps, dtype=config.params_dtype, device=device)
+        self.weight.sequence_parallel = config.sequence_parallel
+
+
+class Rotary(RotaryEmbedding):
+    """Megatron's rotary embedding, on the device that it is moved to, with all four numbers of Llama 3's scaling.
+
+    megatron-core takes only the factor, and fixes the others to those of the real Llama 3 models.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self._scaling = architecture.rope_scaling
+        super().__init__(
+            architecture.head_size,
+            rotary_percent=1.0,
+            rotary_base=architecture.rope_base,
+            rope_scaling=architecture.rope_scaling is not None,
+            use_cpu_initialization=True,
+            cp_group=parallel_state.get_context_parallel_group(),
+        )
+
+    def _apply_scaling(self, freqs: torch.Tensor, **_: object) -> torch.Tensor:
+        return super()._apply_scaling(
+            freqs,
+            factor=self._scaling.factor,
+            low_freq_factor=self._scaling.low_freq_factor,
+            high_freq_factor=self._scaling.high_freq_factor,
+            original_max_position_embeddings=self._scaling.original_max_position_embeddings,
+        )
+
+    def get_emb(self, max_seq_len: int, offset: int = 0) -> torch.Tensor:
+        """Return the angles of each position: (sequence, 1, 1, head_size)."""
+        angles = self.get_freqs_non_repeated(max_seq_len, offset)
+        return torch.cat((angles, angles), dim=-1)[:, None, None, :]

@@ -1,0 +1,104 @@
+"""Write a run folder (its layout: run_folder.py), with the identity that a training resumes under."""
+
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretrain_llama.configuration import load_run
+from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "numpy", "snakemake")
+WRITTEN_FOLDERS = ("data", "checkpoint", "sources", "code")
+# Hyperparameters that change what is written, but not what is learnt.
+REPORTING_KEYS = ("checkpoint_every_iterations", "log_every_iterations")
+UNHASHED_SUFFIXES = (".bin", ".distcp")
+LAUNCH = """\
+#!/usr/bin/env bash
+# Start this run on this machine, or resume it. Needs the packages of sources/requirements.lock.
+cd "$(dirname "${BASH_SOURCE[0]}")" && exec python code/scripts/launch_training.py .
+"""
+
+
+def write_run_folder(
+    run: Path, indexed: Path, tokenizer: Path, checkpoint: Path, sources: list[Path], output: Path
+) -> None:
+    """Write a run folder around output/mixture; manifest.json last, so that a folder with it is complete.
+
+    Args:
+        run: config/runs/<run>.
+        indexed: folder of the counted .bin and .idx files.
+        tokenizer: SentencePiece model, in a folder named by its identity.
+        checkpoint: folder of the converted checkpoint.
+        sources: further files that the run was made from.
+        output: the run folder.
+    """
+    (output / "manifest.json").unlink(missing_ok=True)
+    for folder in WRITTEN_FOLDERS:
+        shutil.rmtree(output / folder, ignore_errors=True)
+    names = list(read_json(output / "mixture" / "probabilities.json")["probabilities"])
+    for name in names:
+        for suffix in (".bin", ".idx"):
+            link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
+    link_or_copy_tree(checkpoint, output / "checkpoint")
+    shutil.copyfile(tokenizer, output / "tokenizer.model")
+    (output / "sources").mkdir()
+    for source in [*sorted(run.iterdir()), *sources]:
+        shutil.copy(source, output / "sources" / source.name)
+    for part in ("scripts", "config/schemas"):
+        shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    resolved = load_run(run)
+    write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    write_text(output / "launch.sh", LAUNCH)
+    manifest = {
+        "identity": identity(output, resolved, names, tokenizer.parent.name),
+        "files": {str(path.relative_to(output)): sha256(path) for path in _hashed_files(output)},
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+        "commit": _commit(),
+    }
+    write_json(output / "manifest.json", manifest)
+
+
+def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str) -> dict[str, Any]:
+    """Return what must stay the same for a training to resume, by part, so that a difference can be shown.
+
+    training    the hyperparameters, without those that only concern reporting; parallel sizes may change
+    tokenizer   its identity
+    checkpoint  SHA-256 of conversion.json, which holds those of the source's files and the padding
+    mixture     probability by counted name
+    data        SHA-256 of each .idx, by counted name
+    """
+    return {
+        "training": {key: value for key, value in run["training"].items() if key not in REPORTING_KEYS},
+        "tokenizer": tokenizer,
+        "checkpoint": sha256(output / "checkpoint" / "conversion.json"),
+        "mixture": read_json(output / "mixture" / "probabilities.json")["probabilities"],
+        "data": {name: sha256(output / "data" / f"{name}.idx") for name in names},
+    }
+
+
+def _hashed_files(output: Path) -> list[Path]:
+    """Return the files to hash: all but tokens and weights, which the .idx and conversion.json stand for."""
+    folders = [output / folder for folder in ("mixture", *WRITTEN_FOLDERS)]
+    files = [path for folder in folders for path in folder.rglob("*")] + [output / "run.yaml", output / "tokenizer.model"]
+    return sorted(path for path in files if path.is_file() and path.suffix not in UNHASHED_SUFFIXES)
+
+
+def _commit() -> str | None:
+    """Return the git commit of the programs, marked if they were changed since; None outside a repository."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

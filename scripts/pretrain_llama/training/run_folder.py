@@ -1,0 +1,75 @@
+"""The run folder: all that a training needs and was made from. The launchers and the trainer only read it.
+
+    run.yaml             the run, every default written out
+    manifest.json        identity of the run, SHA-256 of the small files, versions
+    mixture/             selection probabilities
+    data/                the sampled shards, .bin and .idx
+    checkpoint/          the converted weights to start from, with their config.json
+    tokenizer.model
+    sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
+    code/                scripts/ and config/schemas/, as they were
+    launch.sh            starts or resumes the training, from anywhere
+    output/              what the training writes
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama import configuration
+from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import read_json
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder, opened.
+
+    Attributes:
+        run: run.yaml, with defaults.
+        identity: what makes two runs the same, by part; see write_run_folder.py.
+        probabilities: by counted name.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    identity: dict[str, Any]
+    probabilities: dict[str, float]
+    architecture: Architecture
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The hyperparameters of run.yaml."""
+        return self.run["training"]
+
+    @property
+    def output(self) -> Path:
+        """Where the training writes."""
+        return self.path / "output"
+
+    def prefix(self, counted_name: str) -> Path:
+        """Return the path of a shard, without .bin and .idx."""
+        return self.path / "data" / counted_name
+
+
+def open_run_folder(path: str | Path) -> RunFolder:
+    """Open a run folder.
+
+    Raises:
+        OperatorError: it is not complete.
+    """
+    path = Path(path)
+    if not (path / "manifest.json").exists():
+        raise OperatorError(
+            "no complete run folder: manifest.json is missing",
+            where=path,
+            action="write it: snakemake results/runs/<run>/manifest.json",
+        )
+    return RunFolder(
+        path,
+        configuration.load_run(path),
+        read_json(path / "manifest.json")["identity"],
+        read_json(path / "mixture" / "probabilities.json")["probabilities"],
+        read_architecture(path / "checkpoint"),
+    )

@@ -1,0 +1,34 @@
+"""Summarize a run: documents in and out, tokens and epochs by domain, losses, and where everything is.
+
+    python scripts/summarize_run.py --plans results/plan/*.json --shards results/shards \
+        --tokenized results/tokenized/demo-8k.0a1b2c3d --run-folder results/runs/demo
+"""
+
+import argparse
+from pathlib import Path
+
+from pretrain_llama.errors import run_program
+from pretrain_llama.files import write_json, write_text
+from pretrain_llama.summary import as_text, summarize
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="recorded plans, a JSON file a corpus")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of the merge receipts")
+    parser.add_argument("--tokenized", type=Path, required=True, help="folder of the tokenization receipts")
+    parser.add_argument(
+        "--run-folder", type=Path, required=True, help="folder of the run; writes its summary.json and summary.txt"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    summary = summarize(args.plans, args.shards, args.tokenized, args.run_folder)
+    write_json(args.run_folder / "summary.json", summary)
+    write_text(args.run_folder / "summary.txt", as_text(summary, args.run_folder))
+
+
+if __name__ == "__main__":
+    run_program(main)
