@@ -8,7 +8,6 @@
 import argparse
 from pathlib import Path
 
-from pretrain_llama import receipts
 from pretrain_llama.errors import run_program
 from pretrain_llama.shards import merge, plan
 
@@ -26,7 +25,7 @@ def main() -> None:
     args = parse_args()
     planned = plan.planned_shard(args.plan, args.shard)
     receipt = merge.merge(args.shard, planned["ranges"], args.output, planned["bytes"])
-    receipts.write(args.receipt, receipt)
+    receipt.write(args.receipt)
 
 
 if __name__ == "__main__":
