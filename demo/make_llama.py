@@ -1,6 +1,6 @@
 """Make a tiny Hugging Face Llama with random weights and grouped-query attention.
 
-    python demo/make_llama.py --vocab-size 8000 --output resources/demo/llama
+python demo/make_llama.py --vocab-size 8000 --output resources/demo/llama
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train a SentencePiece tokenizer as Llama-2's is made: BPE, byte fallback, digits apart, spaces kept.
 
-    python demo/train_tokenizer.py --vendor resources/demo/vendor --output resources/demo/tokenizer.model
+python demo/train_tokenizer.py --vendor resources/demo/vendor --output resources/demo/tokenizer.model
 """
 
 import argparse

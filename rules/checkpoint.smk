@@ -18,12 +18,12 @@ rule convert_checkpoint:
         config=lambda wildcards: f"{config['checkpoints'][wildcards.checkpoint]}/config.json",
     output:
         directory("results/checkpoints/{checkpoint}_tp={tp}_pp={pp}"),
-    params:
-        huggingface=subpath(input.config, parent=True),
     log:
         "results/logs/convert_checkpoint/{checkpoint}_tp={tp}_pp={pp}.log",
     benchmark:
         "results/benchmarks/convert_checkpoint/{checkpoint}_tp={tp}_pp={pp}.tsv"
+    params:
+        huggingface=subpath(input.config, parent=True),
     shell:
         "python scripts/convert_checkpoint.py"
         " --huggingface {params.huggingface:q}"
@@ -39,12 +39,12 @@ rule verify_checkpoint:
         checkpoint="results/checkpoints/{checkpoint}_tp={tp}_pp={pp}",
     output:
         "results/checkpoints/{checkpoint}_tp={tp}_pp={pp}.verification.json",
-    params:
-        huggingface=subpath(input.config, parent=True),
     log:
         "results/logs/verify_checkpoint/{checkpoint}_tp={tp}_pp={pp}.log",
     benchmark:
         "results/benchmarks/verify_checkpoint/{checkpoint}_tp={tp}_pp={pp}.tsv"
+    params:
+        huggingface=subpath(input.config, parent=True),
     shell:
         "python scripts/verify_checkpoint.py"
         " --huggingface {params.huggingface:q}"
@@ -58,17 +58,14 @@ rule export_checkpoint:
         "results/runs/{run}/output/finished.json",
     output:
         directory("results/runs/{run}/huggingface"),
-    params:
-        folder="results/runs/{run}",
     log:
         "results/logs/export_checkpoint/{run}.log",
     benchmark:
         "results/benchmarks/export_checkpoint/{run}.tsv"
+    params:
+        folder="results/runs/{run}",
     shell:
-        "python scripts/export_checkpoint.py"
-        " --run-folder {params.folder:q}"
-        " --output {output:q}"
-        " > {log:q} 2>&1"
+        "python scripts/export_checkpoint.py" " --run-folder {params.folder:q}" " --output {output:q}" " > {log:q} 2>&1"
 
 
 rule sample_text:
@@ -77,12 +74,12 @@ rule sample_text:
         run="config/runs/{run}/run.yaml",
     output:
         "results/runs/{run}/sample.txt",
-    params:
-        run=subpath(input.run, parent=True),
     log:
         "results/logs/sample_text/{run}.log",
     benchmark:
         "results/benchmarks/sample_text/{run}.tsv"
+    params:
+        run=subpath(input.run, parent=True),
     shell:
         "python scripts/sample_text.py"
         " --model {input.model:q}"

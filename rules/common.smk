@@ -10,10 +10,12 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pretrain_llama import configuration, names, stores
+from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import plan
-from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.tokenization.tokenizer import SentencePieceEngine, Tokenizer
+from pretrain_llama.training.sizes import check_sizes
 
 
 def plan_path(corpus):
@@ -25,7 +27,9 @@ def plan_corpus(corpus):
     recorded = plan.load(plan_path(corpus.name), corpus)
     if not workflow.is_main_process:
         return recorded
-    return plan.extend(recorded, stores.list_files(corpus.source, corpus.place), config["shard_size_bytes"], corpus.place)
+    return plan.extend(
+        recorded, stores.list_files(corpus.source, corpus.place), config["shard_size_bytes"], corpus.place
+    )
 
 
 def load_run(run):
@@ -33,6 +37,12 @@ def load_run(run):
     chosen = configuration.load_run(folder)
     for kind in ("tokenizer", "checkpoint"):
         configuration.check_choice(chosen[kind], config[f"{kind}s"], kind, f"{folder}/run.yaml: {kind}")
+    check_sizes(
+        chosen,
+        read_architecture(config["checkpoints"][chosen["checkpoint"]]),
+        SentencePieceEngine(**config["tokenizers"][chosen["tokenizer"]], threads=1).vocab_size,
+        f"{folder}/run.yaml",
+    )
     choices.check_against_corpora(folder, CORPORA, chosen["omissions"] == "list")
     return chosen
 

@@ -22,14 +22,14 @@ rule compute_probabilities:
         data_path="results/runs/{run}/mixture/data_path.sh",
         json="results/runs/{run}/mixture/probabilities.json",
         csv="results/runs/{run}/mixture/probabilities.csv",
-    params:
-        training_tokens=lambda wildcards: training_tokens(wildcards.run),
-        omissions=lambda wildcards: RUNS[wildcards.run]["omissions"],
-        folder=subpath(output.json, parent=True),
     log:
         "results/logs/compute_probabilities/{run}.log",
     benchmark:
         "results/benchmarks/compute_probabilities/{run}.tsv"
+    params:
+        training_tokens=lambda wildcards: training_tokens(wildcards.run),
+        omissions=lambda wildcards: RUNS[wildcards.run]["omissions"],
+        folder=subpath(output.json, parent=True),
     shell:
         "python scripts/compute_probabilities.py"
         " --signature {input.signature:q}"
@@ -52,7 +52,4 @@ rule plot_mixture:
     benchmark:
         "results/benchmarks/plot_mixture/{run}.tsv"
     shell:
-        "python scripts/plot_mixture.py"
-        " --probabilities {input:q}"
-        " --output {output:q}"
-        " 2> {log:q}"
+        "python scripts/plot_mixture.py" " --probabilities {input:q}" " --output {output:q}" " 2> {log:q}"

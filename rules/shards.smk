@@ -15,12 +15,12 @@ rule merge_shard:
     output:
         jsonl="results/shards/{shard}.jsonl",
         receipt="results/shards/{shard}.receipt.json",
-    params:
-        plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
     log:
         "results/logs/merge_shard/{shard}.log",
     benchmark:
         "results/benchmarks/merge_shard/{shard}.tsv"
+    params:
+        plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
     shell:
         "python scripts/merge_shard.py"
         " --plan {params.plan:q}"

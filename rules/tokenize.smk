@@ -37,16 +37,16 @@ rule tokenize_shard:
         idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
         receipt="results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
         rejected="results/tokenized/{tokenizer}/{shard}_text_document.rejected.jsonl",
-    params:
-        text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
-        prepend_bos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].prepend_bos,
-        append_eos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].append_eos,
-        prefix=subpath(output.bin, strip_suffix=".bin"),
     log:
         "results/logs/tokenize_shard/{tokenizer}/{shard}.log",
     benchmark:
         "results/benchmarks/tokenize_shard/{tokenizer}/{shard}.tsv"
     threads: 2
+    params:
+        text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
+        prepend_bos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].prepend_bos,
+        append_eos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].append_eos,
+        prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
         "python scripts/tokenize_shard.py"
         " --shard {wildcards.shard:q}"
@@ -69,13 +69,13 @@ checkpoint sign_data:
         expand("results/tokenized/{{tokenizer}}/{shard}_text_document.receipt.json", shard=SHARDS),
     output:
         "results/tokenized/{tokenizer}/data_signature.json",
-    params:
-        plans=[plan_path(corpus) for corpus in PLANS],
-        folder=subpath(output[0], parent=True),
     log:
         "results/logs/sign_data/{tokenizer}.log",
     benchmark:
         "results/benchmarks/sign_data/{tokenizer}.tsv"
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        folder=subpath(output[0], parent=True),
     shell:
         "python scripts/sign_data.py"
         " --plans {params.plans:q}"
@@ -92,13 +92,13 @@ rule name_indexed:
     output:
         bin="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin",
         idx="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.idx",
-    params:
-        prefix=subpath(input.bin, strip_suffix=".bin"),
-        output_prefix=subpath(output.bin, strip_suffix=".bin"),
     log:
         "results/logs/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.log",
     benchmark:
         "results/benchmarks/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.tsv"
+    params:
+        prefix=subpath(input.bin, strip_suffix=".bin"),
+        output_prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
         "python scripts/name_indexed.py"
         " --prefix {params.prefix:q}"

@@ -31,15 +31,15 @@ rule write_run_folder:
         verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",
     output:
         "results/runs/{run}/manifest.json",
+    log:
+        "results/logs/write_run_folder/{run}.log",
+    benchmark:
+        "results/benchmarks/write_run_folder/{run}.tsv"
     params:
         run="config/runs/{run}",
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
         sources=["config/config.yaml", config["corpora"], "envs/requirements.lock"],
         folder=subpath(output[0], parent=True),
-    log:
-        "results/logs/write_run_folder/{run}.log",
-    benchmark:
-        "results/benchmarks/write_run_folder/{run}.tsv"
     shell:
         "python scripts/write_run_folder.py"
         " --run {params.run:q}"
@@ -57,13 +57,13 @@ rule launch_training:
         "results/runs/{run}/manifest.json",
     output:
         "results/runs/{run}/output/finished.json",
-    params:
-        folder=subpath(input[0], parent=True),
     log:
         "results/logs/launch_training/{run}.log",
     benchmark:
         "results/benchmarks/launch_training/{run}.tsv"
     threads: workflow.cores
+    params:
+        folder=subpath(input[0], parent=True),
     shell:
         "python scripts/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
 
@@ -76,14 +76,14 @@ rule summarize_run:
     output:
         text=report("results/runs/{run}/summary.txt", category="Runs", labels={"run": "{run}"}),
         json="results/runs/{run}/summary.json",
-    params:
-        plans=[plan_path(corpus) for corpus in PLANS],
-        tokenized=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}",
-        folder=subpath(output.json, parent=True),
     log:
         "results/logs/summarize_run/{run}.log",
     benchmark:
         "results/benchmarks/summarize_run/{run}.tsv"
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        tokenized=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}",
+        folder=subpath(output.json, parent=True),
     shell:
         "python scripts/summarize_run.py"
         " --plans {params.plans:q}"
@@ -98,14 +98,11 @@ rule plot_loss:
         "results/runs/{run}/summary.json",
     output:
         report("results/runs/{run}/loss.png", category="Runs", labels={"run": "{run}"}),
-    params:
-        folder=subpath(input[0], parent=True),
     log:
         "results/logs/plot_loss/{run}.log",
     benchmark:
         "results/benchmarks/plot_loss/{run}.tsv"
+    params:
+        folder=subpath(input[0], parent=True),
     shell:
-        "python scripts/plot_loss.py"
-        " --run-folder {params.folder:q}"
-        " --output {output:q}"
-        " 2> {log:q}"
+        "python scripts/plot_loss.py" " --run-folder {params.folder:q}" " --output {output:q}" " 2> {log:q}"

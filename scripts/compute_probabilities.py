@@ -28,7 +28,10 @@ def parse_args() -> argparse.Namespace:
         help="shards without a rate and keys that match nothing: stop, or leave out and list",
     )
     parser.add_argument(
-        "--output-folder", type=Path, required=True, help="writes data_path.sh, probabilities.json and probabilities.csv"
+        "--output-folder",
+        type=Path,
+        required=True,
+        help="writes data_path.sh, probabilities.json and probabilities.csv",
     )
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Convert a Hugging Face Llama to a Megatron torch_dist checkpoint.
 
-    python scripts/convert_checkpoint.py --huggingface resources/demo/llama --output results/checkpoints/demo-llama_tp=1_pp=1 \
-        --tensor-parallel 1 --pipeline-parallel 1
+    python scripts/convert_checkpoint.py --huggingface resources/demo/llama \
+        --tensor-parallel 1 --pipeline-parallel 1 --output results/checkpoints/demo-llama_tp=1_pp=1
 
 The checkpoint loads on any parallel sizes that divide the model and the padded vocabulary.
 """

@@ -1,6 +1,6 @@
 """Export the newest checkpoint of a training to a Hugging Face folder.
 
-    python scripts/export_checkpoint.py --run-folder results/runs/demo --output results/runs/demo/huggingface
+python scripts/export_checkpoint.py --run-folder results/runs/demo --output results/runs/demo/huggingface
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Start or resume the training of a run on this machine, with as many processes as its parallel sizes need.
 
-    python scripts/launch_training.py results/runs/demo
+python scripts/launch_training.py results/runs/demo
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Plot the loss of a training against the tokens consumed, beside the unigram entropy of its data.
 
-    python scripts/plot_loss.py --run-folder results/runs/demo --output loss.png
+python scripts/plot_loss.py --run-folder results/runs/demo --output loss.png
 """
 
 import argparse
@@ -22,6 +22,7 @@ def main() -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     from pretrain_llama.files import read_json
     from pretrain_llama.training.log_file import read_log
@@ -29,9 +30,12 @@ def main() -> None:
     records = read_log(args.run_folder / "output")
     entropy = read_json(args.run_folder / "summary.json")["unigram_entropy"]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.plot([r["consumed_tokens"] for r in records], [r["loss"] for r in records], color="#0072b2", label="training loss")
+    axes.plot(
+        [r["consumed_tokens"] for r in records], [r["loss"] for r in records], color="#0072b2", label="training loss"
+    )
     axes.axhline(entropy, color="#d55e00", linestyle="--", label="unigram entropy of the data")
     axes.set_xlabel("tokens consumed")
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_ylabel("loss, nats a token")
     axes.legend()
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,6 @@
 """Plot a mixture: tokens there and tokens sampled, by language and domain, with epochs.
 
-    python scripts/plot_mixture.py --probabilities results/runs/demo/mixture/probabilities.csv --output mixture.png
+python scripts/plot_mixture.py --probabilities results/runs/demo/mixture/probabilities.csv --output mixture.png
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main() -> None:
     matplotlib.use("agg")
     import pandas as pd
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     shards = pd.read_csv(args.probabilities, keep_default_na=False)
     domains = shards.groupby(["language", "domain"])[["tokens", "sampled_tokens"]].sum().iloc[::-1]
@@ -37,6 +38,7 @@ def main() -> None:
     axes.set_yticks(rows, [" ".join(name) for name in domains.index])
     axes.margins(x=0.15)
     axes.set_xlabel("tokens")
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
     args.output.parent.mkdir(parents=True, exist_ok=True)

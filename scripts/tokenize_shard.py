@@ -32,7 +32,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--prepend-bos", type=flag, default=True, help="true or false: BOS before each document")
     parser.add_argument("--append-eos", type=flag, default=True, help="true or false: EOS after each document")
     parser.add_argument(
-        "--max-rejected-fraction", type=float, default=0.001, help="fraction of lines, 0 to 1, above which the shard fails"
+        "--max-rejected-fraction",
+        type=float,
+        default=0.001,
+        help="fraction of lines, 0 to 1, above which the shard fails",
     )
     parser.add_argument("--threads", type=int, default=1, help="cores to encode with")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Train a run, or resume it: one process of the training, started by launch_training.py, torchrun or AzureML.
 
-    python scripts/train.py results/runs/demo
+python scripts/train.py results/runs/demo
 """
 
 import argparse

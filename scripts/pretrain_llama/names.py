@@ -27,9 +27,7 @@ _SHARD = re.compile(
     r"(?P<marker>_split_)(?P<split_id>\d+)"
 )
 _HISTORICAL_SHARD = re.compile(_SHARD.pattern.replace("_split_", "_"))
-_COUNTED = re.compile(
-    rf"(?P<shard>.+){PREFIX_SUFFIX}_dc=(?P<documents>\d+)_sc=(?P<sequences>\d+)_tc=(?P<tokens>\d+)"
-)
+_COUNTED = re.compile(rf"(?P<shard>.+){PREFIX_SUFFIX}_dc=(?P<documents>\d+)_sc=(?P<sequences>\d+)_tc=(?P<tokens>\d+)")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ class HuggingFaceReader:
             raise ConfigError(
                 "no *.safetensors", where=folder, action="save the model with save_pretrained(safe_serialization=True)"
             )
-        files = [safe_open(path, "pt") for path in paths]
-        self._file_of = {name: file for file in files for name in file.keys()}
+        self._file_of = {}
+        for path in paths:
+            file = safe_open(path, "pt")
+            self._file_of.update(dict.fromkeys(file.keys(), file))
         self._unread = set(self._file_of)
 
     def tensor(self, name: str) -> torch.Tensor:

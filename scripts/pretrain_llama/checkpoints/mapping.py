@@ -82,9 +82,7 @@ def to_huggingface(weight: Weight, tensor: torch.Tensor, architecture: Architect
     return list(tensor.chunk(len(weight.huggingface)))
 
 
-def join_qkv(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, architecture: Architecture
-) -> torch.Tensor:
+def join_qkv(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, architecture: Architecture) -> torch.Tensor:
     """Interleave query, key and value by group: (q .. q, k, v) for each key-value head.
 
     Args:

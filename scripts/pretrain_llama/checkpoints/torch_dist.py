@@ -10,7 +10,6 @@ Layout of a folder of checkpoints, as Megatron-LM has it:
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.mapping import ShardedObject, ShardedTensor
 from torch.distributed.checkpoint import FileSystemReader

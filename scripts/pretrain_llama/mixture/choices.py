@@ -52,12 +52,16 @@ def load_rates(path: str | Path) -> Rates:
     """
     rates: Rates = {}
     for key, value in _load_object(path).items():
-        own = {(key, domain): rate for domain, rate in value.items()} if isinstance(value, dict) else {(None, key): value}
+        own = (
+            {(key, domain): rate for domain, rate in value.items()} if isinstance(value, dict) else {(None, key): value}
+        )
         rates.update(own)
     for (language, domain), rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < float("inf"):
             place = f"{path}: {language}.{domain}" if language else f"{path}: {domain}"
-            raise ConfigError(f"{rate!r} is no rate", where=place, action="give a number of at least 0; 0 leaves it out")
+            raise ConfigError(
+                f"{rate!r} is no rate", where=place, action="give a number of at least 0; 0 leaves it out"
+            )
     return rates
 
 

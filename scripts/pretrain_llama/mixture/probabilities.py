@@ -55,7 +55,9 @@ def compute(
     omissions = Omissions(list_omissions)
     counted = {str(name.shard): name for name in signature.load(signature_path)}
     included = _without_excluded(counted, exclude_path, omissions)
-    rates = choices.match_rates([c.shard for c in counted.values()], choices.load_rates(ratio_path), ratio_path, omissions)
+    rates = choices.match_rates(
+        [c.shard for c in counted.values()], choices.load_rates(ratio_path), ratio_path, omissions
+    )
     sampled = {shard: rates[shard] for shard in included if shard in rates}
     shares = choices.load_language_probabilities(language_path)
     choices.match_languages(sorted({counted[shard].shard.language for shard in sampled}), shares, language_path)

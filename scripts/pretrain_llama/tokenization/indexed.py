@@ -100,7 +100,9 @@ class IndexedReader:
         _, version, code, self.sequences, boundaries = HEADER.unpack_from(index)
         dtypes = {code: dtype for dtype, code in DTYPE_CODES.items()}
         if version != VERSION or code not in dtypes:
-            raise self._damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}")
+            raise self._damaged(
+                f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}"
+            )
         if len(index) != HEADER.size + 12 * self.sequences + 8 * boundaries:
             raise self._damaged(f"the .idx has {len(index)} bytes, which do not fit its {self.sequences} sequences")
         self.dtype = dtypes[code]

@@ -41,9 +41,10 @@ def tokenize(
         DataError: more lines than allowed are rejected; no pair is left then, but the quarantine is.
     """
     reasons: Counter[str] = Counter()
-    with IndexedWriter(prefix, engine.dtype) as writer, Progress(
-        jsonl.stat().st_size, "B", f"tokenize {receipt.shard}"
-    ) as progress:
+    with (
+        IndexedWriter(prefix, engine.dtype) as writer,
+        Progress(jsonl.stat().st_size, "B", f"tokenize {receipt.shard}") as progress,
+    ):
         with open(jsonl, "rb") as lines, files.replacing(rejected_path, "w") as quarantine:
             while batch := list(islice(lines, BATCH_LINES)):
                 texts = list(_accepted(batch, receipt.lines_read, text_key, reasons, quarantine))

@@ -20,7 +20,7 @@ class TokenizerFacts:
     vocab_size: int
     unique_identifiers: dict[str, str]
     eod: int = -1  # only asked for where documents reset positions or masks
-    pad: int = -1
+    pad: int = -2  # no document is padded
 
 
 def build_dataset(folder: RunFolder) -> torch.utils.data.Dataset:
@@ -34,7 +34,11 @@ def build_dataset(folder: RunFolder) -> torch.utils.data.Dataset:
         random_seed=training["seed"],
         sequence_length=training["sequence_length_tokens"],
         tokenizer=TokenizerFacts(folder.architecture.vocab_size, {"identity": folder.identity["tokenizer"]}),
-        blend_per_split=[([str(folder.prefix(name)) for name in names], list(folder.probabilities.values())), None, None],
+        blend_per_split=[
+            ([str(folder.prefix(name)) for name in names], list(folder.probabilities.values())),
+            None,
+            None,
+        ],
         path_to_cache=str(folder.output / "index_cache"),
         reset_position_ids=False,
         reset_attention_mask=False,

@@ -27,7 +27,7 @@ class TrainingLog:
         self._path = output / log_file.NAME
         kept = [record for record in log_file.read_log(output) if record["iteration"] <= iteration]
         write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = open(self._path, "a", encoding="utf-8", buffering=1)
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=iteration + 1)
         self._print_every = print_every
 

@@ -12,7 +12,6 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import write_json
 from pretrain_llama.training.data import build_dataset, micro_batches
 from pretrain_llama.training.logs import TrainingLog
@@ -20,6 +19,7 @@ from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer
 from pretrain_llama.training.processes import process_groups, seed_everything
 from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.sizes import micro_batch_count
 from pretrain_llama.training.state import TrainingState, prepare_output
 
 
@@ -36,35 +36,21 @@ def train(folder: RunFolder) -> None:
     place = folder.path / "run.yaml"
     folder.architecture.check_parallel(parallel["tensor"], parallel["pipeline"], f"{place}: parallel")
     with process_groups(parallel["tensor"], parallel["pipeline"], f"{place}: parallel") as device:
-        micro_batch_count = _micro_batch_count(folder)
+        data_parallel = parallel_state.get_data_parallel_world_size()
+        batches = micro_batch_count(folder.training, data_parallel, place)
         if dist.get_rank() == 0:
             prepare_output(folder)
         dist.barrier()
-        trainer = Trainer(folder, micro_batch_count, device)
-        trainer.run()
-
-
-def _micro_batch_count(folder: RunFolder) -> int:
-    """Return how many micro batches each process computes for a global batch."""
-    training = folder.training
-    at_once = training["micro_batch_size_sequences"] * parallel_state.get_data_parallel_world_size()
-    if training["global_batch_size_sequences"] % at_once:
-        raise ConfigError(
-            f"global_batch_size_sequences {training['global_batch_size_sequences']} is no multiple of {at_once}, "
-            "the micro batch size times the data parallel size",
-            where=folder.path / "run.yaml",
-            action="change one of the three",
-        )
-    return training["global_batch_size_sequences"] // at_once
+        Trainer(folder, batches, device).run()
 
 
 class Trainer:
     """A run's model, optimizer and data, on this process."""
 
-    def __init__(self, folder: RunFolder, micro_batch_count: int, device: torch.device) -> None:
+    def __init__(self, folder: RunFolder, micro_batches_a_step: int, device: torch.device) -> None:
         training = folder.training
         self._folder, self._training, self._device = folder, training, device
-        self._micro_batch_count = micro_batch_count
+        self._micro_batches_a_step = micro_batches_a_step
         seed_everything(training["seed"])
         config = transformer_config(folder.architecture, training["precision"])
         model = build_model(folder.architecture, config, training["sequence_length_tokens"]).to(device)
@@ -129,10 +115,10 @@ class Trainer:
         losses = get_forward_backward_func()(
             forward_step_func=_forward,
             data_iterator=micro_batches(
-                self._dataset, self._state.consumed, micro_batch_size, self._micro_batch_count, self._device
+                self._dataset, self._state.consumed, micro_batch_size, self._micro_batches_a_step, self._device
             ),
             model=[self._model],
-            num_microbatches=self._micro_batch_count,
+            num_microbatches=self._micro_batches_a_step,
             seq_length=self._training["sequence_length_tokens"],
             micro_batch_size=micro_batch_size,
             decoder_seq_length=self._training["sequence_length_tokens"],

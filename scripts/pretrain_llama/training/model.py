@@ -1,4 +1,4 @@
-"""Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary frequencies on any device."""
+"""Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary on any device."""
 
 import torch
 from megatron.core import parallel_state

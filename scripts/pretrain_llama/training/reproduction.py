@@ -85,7 +85,10 @@ def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str
 def _hashed_files(output: Path) -> list[Path]:
     """Return the files to hash: all but tokens and weights, which the .idx and conversion.json stand for."""
     folders = [output / folder for folder in ("mixture", *WRITTEN_FOLDERS)]
-    files = [path for folder in folders for path in folder.rglob("*")] + [output / "run.yaml", output / "tokenizer.model"]
+    files = [path for folder in folders for path in folder.rglob("*")] + [
+        output / "run.yaml",
+        output / "tokenizer.model",
+    ]
     return sorted(path for path in files if path.is_file() and path.suffix not in UNHASHED_SUFFIXES)
 
 

@@ -1,15 +1,15 @@
 """The run folder: all that a training needs and was made from. The launchers and the trainer only read it.
 
-    run.yaml             the run, every default written out
-    manifest.json        identity of the run, SHA-256 of the small files, versions
-    mixture/             selection probabilities
-    data/                the sampled shards, .bin and .idx
-    checkpoint/          the converted weights to start from, with their config.json
-    tokenizer.model
-    sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
-    code/                scripts/ and config/schemas/, as they were
-    launch.sh            starts or resumes the training, from anywhere
-    output/              what the training writes
+run.yaml             the run, every default written out
+manifest.json        identity of the run, SHA-256 of the small files, versions
+mixture/             selection probabilities
+data/                the sampled shards, .bin and .idx
+checkpoint/          the converted weights to start from, with their config.json
+tokenizer.model
+sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
+code/                scripts/ and config/schemas/, as they were
+launch.sh            starts or resumes the training, from anywhere
+output/              what the training writes
 """
 
 from dataclasses import dataclass

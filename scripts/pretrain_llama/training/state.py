@@ -27,7 +27,9 @@ def prepare_output(folder: RunFolder) -> None:
     begun = read_json(claim) if claim.exists() else folder.identity
     changed = [part for part in folder.identity if begun.get(part) != folder.identity[part]]
     if changed and folder.run["on_change"] == "refuse":
-        differences = "\n".join(f"    {part}: {_difference(begun.get(part), folder.identity[part])}" for part in changed)
+        differences = "\n".join(
+            f"    {part}: {_difference(begun.get(part), folder.identity[part])}" for part in changed
+        )
         raise OperatorError(
             f"the run changed since its training began:\n{differences}",
             where=folder.output,

@@ -1,0 +1,60 @@
+"""What many tests need: a small tokenizer, a tiny Llama, a project."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import pytest
+import sentencepiece
+from project import ROOT, Project
+
+
+@pytest.fixture(scope="session")
+def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model made as Llama-2's is: BPE with byte fallback; 400 pieces."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter("\n".join(topics.values()).split("\n")[:2000]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=400,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        minloglevel=2,
+    )
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Hugging Face Llama of 400 ids, with grouped-query attention."""
+    folder = tmp_path_factory.mktemp("huggingface") / "llama"
+    sizes = ["--vocab-size", "400", "--hidden-size", "64", "--layers", "2"]
+    program = str(ROOT / "demo" / "make_llama.py")
+    subprocess.run([sys.executable, program, *sizes, "--output", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, tokenizer_model: Path, llama: Path) -> Project:
+    """A project of the test's own, with nothing built."""
+    return Project(tmp_path, tokenizer_model, llama)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama: Path) -> Project:
+    """A project built to the end, shared: tests only read it."""
+    project = Project(tmp_path_factory.mktemp("built"), tokenizer_model, llama)
+    result = project.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return project
+
+
+@pytest.fixture
+def copy(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built project, to be changed."""
+    return built.copied_to(tmp_path / "copy")

@@ -1,0 +1,119 @@
+"""A small project to run the workflow in: the shipped programs, rules and configuration, with their numbers shrunk."""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
+
+Result = subprocess.CompletedProcess
+
+
+def run_script(name: str, *args: object, cwd: Path | None = None) -> Result:
+    """Run a program of scripts/ as a user would; nothing is raised."""
+    command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def jsonl(texts: list[str], key: str = "text", newline: str = "\n", final_newline: bool = True) -> bytes:
+    """A vendor file: a document for each text."""
+    content = newline.join(json.dumps({key: text}, ensure_ascii=False) for text in texts)
+    return (content + (newline if final_newline and texts else "")).encode()
+
+
+class Project:
+    """A working directory with two corpora, en_books_tales and ar_news_daily, and a run called tiny."""
+
+    def __init__(self, folder: Path, tokenizer: Path, llama: Path) -> None:
+        self.folder = folder
+        for part in ("Snakefile", "rules", "scripts", "profiles", "envs"):
+            (folder / part).symlink_to(ROOT / part)
+        (folder / "config").mkdir()
+        (folder / "config" / "schemas").symlink_to(ROOT / "config" / "schemas")
+        shutil.copytree(ROOT / "config" / "runs" / "demo", folder / "config" / "runs" / "tiny")
+        self.vendor("en_books_tales/a.jsonl", jsonl([f"A tale of {n} ships, and of the sea." for n in range(300)]))
+        self.vendor("ar_news_daily/a.jsonl", jsonl([f"خبر رقم {n} من المدينة اليوم" for n in range(100)]))
+        self.corpora(
+            ["en", "books", "tales", "vendor/en_books_tales/*", "text"],
+            ["ar", "news", "daily", "vendor/ar_news_daily/*", "text"],
+        )
+        shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+        self.config = shipped | {
+            "shard_size_bytes": 5_000,
+            "tokenizers": {"toy": {"model": str(tokenizer)}},
+            "checkpoints": {"toy-llama": str(llama)},
+            "runs": ["tiny"],
+        }
+        self.run = yaml.safe_load((ROOT / "config" / "runs" / "demo" / "run.yaml").read_text())
+        self.run |= {"tokenizer": "toy", "checkpoint": "toy-llama"}
+        self.run["training"] |= {
+            "iterations": 6,
+            "sequence_length_tokens": 32,
+            "micro_batch_size_sequences": 2,
+            "global_batch_size_sequences": 8,
+            "warmup_iterations": 1,
+            "checkpoint_every_iterations": 2,
+            "log_every_iterations": 1,
+        }
+        self.run["sample"] = {"prompts": ["A tale of "], "new_tokens": 4}
+        self.choose("data_ratio.json", {"en": {"books": 1}, "ar": {"news": 2}})
+        self.save()
+
+    def copied_to(self, folder: Path) -> "Project":
+        """Return a copy in another folder, with what was built and its times."""
+        copied = deepcopy(self)
+        copied.folder = shutil.copytree(self.folder, folder, symlinks=True)
+        return copied
+
+    def save(self) -> None:
+        """Write config.yaml and run.yaml as they now stand in `config` and `run`."""
+        (self.folder / "config" / "config.yaml").write_text(yaml.safe_dump(self.config))
+        (self.folder / "config" / "runs" / "tiny" / "run.yaml").write_text(yaml.safe_dump(self.run))
+
+    def choose(self, name: str, value: Any) -> None:
+        """Write one of the run's JSON files."""
+        (self.folder / "config" / "runs" / "tiny" / name).write_text(json.dumps(value))
+
+    def corpora(self, *rows: list[str], columns: tuple[str, ...] = COLUMNS) -> None:
+        """Write the table of corpora."""
+        with open(self.folder / "config" / "corpora.tsv", "w", newline="") as file:
+            csv.writer(file, delimiter="\t").writerows([columns, *rows])
+
+    def vendor(self, name: str, content: bytes) -> Path:
+        """Deliver a vendor file; one named .gz is compressed."""
+        path = self.folder / "vendor" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        return path
+
+    def snakemake(self, *args: str) -> Result:
+        """Run snakemake there, as a user does at the root of a clone."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        command = [sys.executable, "-m", "snakemake", *args]
+        return subprocess.run(command, cwd=self.folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+
+    def pending(self, *args: str) -> dict[str, int]:
+        """The jobs by rule that a dry-run shows, without `all`."""
+        result = self.snakemake("--dry-run", *args)
+        assert result.returncode == 0, result.stdout + result.stderr
+        lines = iter(result.stdout.splitlines())
+        counts = {}
+        for line in lines:
+            if line.split() == ["job", "count"]:
+                next(lines)
+                while (words := next(lines).split()) and words[0] != "total":
+                    counts[words[0]] = int(words[1])
+                break
+        counts.pop("all", None)
+        return counts

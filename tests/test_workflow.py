@@ -1,0 +1,124 @@
+"""The workflow as its users meet it: what a dry-run announces, what a run makes, what a change rebuilds."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from project import Project, jsonl
+
+AFTER_THE_MIXTURE = {
+    "compute_probabilities": 1,
+    "plot_mixture": 1,
+    "write_run_folder": 1,
+    "launch_training": 1,
+    "export_checkpoint": 1,
+    "sample_text": 1,
+    "summarize_run": 1,
+    "plot_loss": 1,
+}
+
+
+def test_a_fresh_project_previews_every_job_down_to_the_training(project: Project) -> None:
+    shards = 4
+    assert project.pending() == {
+        "copy_tokenizer": 1,
+        "merge_shard": shards,
+        "tokenize_shard": shards,
+        "sign_data": 1,
+        "convert_checkpoint": 1,
+        "verify_checkpoint": 1,
+        **AFTER_THE_MIXTURE,
+    }
+    assert not (project.folder / "results").exists(), "a dry-run writes nothing"
+
+
+def test_a_run_accounts_for_every_document_and_learns(built: Project) -> None:
+    run = built.folder / "results" / "runs" / "tiny"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["documents"] == {"vendor_lines": 400, "blank": 0, "rejected": 0, "tokenized": 400}
+    assert sum(row["documents"] for row in summary["corpora"]) == 400
+    assert summary["iterations"] == 6
+    assert summary["last_loss"] < summary["first_loss"]
+    assert "A tale of" in (run / "sample.txt").read_text()
+    assert list((run / "output" / "tensorboard").glob("events.*"))
+
+
+def test_counted_names_carry_the_counts_of_the_index(built: Project) -> None:
+    signature = json.loads(next(built.folder.glob("results/tokenized/*/data_signature.json")).read_text())
+    for name in signature:
+        assert next(built.folder.glob(f"results/indexed/*/{name}")).stat().st_size > 0
+    documents = sum(int(name.split("_dc=")[1].split("_")[0]) for name in signature)
+    assert documents == 400
+
+
+def test_nothing_new_means_nothing_to_do(built: Project) -> None:
+    assert built.pending() == {}
+
+
+def test_lost_metadata_and_touched_vendor_files_rebuild_nothing(copy: Project) -> None:
+    shutil.rmtree(copy.folder / ".snakemake")
+    os.utime(copy.folder / "vendor" / "en_books_tales" / "a.jsonl")
+    assert copy.pending() == {}
+
+
+def test_a_moved_tokenizer_model_rebuilds_no_shard(copy: Project, tmp_path: Path) -> None:
+    moved = shutil.copy(copy.config["tokenizers"]["toy"]["model"], tmp_path / "moved.model")
+    copy.config["tokenizers"]["toy"]["model"] = str(moved)
+    copy.save()
+    assert "tokenize_shard" not in copy.pending()
+
+
+def test_a_changed_tokenizer_rebuilds_from_tokenization(copy: Project) -> None:
+    copy.config["tokenizers"]["toy"]["append_eos"] = False
+    copy.save()
+    pending = copy.pending()
+    assert pending["tokenize_shard"] == 4
+    assert "merge_shard" not in pending
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("exclude_iterator.json", {"exclude_iterator_name": ["en_books_tales_split_0000"]}),
+        ("data_ratio.json", {"en": {"books": 3}, "ar": {"news": 1}}),
+        ("lang_prob.json", {"en": 0.5, "ar": 0.5}),
+    ],
+)
+def test_a_changed_choice_rebuilds_the_mixture_and_what_follows(copy: Project, name: str, value: dict) -> None:
+    copy.choose(name, value)
+    assert copy.pending() == AFTER_THE_MIXTURE
+
+
+def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
+    shards = copy.folder / "results" / "shards"
+    before = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
+    copy.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
+    assert copy.pending() == {"merge_shard": 1, "tokenize_shard": 1, "sign_data": 1, **AFTER_THE_MIXTURE}
+
+    result = copy.snakemake()
+    assert result.returncode == 0, result.stdout + result.stdout
+    after = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
+    assert {name: after[name] for name in before} == before, "a finished shard never changes"
+    assert after.keys() - before.keys() == {f"en_books_tales_split_0003{end}" for end in (".jsonl", ".receipt.json")}
+    run = copy.folder / "results" / "runs" / "tiny"
+    assert json.loads((run / "summary.json").read_text())["documents"]["tokenized"] == 401
+    assert (run / "output_before_change_1" / "log.jsonl").exists(), "on_change: restart keeps the earlier output"
+    assert copy.pending() == {}
+
+
+def test_a_planned_file_that_changed_stops_with_its_name(copy: Project) -> None:
+    copy.vendor("en_books_tales/a.jsonl", jsonl(["Another tale."]))
+    result = copy.snakemake("--dry-run")
+    assert result.returncode != 0
+    assert "planned file vendor/en_books_tales/a.jsonl changed" in result.stdout
+    assert "deliver new text as a new file" in result.stdout
+
+
+def test_a_planned_file_that_vanished_stops_with_its_name(copy: Project) -> None:
+    copy.vendor("en_books_tales/b.jsonl", jsonl(["Another tale."]))
+    (copy.folder / "vendor" / "en_books_tales" / "a.jsonl").unlink()
+    result = copy.snakemake("--dry-run")
+    assert result.returncode != 0
+    assert "planned file vendor/en_books_tales/a.jsonl vanished" in result.stdout
