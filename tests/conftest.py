@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 
 import pytest
 import sentencepiece
+
 from project import ROOT, Project
 
 
@@ -22,6 +23,7 @@ def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=400,
         byte_fallback=True,
         normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
         minloglevel=2,
     )
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
