@@ -1,12 +1,12 @@
 # The tasks of this project. CI calls the same ones.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 # Programs find python, snakemake and the package that they share.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 DEMO := resources/demo
 INSTALLED := $(VENV)/.installed
-PYTHON_FILES := scripts demo tests benchmarks
+PYTHON_FILES := scripts demo tests
 RULE_FILES := Snakefile rules
 
 .PHONY: install demo demo-inputs demo-dry-run test lint format lock clean
