@@ -21,9 +21,10 @@ $(INSTALLED): envs/requirements.lock
 
 demo: demo-inputs ## vendor shards to a trained, resumable Llama
 	snakemake
+	snakemake --quiet all --report results/report.html
 
 demo-dry-run: demo-inputs ## what is pending
-	snakemake --dry-run --quiet rules
+	snakemake --dry-run
 
 demo-inputs: $(DEMO)/tokenizer.model $(DEMO)/llama/config.json
 

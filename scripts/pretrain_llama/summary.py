@@ -105,5 +105,6 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
         f"Hugging Face  {run_folder}/huggingface",
         f"TensorBoard   tensorboard --logdir {run_folder}/output/tensorboard",
         f"plots         {run_folder}/loss.png, {run_folder}/mixture/mixture.png",
+        "report        snakemake --report results/report.html",
     ]
     return "\n".join(lines) + "\n"
