@@ -39,7 +39,7 @@ $(DEMO)/tokenizer.model: | $(DEMO)/vendor/.complete
 $(DEMO)/llama/config.json: | $(INSTALLED)
 	python demo/make_llama.py --output $(DEMO)/llama
 
-test: $(INSTALLED)
+test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest
 
 lint: $(INSTALLED)

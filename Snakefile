@@ -23,10 +23,10 @@ rule all:
         expand("results/runs/{run}/loss.png", run=RUNS),
 
 
-# Named targets: `snakemake data` stops at the signature, `snakemake mixture` at the probabilities.
+# Named targets: `snakemake data` stops at the signature, checked, `snakemake mixture` at the probabilities.
 rule data:
     input:
-        expand("results/tokenized/{tokenizer}/data_signature.json", tokenizer=TOKENIZERS),
+        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=TOKENIZERS),
 
 
 rule mixture:

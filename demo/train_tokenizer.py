@@ -4,6 +4,7 @@ python demo/train_tokenizer.py --vendor resources/demo/vendor --output resources
 """
 
 import argparse
+import gzip
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from pretrain_llama.files import open_bytes, replacing
+from pretrain_llama.files import replacing
 
 BYTES_A_CORPUS = 1_500_000
 
@@ -30,7 +31,7 @@ def sentences(vendor: Path) -> Iterator[str]:
     for corpus in sorted(folder for folder in vendor.iterdir() if folder.is_dir()):
         left = BYTES_A_CORPUS
         for path in sorted(corpus.iterdir()):
-            with open_bytes(path) as documents:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as documents:
                 for document in map(json.loads, documents):
                     text = document.get("text") or document["content"]
                     left -= len(text.encode())

@@ -9,12 +9,13 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pretrain_llama import configuration, names, stores
+from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import plan
-from pretrain_llama.tokenization.tokenizer import SentencePieceEngine, Tokenizer
+from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
 
 
@@ -24,12 +25,9 @@ def plan_path(corpus):
 
 def plan_corpus(corpus):
     """Only the process that the user started lists the vendor's files; the jobs on nodes read the recorded plan."""
-    recorded = plan.load(plan_path(corpus.name), corpus)
     if not workflow.is_main_process:
-        return recorded
-    return plan.extend(
-        recorded, stores.list_files(corpus.source, corpus.place), config["shard_size_bytes"], corpus.place
-    )
+        return plan.load(plan_path(corpus.name), corpus)
+    return plan.plan_corpus(corpus, plan_path(corpus.name), config["shard_size_bytes"])
 
 
 def load_run(run):
@@ -40,7 +38,7 @@ def load_run(run):
     check_sizes(
         chosen,
         read_architecture(config["checkpoints"][chosen["checkpoint"]]),
-        SentencePieceEngine(**config["tokenizers"][chosen["tokenizer"]], threads=1).vocab_size,
+        load_reference(config["tokenizers"][chosen["tokenizer"]]["model"]).vocab_size,
         f"{folder}/run.yaml",
     )
     choices.check_against_corpora(folder, CORPORA, chosen["omissions"] == "list")
@@ -66,6 +64,7 @@ wildcard_constraints:
     dc=r"\d+",
     sc=r"\d+",
     tc=r"\d+",
+    tokenizer_file=r"tokenizer\.(model|json)",
     run=r"[A-Za-z0-9._-]+",
     checkpoint=r"[A-Za-z0-9.-]+",
     tp=r"\d+",
@@ -90,6 +89,10 @@ def corpus_of(shard):
 def run_tokenizer(run):
     name = RUNS[run]["tokenizer"]
     return next(identity for identity, tokenizer in TOKENIZERS.items() if tokenizer.name == name)
+
+
+def tokenizer_path(identity):
+    return f"results/tokenizers/{identity}/{TOKENIZERS[identity].file_name}"
 
 
 def run_checkpoint(run):

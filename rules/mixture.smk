@@ -2,7 +2,7 @@
 Counted shards and a person's choices to selection probabilities.
 
 REQUIRED INPUTS
-    results/tokenized/{tokenizer}/data_signature.json
+    results/tokenized/{tokenizer}/data_signature.json, conservation.json
     config/runs/{run}/data_ratio.json, lang_prob.json, exclude_iterator.json
 
 OUTPUTS
@@ -15,6 +15,7 @@ OUTPUTS
 rule compute_probabilities:
     input:
         signature=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/data_signature.json",
+        conservation=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/conservation.json",
         data_ratio="config/runs/{run}/data_ratio.json",
         language_probability="config/runs/{run}/lang_prob.json",
         exclude="config/runs/{run}/exclude_iterator.json",

@@ -6,8 +6,8 @@ REQUIRED INPUTS
     results/plan/{corpus}.json, recorded before the first job
 
 OUTPUTS
-    results/shards/{shard}.jsonl            one document a line
-    results/shards/{shard}.receipt.json     lines read, written and blank
+    results/shards/{shard}.jsonl            the lines of its ranges of vendor files, as they are
+    results/shards/{shard}.receipt.json     its ranges, lines, bytes and hash
 """
 
 

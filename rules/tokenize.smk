@@ -6,9 +6,9 @@ REQUIRED INPUTS
     the tokenizers of config/config.yaml
 
 OUTPUTS
-    results/tokenizers/{tokenizer}/tokenizer.model
+    results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json
     results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
-    results/tokenized/{tokenizer}/data_signature.json
+    results/tokenized/{tokenizer}/data_signature.json, conservation.json
     results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin, .idx
 """
 
@@ -19,7 +19,7 @@ localrules:
 
 rule copy_tokenizer:
     output:
-        "results/tokenizers/{tokenizer}/tokenizer.model",
+        "results/tokenizers/{tokenizer}/{tokenizer_file}",
     params:
         model=lambda wildcards: TOKENIZERS[wildcards.tokenizer].model,
     shell:
@@ -31,7 +31,7 @@ rule tokenize_shard:
     input:
         jsonl="results/shards/{shard}.jsonl",
         receipt="results/shards/{shard}.receipt.json",
-        tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.model"),
+        tokenizer=ancient(lambda wildcards: tokenizer_path(wildcards.tokenizer)),
     output:
         bin="results/tokenized/{tokenizer}/{shard}_text_document.bin",
         idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
@@ -46,6 +46,8 @@ rule tokenize_shard:
         text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
         prepend_bos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].prepend_bos,
         append_eos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].append_eos,
+        bos_token=lambda wildcards: TOKENIZERS[wildcards.tokenizer].bos_token or "",
+        eos_token=lambda wildcards: TOKENIZERS[wildcards.tokenizer].eos_token or "",
         prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
         "python scripts/tokenize_shard.py"
@@ -57,7 +59,12 @@ rule tokenize_shard:
         " --tokenizer-model {input.tokenizer:q}"
         " --prepend-bos {params.prepend_bos}"
         " --append-eos {params.append_eos}"
+        " --bos-token={params.bos_token:q}"
+        " --eos-token={params.eos_token:q}"
         " --max-rejected-fraction {config[max_rejected_fraction]}"
+        " --max-rejected-lines {config[max_rejected_lines]}"
+        " --max-line-bytes {config[max_line_bytes]}"
+        " --on-engine-difference {config[on_engine_difference]}"
         " --threads {threads}"
         " --output-prefix {params.prefix:q}"
         " 2> {log:q}"
@@ -82,6 +89,28 @@ checkpoint sign_data:
         " --tokenized {params.folder:q}"
         " --output {output:q}"
         " 2> {log:q}"
+
+
+rule check_conservation:
+    input:
+        "results/tokenized/{tokenizer}/data_signature.json",
+    output:
+        "results/tokenized/{tokenizer}/conservation.json",
+    log:
+        "results/logs/check_conservation/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/check_conservation/{tokenizer}.tsv"
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        folder=subpath(input[0], parent=True),
+    shell:
+        "python scripts/check_conservation.py"
+        " --plans {params.plans:q}"
+        " --shards results/shards"
+        " --tokenized {params.folder:q}"
+        " --signature {input:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 # Hard links share their time with what they link to, so its time says nothing: the counts in the name do.

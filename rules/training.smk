@@ -17,7 +17,7 @@ def counted_files(wildcards):
     """All counted shards of the run's tokenizer: the signature has to be there first."""
     tokenizer = run_tokenizer(wildcards.run)
     signed = checkpoints.sign_data.get(tokenizer=tokenizer).output[0]
-    prefixes = [f"results/indexed/{tokenizer}/{name}" for name in signature.load(signed)]
+    prefixes = [f"results/indexed/{tokenizer}/{name}" for name in signature.load(signed).shards]
     return [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
 
 
@@ -26,7 +26,7 @@ rule write_run_folder:
         counted_files,
         run=multiext("config/runs/{run}/", "run.yaml", "data_ratio.json", "lang_prob.json", "exclude_iterator.json"),
         mixture="results/runs/{run}/mixture/probabilities.json",
-        tokenizer=lambda wildcards: f"results/tokenizers/{run_tokenizer(wildcards.run)}/tokenizer.model",
+        tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),
         checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
         verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",
     output:
@@ -71,6 +71,7 @@ rule launch_training:
 rule summarize_run:
     input:
         finished="results/runs/{run}/output/finished.json",
+        conservation=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/conservation.json",
         probabilities="results/runs/{run}/mixture/probabilities.json",
         sample="results/runs/{run}/sample.txt",
     output:
@@ -81,14 +82,10 @@ rule summarize_run:
     benchmark:
         "results/benchmarks/summarize_run/{run}.tsv"
     params:
-        plans=[plan_path(corpus) for corpus in PLANS],
-        tokenized=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}",
         folder=subpath(output.json, parent=True),
     shell:
         "python scripts/summarize_run.py"
-        " --plans {params.plans:q}"
-        " --shards results/shards"
-        " --tokenized {params.tokenized:q}"
+        " --conservation {input.conservation:q}"
         " --run-folder {params.folder:q}"
         " 2> {log:q}"
 

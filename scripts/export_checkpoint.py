@@ -29,7 +29,8 @@ def main() -> None:
         raise OperatorError("the run has no checkpoint", where=args.run_folder, action="launch its training first")
     tensors = torch_dist.read_huggingface_tensors(newest, read_architecture(pretrained))
     write_folder(args.output, tensors, like=pretrained)
-    shutil.copyfile(args.run_folder / "tokenizer.model", args.output / "tokenizer.model")
+    for tokenizer in args.run_folder.glob("tokenizer.*"):
+        shutil.copyfile(tokenizer, args.output / tokenizer.name)
 
 
 if __name__ == "__main__":

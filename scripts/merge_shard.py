@@ -23,8 +23,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    planned = plan.planned_shard(args.plan, args.shard)
-    receipt = merge.merge(args.shard, planned["ranges"], args.output, planned["bytes"])
+    recorded = plan.read(args.plan, args.shard)
+    planned = plan.planned_shard(recorded, args.shard)
+    receipt = merge.merge(args.shard, planned["ranges"], recorded["text_key"], args.output, planned["bytes"])
+    plan.check_unchanged(recorded, planned, args.plan)
     receipt.write(args.receipt)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_text
+from pretrain_llama.tokenization.engines import load_reference
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder with tokenizer.model")
+    parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder with tokenizer.model or .json")
     parser.add_argument("--run", type=Path, required=True, help="folder of run.yaml, which holds the prompts")
     parser.add_argument("--output", type=Path, required=True, help="text file to write")
     return parser.parse_args()
@@ -21,23 +22,23 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import sentencepiece
     import torch
     from transformers import LlamaForCausalLM
 
     sample = load_run(args.run)["sample"]
-    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(args.model / "tokenizer.model"))
+    files = [args.model / name for name in ("tokenizer.model", "tokenizer.json")]
+    tokenizer = load_reference(next(path for path in files if path.exists()))
     model = LlamaForCausalLM.from_pretrained(args.model).eval()
     continued = []
     for prompt in sample["prompts"]:
-        tokens = torch.tensor([[tokenizer.bos_id(), *tokenizer.encode(prompt)]])
+        ids, _ = tokenizer.encode([prompt.encode()])
+        tokens = torch.tensor([[model.config.bos_token_id, *ids.tolist()]])
         generated = model.generate(
             tokens,
             attention_mask=torch.ones_like(tokens),
             max_new_tokens=sample["new_tokens"],
             do_sample=False,
-            eos_token_id=tokenizer.eos_id(),
-            pad_token_id=tokenizer.eos_id(),
+            pad_token_id=0,
         )
         continued.append(tokenizer.decode(generated[0].tolist()))
     write_text(args.output, "\n----\n".join(continued) + "\n")

@@ -1,7 +1,7 @@
 """Summarize a run: documents in and out, tokens and epochs by domain, losses, and where everything is.
 
-    python scripts/summarize_run.py --plans results/plan/*.json --shards results/shards \
-        --tokenized results/tokenized/demo-8k.0a1b2c3d --run-folder results/runs/demo
+    python scripts/summarize_run.py --conservation results/tokenized/demo-8k.0a1b2c3d/conservation.json \
+        --run-folder results/runs/demo
 """
 
 import argparse
@@ -14,9 +14,7 @@ from pretrain_llama.summary import as_text, summarize
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="recorded plans, a JSON file a corpus")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of the merge receipts")
-    parser.add_argument("--tokenized", type=Path, required=True, help="folder of the tokenization receipts")
+    parser.add_argument("--conservation", type=Path, required=True, help="conservation.json, the sums of documents")
     parser.add_argument(
         "--run-folder", type=Path, required=True, help="folder of the run; writes its summary.json and summary.txt"
     )
@@ -25,7 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    summary = summarize(args.plans, args.shards, args.tokenized, args.run_folder)
+    summary = summarize(args.conservation, args.run_folder)
     write_json(args.run_folder / "summary.json", summary)
     write_text(args.run_folder / "summary.txt", as_text(summary, args.run_folder))
 

@@ -5,16 +5,23 @@
         --merge-receipt results/shards/en_code_python_split_0000.receipt.json \
         --text-key text --tokenizer demo-8k.0a1b2c3d --tokenizer-model resources/demo/tokenizer.model \
         --prepend-bos true --append-eos true --threads 2 \
-        --output-prefix results/tokenized/demo-8k/en_code_python_split_0000_text_document
+        --output-prefix results/tokenized/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document
+
+gigatoken encodes, after a gate has shown that it gives the ids of the reference: sentencepiece for a tokenizer.model,
+tokenizers for a tokenizer.json.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from pretrain_llama.errors import run_program
+from pretrain_llama import __version__
+from pretrain_llama.errors import ConfigError, DataError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.tokenization.tokenize import tokenize
-from pretrain_llama.tokenization.tokenizer import SentencePieceEngine
+from pretrain_llama.tokenization.engines import Reference, load_reference
+from pretrain_llama.tokenization.parity import EnginesDiffer, GatedEngine
+from pretrain_llama.tokenization.quarantine import RejectionLimits
+from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
 
 
 def flag(text: str) -> bool:
@@ -28,14 +35,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--merge-receipt", type=Path, required=True, help="receipt of its merge (JSON)")
     parser.add_argument("--text-key", required=True, help="key of the text; nested keys are joined by dots")
     parser.add_argument("--tokenizer", required=True, help="identity of the tokenizer, for the receipt")
-    parser.add_argument("--tokenizer-model", required=True, help="SentencePiece model")
+    parser.add_argument("--tokenizer-model", required=True, help="SentencePiece model, or tokenizer.json")
     parser.add_argument("--prepend-bos", type=flag, default=True, help="true or false: BOS before each document")
     parser.add_argument("--append-eos", type=flag, default=True, help="true or false: EOS after each document")
+    parser.add_argument("--bos-token", default="", help="the BOS token, for a tokenizer.json")
+    parser.add_argument("--eos-token", default="", help="the EOS token, for a tokenizer.json")
     parser.add_argument(
-        "--max-rejected-fraction",
-        type=float,
-        default=0.001,
-        help="fraction of lines, 0 to 1, above which the shard fails",
+        "--max-rejected-fraction", type=float, default=0.001, help="fraction of lines, 0 to 1, that may be rejected"
+    )
+    parser.add_argument(
+        "--max-rejected-lines", type=int, default=3, help="number of lines that may be rejected whatever the fraction"
+    )
+    parser.add_argument("--max-line-bytes", type=int, default=1 << 24, help="bytes of the longest line that is read")
+    parser.add_argument(
+        "--on-engine-difference",
+        choices=["fallback", "fail"],
+        default="fallback",
+        help="where gigatoken's ids are not the reference's: encode with the reference, or fail",
     )
     parser.add_argument("--threads", type=int, default=1, help="cores to encode with")
     parser.add_argument(
@@ -44,22 +60,65 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def frame_of(reference: Reference, args: argparse.Namespace) -> Frame:
+    """Return what is put around each document."""
+    ids: dict[str, list[int]] = {"bos": [], "eos": []}
+    for role, wanted, token in [
+        ("bos", args.prepend_bos, args.bos_token),
+        ("eos", args.append_eos, args.eos_token),
+    ]:
+        found = reference.token_id(token, role) if wanted else None
+        if wanted and found is None:
+            raise ConfigError(
+                f"the tokenizer has no {role.upper()} token" + (f" {token!r}" if token else ""),
+                where=args.tokenizer_model,
+                action=f"in config.yaml, name it as {role}_token, or switch it off",
+            )
+        ids[role] = [found] if wanted else []
+    return Frame(ids["bos"], ids["eos"], reference.vocab_size)
+
+
 def main() -> None:
     args = parse_args()
-    engine = SentencePieceEngine(args.tokenizer_model, args.prepend_bos, args.append_eos, args.threads)
-    receipt = TokenizeReceipt(
-        args.shard, args.tokenizer, args.prepend_bos, args.append_eos, engine.vocab_size, engine.dtype.name
-    )
-    tokenize(
-        engine,
-        receipt,
-        jsonl=args.jsonl,
-        text_key=args.text_key,
-        prefix=args.output_prefix,
-        rejected_path=Path(f"{args.output_prefix}.rejected.jsonl"),
-        max_rejected_fraction=args.max_rejected_fraction,
-    )
-    receipt.check_handover(MergeReceipt.read(args.merge_receipt), args.jsonl)
+    reference = load_reference(args.tokenizer_model, args.threads)
+    frame = frame_of(reference, args)
+    merged = MergeReceipt.read(args.merge_receipt)
+
+    def encode_with(engine: Engine) -> TokenizeReceipt:
+        receipt = TokenizeReceipt(
+            args.shard,
+            __version__,
+            args.tokenizer,
+            args.prepend_bos,
+            args.append_eos,
+            frame.vocab_size,
+            frame.dtype.name,
+        )
+        tokenize(
+            engine,
+            frame,
+            receipt,
+            merged,
+            jsonl=args.jsonl,
+            text_key=args.text_key,
+            max_line_bytes=args.max_line_bytes,
+            limits=RejectionLimits(args.max_rejected_fraction, args.max_rejected_lines),
+            prefix=args.output_prefix,
+        )
+        return receipt
+
+    try:
+        gated = GatedEngine(reference, args.tokenizer_model, args.threads)
+        receipt = encode_with(gated)
+        receipt.compared = gated.compared
+    except EnginesDiffer as difference:
+        if args.on_engine_difference == "fail":
+            raise DataError(
+                str(difference), where=args.jsonl, action="set on_engine_difference: fallback in config.yaml"
+            ) from difference
+        print(f"warning: {difference}; {reference.name} encodes, which is slower", file=sys.stderr)
+        receipt = encode_with(reference)
+        receipt.warning = str(difference)
     receipt.write(f"{args.output_prefix}.receipt.json")
 
 

@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of run.yaml, rates and probabilities")
     parser.add_argument("--indexed", type=Path, required=True, help="folder of the counted .bin and .idx files")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="…/{identity}/tokenizer.model")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="…/{identity}/tokenizer.model or .json")
     parser.add_argument("--checkpoint", type=Path, required=True, help="converted checkpoint to start from")
     parser.add_argument("--sources", type=Path, nargs="*", default=[], help="further files that the run was made from")
     parser.add_argument("--output", type=Path, required=True, help="run folder to write")

@@ -11,19 +11,62 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import yaml
+from backports import zstd
+from pyarrow import parquet
+
+from pretrain_llama.configuration import Corpus
+from pretrain_llama.shards import plan
+from pretrain_llama.stores import SourceFile
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
-COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
-
 Result = subprocess.CompletedProcess
+SHARD = "en_books_tales_split_0000"
+PREFIX = f"{SHARD}_text_document"
+COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
 
 
 def run_script(name: str, *args: object, cwd: Path | None = None) -> Result:
     """Run a program of scripts/ as a user would; nothing is raised."""
     command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def deliver(path: Path, content: bytes) -> Path:
+    """Write a vendor file, in the format that its suffix names, from jsonl."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        rows = [json.loads(line) for line in content.splitlines()]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        path.write_bytes({".gz": gzip.compress, ".zst": zstd.compress}.get(path.suffix, bytes)(content))
+    return path
+
+
+def plan_files(folder: Path, *files: Path, text_key: str = "text", target_bytes: int = 1 << 40) -> Path:
+    """Record a plan of the corpus en_books_tales, by default with one shard, of files; return its path."""
+    corpus = Corpus("en", "books", "tales", "", text_key, "corpora.tsv:2")
+    empty = plan.load(folder / "none.json", corpus)
+    listing = [SourceFile(str(f), (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
+    plan.record(folder / "plan.json", plan.extend(empty, listing, corpus, target_bytes))
+    return folder / "plan.json"
+
+
+def merge_shard(folder: Path, *files: Path, text_key: str = "text") -> Result:
+    """Plan files as one shard and run merge_shard.py, which writes shard.jsonl and merge.json there."""
+    planned = ["--plan", plan_files(folder, *files, text_key=text_key), "--shard", SHARD]
+    return run_script(
+        "merge_shard.py", *planned, "--output", folder / "shard.jsonl", "--receipt", folder / "merge.json"
+    )
+
+
+def tokenize_shard(folder: Path, model: Path, *args: object) -> Result:
+    """Run tokenize_shard.py on what merge_shard left there; it writes PREFIX.bin and so on."""
+    shard = ["--shard", SHARD, "--jsonl", folder / "shard.jsonl", "--merge-receipt", folder / "merge.json"]
+    tokenizer = ["--text-key", "text", "--tokenizer", "toy.01234567", "--tokenizer-model", model]
+    return run_script("tokenize_shard.py", *shard, *tokenizer, "--output-prefix", folder / PREFIX, *args)
 
 
 def jsonl(texts: list[str], key: str = "text", newline: str = "\n", final_newline: bool = True) -> bytes:
@@ -91,11 +134,8 @@ class Project:
             csv.writer(file, delimiter="\t").writerows([columns, *rows])
 
     def vendor(self, name: str, content: bytes) -> Path:
-        """Deliver a vendor file; one named .gz is compressed."""
-        path = self.folder / "vendor" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-        return path
+        """Deliver a vendor file, given as jsonl."""
+        return deliver(self.folder / "vendor" / name, content)
 
     def snakemake(self, *args: str) -> Result:
         """Run snakemake there, as a user does at the root of a clone."""

@@ -2,107 +2,146 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
+from backports import zstd
 
-from pretrain_llama.files import write_json
+from pretrain_llama.errors import DataError
+from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
-from pretrain_llama.shards.merge import read_lines
-from project import jsonl, run_script
+from pretrain_llama.shards.merge import merge
+from pretrain_llama.shards.sources import BLOCK_BYTES, text_bytes
+from project import SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
 
 
-def merge(folder: Path, ranges: list[dict]) -> tuple[list[bytes], dict]:
-    """Run merge_shard.py on some ranges; return the lines and the receipt."""
-    write_json(
-        folder / "plan.json", {"corpus": "en_code_python", "files": {}, "shards": [{"bytes": 1, "ranges": ranges}]}
-    )
-    paths = ["--output", folder / "out.jsonl", "--receipt", folder / "receipt.json"]
-    result = run_script(
-        "merge_shard.py", "--plan", folder / "plan.json", "--shard", "en_code_python_split_0000", *paths
-    )
-    assert result.returncode == 0, result.stderr
-    return (folder / "out.jsonl").read_bytes().splitlines(True), json.loads((folder / "receipt.json").read_text())
+def merged(folder: Path) -> tuple[bytes, dict]:
+    return (folder / "shard.jsonl").read_bytes(), read_json(folder / "merge.json")
 
 
-def whole(path: Path) -> dict:
-    return {"path": str(path), "start": 0, "stop": None}
-
-
-def deliver(path: Path, content: bytes) -> Path:
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
-
-
-def test_every_document_survives_whatever_the_files_look_like(tmp_path: Path) -> None:
-    texts = [[f"books en {file} {n}" for n in range(5)] for file in range(5)]
-    files = [
-        deliver(tmp_path / "a.jsonl", jsonl(texts[0], final_newline=False)),
-        deliver(tmp_path / "b.jsonl.gz", jsonl(texts[1])),
-        deliver(tmp_path / "c.jsonl", b""),
-        deliver(tmp_path / "d.jsonl", jsonl(texts[2], newline="\r\n")),
-        deliver(tmp_path / "e.jsonl", b"\n \n" + jsonl(texts[3]) + b"\n"),
-        deliver(tmp_path / "f.jsonl", b"\xef\xbb\xbf" + jsonl(texts[4])),
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+def test_every_byte_survives_whatever_the_files_look_like(tmp_path: Path, suffix: str) -> None:
+    contents = [
+        jsonl(["no final newline", "two"], final_newline=False),
+        b"",
+        jsonl(["windows", "lines"], newline="\r\n"),
+        b"\n \n" + jsonl(["blank lines around"]) + b"\n",
+        b"\xef\xbb\xbf" + jsonl(["byte-order mark"]),
+        b"no document \xff",
     ]
-    lines, receipt = merge(tmp_path, [whole(path) for path in files])
-    assert [json.loads(line)["text"] for line in lines] == [text for group in texts for text in group]
-    assert all(line.endswith(b"}\n") for line in lines)
-    assert (receipt["lines_read"], receipt["lines_written"], receipt["blank"]) == (28, 25, 3)
-    assert receipt["bytes"] == sum(map(len, lines))
+    files = [deliver(tmp_path / f"{number}{suffix}", content) for number, content in enumerate(contents)]
+    result = merge_shard(tmp_path, *files)
+    assert result.returncode == 0, result.stderr
+    shard, receipt = merged(tmp_path)
+    assert shard == contents[0] + b"\n" + b"".join(contents[2:]) + b"\n"
+    assert (receipt["lines"], receipt["newlines_added"], receipt["bytes"]) == (10, 2, len(shard))
+    assert [part["lines"] for part in receipt["ranges"] if part["bytes"]] == [2, 2, 4, 1, 1]
 
 
-def test_concatenated_gzip_members_are_all_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(jsonl(["one"])) + gzip.compress(jsonl(["two"])))
-    lines, _ = merge(tmp_path, [whole(path)])
-    assert len(lines) == 2
+def test_concatenated_members_and_frames_are_all_read(tmp_path: Path) -> None:
+    parts = [jsonl([f"member {number} {'x' * 200_000}"]) for number in range(3)]
+    (tmp_path / "a.jsonl.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+    (tmp_path / "b.jsonl.zst").write_bytes(b"".join(map(zstd.compress, parts)))
+    assert merge_shard(tmp_path, tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.zst").returncode == 0
+    assert merged(tmp_path)[0] == b"".join(parts) * 2
+
+
+def test_parquet_rows_become_lines_with_their_text_alone(tmp_path: Path) -> None:
+    rows = [{"id": n, "data": {"text": text, "n": n}} for n, text in enumerate(["tale", "حكاية\n", None, ""])]
+    path = deliver(tmp_path / "a.parquet", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    result = merge_shard(tmp_path, path, text_key="data.text")
+    assert result.returncode == 0, result.stderr
+    shard, receipt = merged(tmp_path)
+    assert [json.loads(line) for line in shard.splitlines()] == [{"data": {"text": r["data"]["text"]}} for r in rows]
+    assert receipt["lines"] == 4
+
+
+@pytest.mark.parametrize("text_key", ["content", "id"])
+def test_a_parquet_file_without_the_text_column_is_refused(tmp_path: Path, text_key: str) -> None:
+    path = deliver(tmp_path / "a.parquet", b'{"id": 1, "text": "tale"}\n')
+    with pytest.raises(DataError, match=f"no column '{text_key}' of strings; columns of strings: text"):
+        plan_files(tmp_path, path, text_key=text_key)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("final_newline", [True, False])
 def test_ranges_own_each_line_once_wherever_they_are_cut(tmp_path: Path, newline: str, final_newline: bool) -> None:
     texts = ["one", "", "ثلاثة", "four" * 9, "five"]
-    path = deliver(tmp_path / "a.jsonl", jsonl(texts, newline=newline, final_newline=final_newline))
-    size = path.stat().st_size
-    for cut in range(size + 1):
-        ranges = [{"path": str(path), "start": 0, "stop": cut}, {"path": str(path), "start": cut, "stop": size}]
-        lines = [line for r in ranges for line in read_lines(r["path"], r["start"], r["stop"])]
-        assert b"".join(lines) == path.read_bytes(), f"cut at {cut}"
+    content = jsonl(texts, newline=newline, final_newline=final_newline)
+    path = deliver(tmp_path / "a.jsonl", content)
+    for cut in range(len(content) + 1):
+        ranges = [{"path": str(path), "start": 0, "stop": cut}, {"path": str(path), "start": cut, "stop": len(content)}]
+        receipts = [merge("s", [part], "text", tmp_path / f"{n}.jsonl", 1) for n, part in enumerate(ranges)]
+        shards = [(tmp_path / f"{n}.jsonl").read_bytes() for n in range(2)]
+        assert b"".join(shards).removesuffix(b"\n") == content.removesuffix(b"\n"), f"cut at {cut}"
+        assert sum(receipt.lines for receipt in receipts) == len(texts)
+        assert [receipt.lines for receipt in receipts] == [shard.count(b"\n") for shard in shards]
 
 
-def test_shards_are_even_and_hold_every_byte_once() -> None:
-    files = [("crumb", 1_000), ("small", 20_000), ("large", 3_000_000), ("last", 500_000)]
-    shards = plan.cut(files, 400_000)
-    sizes = [shard["bytes"] for shard in shards]
-    assert sum(sizes) == sum(size for _, size in files)
-    assert len(shards) == 9
-    assert max(sizes) - min(sizes) <= 1
+def test_lines_longer_than_a_block_are_merged_whole(tmp_path: Path) -> None:
+    content = jsonl(["short", "long " * (BLOCK_BYTES // 2), "short"])
+    path = deliver(tmp_path / "a.jsonl", content)
+    assert merge_shard(tmp_path, path, deliver(tmp_path / "b.jsonl.gz", content)).returncode == 0
+    assert merged(tmp_path)[0] == content * 2
+    assert merged(tmp_path)[1]["lines"] == 6
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1_000] * 40_000, [300_000_000_000], [1_000, 20_000, 3_000_000, 500_000, 900_000_000], [70_000] * 800],
+    ids=["crumbs", "one giant", "mixed", "some"],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes: list[int], suffix: str) -> None:
+    files = [(f"{number}.{suffix}", size) for number, size in enumerate(sizes)]
+    target = max(sum(sizes) // 40, 1_000_000)
+    shards = plan.cut(files, target)
+    if suffix == "jsonl" or max(sizes) <= target / 10:
+        assert all(0.9 * target <= shard["bytes"] <= 1.1 * target for shard in shards)
+    assert min(shard["bytes"] for shard in shards) >= target / 2, "no tiny last shard"
+    ranges: dict[str, list] = {}
+    for shard in shards:
+        for part in shard["ranges"]:
+            ranges.setdefault(part["path"], []).append(part)
+    assert sum(shard["bytes"] for shard in shards) == sum(sizes)
     for path, size in files:
-        ranges = [r for shard in shards for r in shard["ranges"] if r["path"] == path]
-        assert [r["start"] for r in ranges] == [0, *(r["stop"] for r in ranges[:-1])]
-        assert ranges[-1]["stop"] == size
+        if suffix == "jsonl":
+            assert [part["start"] for part in ranges[path]] == [0, *(part["stop"] for part in ranges[path][:-1])]
+            assert ranges[path][-1]["stop"] == size
+        else:
+            assert ranges[path] == [{"path": path, "start": 0, "stop": None}], "compressed files are never cut"
 
 
-def test_compressed_files_are_never_cut_and_leave_no_crumb() -> None:
-    files = [("a.jsonl.gz", 950), ("b.jsonl", 100), ("c.jsonl.gz", 3_000), ("d.jsonl", 40), ("e.jsonl", 900)]
-    shards = plan.cut(files, 500)
-    ranges = [r for shard in shards for r in shard["ranges"]]
-    assert {r["path"] for r in ranges} == {name for name, _ in files}
-    assert [r for r in ranges if r["path"].endswith(".gz")] == [whole("a.jsonl.gz"), whole("c.jsonl.gz")]
-    assert min(shard["bytes"] for shard in shards) >= 250
+def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:
+    content = jsonl([f"tale {number} of the sea, the ships and the wind" for number in range(20_000)])
+    size = len(content)
+    for suffix in (".jsonl.gz", ".jsonl.zst"):
+        assert text_bytes(str(deliver(tmp_path / f"whole{suffix}", content)), "text") == size
+    halves = [content[: size // 2], content[size // 2 :]]
+    (tmp_path / "members.jsonl.gz").write_bytes(b"".join(map(gzip.compress, halves)) + gzip.compress(b""))
+    (tmp_path / "frames.jsonl.zst").write_bytes(
+        b"".join(zstd.compress(content[i : i + 9_999]) for i in range(0, size, 9_999))
+    )
+    for name in ("members.jsonl.gz", "frames.jsonl.zst"):
+        assert text_bytes(str(tmp_path / name), "text") == pytest.approx(size, rel=0.3), name
+    assert text_bytes(str(deliver(tmp_path / "a.parquet", content)), "text") == pytest.approx(size, rel=0.3)
+    assert text_bytes(str(deliver(tmp_path / "empty.jsonl.gz", b"")), "text") == 1, "it has a range all the same"
 
 
 def test_an_unplanned_shard_says_who_plans(tmp_path: Path) -> None:
-    args = ["--shard", "en_code_python_split_0000", "--output", tmp_path / "x", "--receipt", tmp_path / "y"]
+    args = ["--shard", SHARD, "--output", tmp_path / "x", "--receipt", tmp_path / "y"]
     result = run_script("merge_shard.py", "--plan", tmp_path / "plan.json", *args)
     assert result.returncode == 2
-    assert "operation error: shard en_code_python_split_0000 is not planned" in result.stderr
+    assert f"operation error: shard {SHARD} is not planned" in result.stderr
     assert "run snakemake, which records the plan" in result.stderr
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
 @pytest.mark.parametrize("damage", ["vanished", "truncated", "garbled"])
-def test_a_damaged_file_is_named_and_leaves_no_shard(tmp_path: Path, damage: str) -> None:
-    path = deliver(tmp_path / "a.jsonl.gz", jsonl([f"text {n}" for n in range(1000)]))
+def test_a_damaged_file_is_named_and_leaves_no_shard(tmp_path: Path, damage: str, suffix: str) -> None:
+    path = deliver(tmp_path / f"a{suffix}", jsonl([f"text {n}" for n in range(1000)]))
+    planned = plan_files(tmp_path, path)
     content = path.read_bytes()
     if damage == "vanished":
         path.unlink()
@@ -110,11 +149,57 @@ def test_a_damaged_file_is_named_and_leaves_no_shard(tmp_path: Path, damage: str
         path.write_bytes(content[:-20])
     else:
         path.write_bytes(content[:40] + b"\xff" * 40 + content[80:])
-    write_json(tmp_path / "plan.json", {"corpus": "en_code_python", "shards": [{"bytes": 1, "ranges": [whole(path)]}]})
-    args = ["--shard", "en_code_python_split_0000", "--output", tmp_path / "x", "--receipt", tmp_path / "y"]
-    result = run_script("merge_shard.py", "--plan", tmp_path / "plan.json", *args)
-    assert result.returncode == 2
-    assert "data error: a vendor file cannot be read" in result.stderr
+    args = ["--shard", SHARD, "--output", tmp_path / "x", "--receipt", tmp_path / "y"]
+    result = run_script("merge_shard.py", "--plan", planned, *args)
+    assert result.returncode == 2, result.stderr
+    assert "data error: " in result.stderr
     assert str(path) in result.stderr
-    assert not (tmp_path / "x").exists()
-    assert not list(tmp_path.glob("*.part"))
+    assert not (tmp_path / "y").exists()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
+    path = deliver(tmp_path / "a.jsonl", jsonl(["tale"]))
+    host = os.uname().nodename
+    left = tmp_path / f".shard.jsonl.{host}.{2**22 - 1}.part"
+    others = [tmp_path / f".shard.jsonl.{host}.{os.getpid()}.part", tmp_path / ".shard.jsonl.elsewhere.1.part"]
+    for part in (left, *others):
+        part.write_text("partial")
+    assert merge_shard(tmp_path, path).returncode == 0
+    assert not left.exists()
+    assert all(part.exists() for part in others)
+
+
+def test_a_dry_run_of_the_planner_shows_shards_bytes_and_tokens(project: Project) -> None:
+    result = run_script("plan_shards.py", "--dry-run", cwd=project.folder)
+    assert result.returncode == 0, result.stderr
+    header, english, arabic = (line.split() for line in result.stdout.splitlines()[:3])
+    assert header[:3] == ["corpus", "files", "shards"]
+    size = (project.folder / "vendor/en_books_tales/a.jsonl").stat().st_size
+    assert english[:5] == ["en_books_tales", "1", "3", "3", f"{size:,}"]
+    assert arabic[0] == "ar_news_daily"
+    assert not (project.folder / "results").exists(), "a dry-run writes nothing"
+    estimated = int(english[-1].removeprefix("~").replace(",", ""))
+    assert run_script("plan_shards.py", cwd=project.folder).returncode == 0
+    assert len(read_json(project.folder / "results/plan/en_books_tales.json")["shards"]) == 3
+    assert project.snakemake("data").returncode == 0
+    sums = next(project.folder.glob("results/tokenized/*/conservation.json"))
+    counted = read_json(sums)["corpora"]["en_books_tales"]
+    framed = 2 * counted["documents"]
+    assert estimated == pytest.approx(counted["tokens"] - framed, rel=0.02)
+
+
+def test_a_stray_file_in_the_source_is_named(project: Project) -> None:
+    (project.folder / "vendor" / "en_books_tales" / "README.txt").write_text("about the tales")
+    result = project.snakemake("--dry-run")
+    assert "vendor/en_books_tales/README.txt is no vendor file" in result.stdout
+    assert "narrow the glob" in result.stdout
+
+
+def test_another_text_key_starts_a_parquet_corpus_over(project: Project) -> None:
+    project.vendor("en_books_tales/b.parquet", b'{"text": "a tale", "title": "its title"}\n')
+    assert run_script("plan_shards.py", cwd=project.folder).returncode == 0
+    table = (project.folder / "config" / "corpora.tsv").read_text()
+    (project.folder / "config" / "corpora.tsv").write_text(table.replace("\ttext\n", "\ttitle\n", 2))
+    result = project.snakemake("--dry-run")
+    assert "text_key was 'text' when parquet files were planned, and is 'title'" in result.stdout

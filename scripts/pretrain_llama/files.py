@@ -1,40 +1,51 @@
-"""Files: read by suffix, write beside then rename, hash, link."""
+"""Files: write beside then rename, hash, link."""
 
-import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-COMPRESSED_SUFFIXES = (".gz",)
-
-
-def is_compressed(path: str | Path) -> bool:
-    """Say whether a file is decompressed on reading, and so cannot be cut into byte ranges."""
-    return str(path).endswith(COMPRESSED_SUFFIXES)
-
-
-def open_bytes(path: str | Path) -> IO[bytes]:
-    """Open a file for reading, decompressed if its suffix says so."""
-    return gzip.open(path, "rb") if is_compressed(path) else open(path, "rb")
-
 
 @contextmanager
-def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Write a file beside its place and rename it when the block ends; an error leaves the place as it was."""
+def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterator[IO[Any]]:
+    """Write a file beside its place and rename it when the block ends; an error leaves the place as it was.
+
+    The file beside is named by machine and process, so that two runs at once write two files, and the last to end
+    gives its own, whole. What a killed process of this machine left is removed by the next one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove_orphans(path)
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
-        with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(beside, mode, buffering, encoding=None if "b" in mode else "utf-8") as file:
             yield file
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _remove_orphans(path: Path) -> None:
+    ours = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.part")
+    for other in path.parent.iterdir():
+        if (match := ours.fullmatch(other.name)) and not _is_running(int(match[1])):
+            other.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

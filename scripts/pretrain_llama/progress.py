@@ -45,9 +45,10 @@ class Progress:
         elapsed = time.monotonic() - self._start
         share = 100 * self._done / self._total if self._total else 100
         rate = self._done / elapsed if elapsed else 0
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
         print(
             f"{self._title}: {share:.0f} %, {self._done:,} of {self._total:,} {self._unit}, "
-            f"{rate:,.0f} {self._unit}/s, {elapsed:.0f} s",
+            f"{rate:,.0f} {self._unit}/s, {elapsed:.0f} s{left}",
             file=sys.stderr,
             flush=True,
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import is_compressed
 
 FINGERPRINT_BYTES = 1 << 16
 
@@ -50,16 +49,3 @@ def fingerprint(path: str | Path) -> str:
         file.seek(max(size - FINGERPRINT_BYTES, 0))
         tail = file.read()
     return hashlib.sha256(str(size).encode() + head + tail).hexdigest()
-
-
-def text_size(file: SourceFile) -> int:
-    """Return about how many bytes of jsonl a file holds; for gzip, what its last four bytes say (RFC 1952, ISIZE).
-
-    ISIZE is the size of the last member modulo 2**32, so it is too small for a file of several members or of over
-    4 GiB of text; less than the compressed size is never returned.
-    """
-    if not is_compressed(file.path) or file.size_bytes < 4:
-        return file.size_bytes
-    with open(file.path, "rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        return max(int.from_bytes(stream.read(), "little"), file.size_bytes)

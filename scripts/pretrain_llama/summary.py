@@ -4,52 +4,38 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama.errors import DataError
 from pretrain_llama.files import read_json
 from pretrain_llama.mixture.entropy import unigram_entropy
-from pretrain_llama.names import PREFIX_SUFFIX, parse_counted, parse_shard
-from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.shards.plan import shard_names
+from pretrain_llama.names import parse_counted
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.log_file import read_log
 
 LAST_ITERATIONS = 10
 
 
-def summarize(plans: list[Path], shards: Path, tokenized: Path, run_folder: Path) -> dict[str, Any]:
+def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
     """Return a run's figures.
 
     Args:
-        plans: recorded plan of each corpus.
-        shards: folder of the merge receipts.
-        tokenized: folder of the tokenization receipts.
+        conservation: conservation.json, the sums of the documents.
         run_folder: of the run, trained.
-
-    Raises:
-        DataError: documents were lost or added on the way.
     """
-    names = [shard for path in plans for shard in shard_names(read_json(path))]
-    merged = [MergeReceipt.read(shards / f"{shard}.receipt.json") for shard in names]
-    receipts = [TokenizeReceipt.read(tokenized / f"{shard}{PREFIX_SUFFIX}.receipt.json") for shard in names]
-    documents = {
-        "vendor_lines": sum(receipt.lines_read for receipt in merged),
-        "blank": sum(receipt.blank for receipt in merged),
-        "rejected": sum(sum(receipt.rejected.values()) for receipt in receipts),
-        "tokenized": sum(receipt.documents for receipt in receipts),
-    }
-    if documents["vendor_lines"] != documents["blank"] + documents["rejected"] + documents["tokenized"]:
-        raise DataError(
-            f"the documents do not add up: {documents}", where=tokenized, action="delete the shards there and run again"
-        )
+    sums = read_json(conservation)
+    total = sums["total"]
     mixture = read_json(run_folder / "mixture" / "probabilities.json")
     probabilities = mixture["probabilities"]
     arrays = [IndexedReader(run_folder / "data" / name).tokens_array for name in probabilities]
     losses = [record["loss"] for record in read_log(run_folder / "output")]
     last = losses[-LAST_ITERATIONS:]
     return {
-        "shards": len(names),
-        "documents": documents,
-        "corpora": _by_domain(receipts, probabilities, mixture["training_tokens"]),
+        "shards": total["shards"],
+        "documents": {
+            "vendor_lines": total["lines"],
+            "blank": total["blank"],
+            "rejected": sum(total["rejected"].values()),
+            "tokenized": total["documents"],
+        },
+        "corpora": _by_domain(sums["corpora"], probabilities, mixture["training_tokens"]),
         "iterations": len(losses),
         "first_loss": losses[0],
         "last_loss": sum(last) / len(last),
@@ -58,14 +44,14 @@ def summarize(plans: list[Path], shards: Path, tokenized: Path, run_folder: Path
 
 
 def _by_domain(
-    receipts: list[TokenizeReceipt], probabilities: dict[str, float], training_tokens: int
+    corpora: dict[str, dict[str, Any]], probabilities: dict[str, float], training_tokens: int
 ) -> list[dict[str, Any]]:
     """Return documents, tokens and epochs by language and domain, sorted."""
     rows: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for receipt in receipts:
-        shard = parse_shard(receipt.shard)
-        rows[shard.language, shard.domain]["documents"] += receipt.documents
-        rows[shard.language, shard.domain]["tokens"] += receipt.tokens
+    for corpus, sums in corpora.items():
+        language, domain, _ = corpus.split("_", 2)
+        rows[language, domain]["documents"] += sums["documents"]
+        rows[language, domain]["tokens"] += sums["tokens"]
     for name, probability in probabilities.items():
         shard = parse_counted(name).shard
         rows[shard.language, shard.domain]["probability"] += probability

@@ -35,6 +35,7 @@ def positional(number: float) -> str:
 def json_value(mixture: Mixture, training_tokens: int) -> dict[str, Any]:
     """Return the mixture for a JSON file; training_tokens: tokens that the whole training draws."""
     return {
+        "tokenizer": mixture.tokenizer,
         "training_tokens": training_tokens,
         "probabilities": {str(shard.name): shard.probability for shard in mixture.shards},
         "left_out": [{"name": str(name), "tokens": name.tokens, "reason": why} for name, why in mixture.left_out],

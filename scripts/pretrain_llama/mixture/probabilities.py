@@ -26,8 +26,9 @@ class SampledShard:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The sampled shards, sorted by name, their probabilities summing to 1; and what is left out."""
+    """The tokenizer's identity; the sampled shards, by name, their probabilities summing to 1; what is left out."""
 
+    tokenizer: str | None
     shards: list[SampledShard]
     left_out: list[tuple[CountedName, str]]
     unmatched_keys: list[str]
@@ -53,7 +54,8 @@ def compute(
         ConfigError, DataError: the choices and the signature do not fit.
     """
     omissions = Omissions(list_omissions)
-    counted = {str(name.shard): name for name in signature.load(signature_path)}
+    signed = signature.load(signature_path)
+    counted = {str(name.shard): name for name in signed.shards}
     included = _without_excluded(counted, exclude_path, omissions)
     rates = choices.match_rates(
         [c.shard for c in counted.values()], choices.load_rates(ratio_path), ratio_path, omissions
@@ -63,6 +65,7 @@ def compute(
     choices.match_languages(sorted({counted[shard].shard.language for shard in sampled}), shares, language_path)
     probabilities = probabilities_of([counted[shard] for shard in sampled], list(sampled.values()), shares)
     return Mixture(
+        signed.tokenizer,
         [SampledShard(counted[s], rate, p) for (s, rate), p in zip(sampled.items(), probabilities, strict=True)],
         [(counted[shard], reason) for shard, reason in sorted(omissions.shards.items())],
         omissions.keys,

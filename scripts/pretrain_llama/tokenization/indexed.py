@@ -17,9 +17,10 @@ One document is one sequence here, so for 3 documents the .idx has 34 + 3 x 4 + 
 """
 
 import struct
-from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -30,47 +31,59 @@ MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 DTYPE_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
 HEADER = struct.Struct("<9sQBQQ")
+CHUNK = 1 << 20
+
+
+def dtype_for(vocab_size: int) -> np.dtype:
+    """Return the smallest dtype that holds every id, as Megatron chooses it: uint16 below 65,500 ids, else int32."""
+    return np.dtype(np.uint16 if vocab_size < 65500 else np.int32)
+
+
+@contextmanager
+def writing_indexed(prefix: str | Path, dtype: np.dtype) -> Iterator["IndexedWriter"]:
+    """Write a .bin/.idx pair; both appear when the block ends, neither if it raises."""
+    with replacing(f"{prefix}.idx", "w+b") as idx, replacing(f"{prefix}.bin") as bin_file:
+        writer = IndexedWriter(bin_file, idx, dtype)
+        yield writer
+        writer.finish()
 
 
 class IndexedWriter:
-    """Write a .bin/.idx pair, byte for byte as megatron-core's IndexedDatasetBuilder does.
+    """Write a pair byte for byte as megatron-core's IndexedDatasetBuilder does.
 
-    Use as a context manager: an error inside the block leaves neither file. Memory: 4 bytes a document, and 16
-    more at the end.
+    The memory that it takes does not grow with the number of documents: their lengths are read back from the .idx,
+    which has to be open for both, to write what follows them.
     """
 
-    def __init__(self, prefix: str | Path, dtype: np.dtype) -> None:
-        self._dtype = dtype
-        self._lengths = array("i")
-        self._bin_file = replacing(f"{prefix}.bin")
-        self._idx_file = replacing(f"{prefix}.idx")
+    def __init__(self, bin_file: BinaryIO, idx: BinaryIO, dtype: np.dtype) -> None:
+        self._bin, self._idx, self._dtype = bin_file, idx, dtype
+        self._documents = 0
+        self._idx.write(bytes(HEADER.size))
 
-    def __enter__(self) -> "IndexedWriter":
-        self._bin = self._bin_file.__enter__()
-        self._idx = self._idx_file.__enter__()
-        return self
+    def add_documents(self, ids: np.ndarray, lengths: np.ndarray) -> None:
+        """Append documents; ids: (tokens of all,), of the writer's dtype; lengths: (documents,), their tokens."""
+        assert ids.dtype == self._dtype and len(ids) == lengths.sum(), (ids.dtype, len(ids), lengths.sum())
+        self._bin.write(ids.data)
+        self._idx.write(lengths.astype(np.int32).data)
+        self._documents += len(lengths)
 
-    def add_document(self, ids: np.ndarray) -> None:
-        """Append a document; ids: (tokens,), of the writer's dtype."""
-        assert ids.dtype == self._dtype, (ids.dtype, self._dtype)
-        self._bin.write(ids.tobytes())
-        self._lengths.append(len(ids))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._write_index()
-        self._bin_file.__exit__(kind, error, trace)
-        self._idx_file.__exit__(kind, error, trace)
-
-    def _write_index(self) -> None:
-        lengths = np.frombuffer(self._lengths, dtype=np.int32)  # (sequences,)
-        ends = np.cumsum(lengths, dtype=np.int64) * self._dtype.itemsize
-        offsets = np.concatenate([np.zeros(1, np.int64), ends])[: len(lengths)]
-        header = HEADER.pack(MAGIC, VERSION, DTYPE_CODES[self._dtype], len(lengths), len(lengths) + 1)
-        self._idx.write(header + lengths.tobytes() + offsets.tobytes())
-        self._idx.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes())
+    def finish(self) -> None:
+        """Write the rest of the .idx."""
+        end = 0
+        for first in range(0, self._documents, CHUNK):
+            self._idx.seek(HEADER.size + 4 * first)
+            lengths = np.frombuffer(self._idx.read(4 * min(CHUNK, self._documents - first)), np.int32)
+            ends = end + np.cumsum(lengths, dtype=np.int64) * self._dtype.itemsize
+            offsets = np.concatenate([[end], ends[:-1]])
+            self._idx.seek(HEADER.size + 4 * self._documents + 8 * first)
+            self._idx.write(offsets.data)
+            end = int(ends[-1])
+        self._idx.seek(HEADER.size + 12 * self._documents)
+        for first in range(0, self._documents + 1, CHUNK):
+            self._idx.write(np.arange(first, min(first + CHUNK, self._documents + 1), dtype=np.int64).data)
+        self._idx.seek(0)
+        code = DTYPE_CODES[self._dtype]
+        self._idx.write(HEADER.pack(MAGIC, VERSION, code, self._documents, self._documents + 1))
 
 
 class IndexedReader:
@@ -79,35 +92,40 @@ class IndexedReader:
     Attributes:
         documents, sequences, tokens: the counts.
         dtype: of the ids.
-        lengths: (sequences,) int32, tokens in each.
+        lengths: (sequences,) int32, tokens in each, mapped.
+        offsets: (sequences,) int64, where each lies in the .bin, in bytes, mapped.
+        boundaries: (documents + 1,) int64, index of each document's first sequence, mapped.
         tokens_array: (tokens,) all ids, one sequence after the other, mapped.
     """
 
     def __init__(self, prefix: str | Path) -> None:
-        """Read the index and check it against the .bin.
+        """Read the index and check its size, and that of the .bin.
 
         Raises:
             DataError: a file is missing or damaged, or the two do not belong together.
         """
         self.prefix = Path(prefix)
         try:
-            index = Path(f"{prefix}.idx").read_bytes()
-            bin_bytes = Path(f"{prefix}.bin").stat().st_size
+            with open(f"{prefix}.idx", "rb") as index:
+                header = index.read(HEADER.size)
+            idx_bytes, bin_bytes = (Path(f"{prefix}{suffix}").stat().st_size for suffix in (".idx", ".bin"))
         except FileNotFoundError as error:
             raise self._damaged("its .bin or .idx is missing") from error
-        if len(index) < HEADER.size or not index.startswith(MAGIC):
+        if len(header) < HEADER.size or not header.startswith(MAGIC):
             raise self._damaged("the .idx is no Megatron index")
-        _, version, code, self.sequences, boundaries = HEADER.unpack_from(index)
+        _, version, code, self.sequences, boundaries = HEADER.unpack(header)
         dtypes = {code: dtype for dtype, code in DTYPE_CODES.items()}
         if version != VERSION or code not in dtypes:
             raise self._damaged(
                 f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}"
             )
-        if len(index) != HEADER.size + 12 * self.sequences + 8 * boundaries:
-            raise self._damaged(f"the .idx has {len(index)} bytes, which do not fit its {self.sequences} sequences")
+        if idx_bytes != HEADER.size + 12 * self.sequences + 8 * boundaries:
+            raise self._damaged(f"the .idx has {idx_bytes} bytes, which do not fit its {self.sequences} sequences")
         self.dtype = dtypes[code]
         self.documents = boundaries - 1
-        self.lengths = np.frombuffer(index, np.int32, self.sequences, HEADER.size)
+        self.lengths = self._map(np.int32, HEADER.size, self.sequences)
+        self.offsets = self._map(np.int64, HEADER.size + 4 * self.sequences, self.sequences)
+        self.boundaries = self._map(np.int64, HEADER.size + 12 * self.sequences, boundaries)
         self.tokens = int(self.lengths.sum(dtype=np.int64))
         if bin_bytes != self.tokens * self.dtype.itemsize:
             raise self._damaged(f"the .bin has {bin_bytes} bytes, the .idx speaks of {self.tokens} {self.dtype} tokens")
@@ -118,6 +136,11 @@ class IndexedReader:
         if not self.tokens:
             return np.empty(0, self.dtype)
         return np.memmap(f"{self.prefix}.bin", self.dtype, "r")
+
+    def _map(self, dtype: type, offset: int, count: int) -> np.ndarray:
+        if not count:
+            return np.empty(0, dtype)
+        return np.memmap(f"{self.prefix}.idx", dtype, "r", offset, (count,))
 
     def _damaged(self, problem: str) -> DataError:
         return DataError(problem, where=self.prefix, action="delete both files and run again, which makes them anew")

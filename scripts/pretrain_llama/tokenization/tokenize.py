@@ -1,83 +1,149 @@
-"""Tokenize one jsonl shard: every line becomes a document or is rejected with a reason."""
+"""Tokenize one jsonl shard: every line becomes a document, or is blank, or is rejected with a reason.
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+Reading, encoding and writing overlap: while a batch is encoded, the next is read and parsed, and the one before is
+written. Memory is bounded by a few batches and the longest line allowed.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from pretrain_llama import files
-from pretrain_llama.errors import DataError
+import numpy as np
+from blake3 import blake3
+
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import replacing
 from pretrain_llama.progress import Progress
-from pretrain_llama.receipts import TokenizeReceipt
-from pretrain_llama.tokenization.documents import Rejected, text_of
-from pretrain_llama.tokenization.indexed import IndexedWriter
-from pretrain_llama.tokenization.tokenizer import SentencePieceEngine
+from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
+from pretrain_llama.tokenization.engines import Encoded
+from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
+from pretrain_llama.tokenization.lines import ShardReader
+from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
 
-BATCH_LINES = 1024
+
+class Engine(Protocol):
+    """What encodes: an engine of engines.py, or the gated one of parity.py."""
+
+    name: str
+
+    def encode(self, texts: list[bytes]) -> Encoded:
+        """Return the ids of UTF-8 texts."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Ids that are put before (`head`) and after (`tail`) each document's, and the number of ids that there are."""
+
+    head: list[int]
+    tail: list[int]
+    vocab_size: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the .bin."""
+        return dtype_for(self.vocab_size)
+
+    def around(self, encoded: Encoded) -> Encoded:
+        """Return documents framed, in the dtype of the .bin.
+
+        Raises:
+            OperatorError: an id is not in the vocabulary.
+        """
+        ids, lengths = encoded
+        if len(ids) and ids.max() >= self.vocab_size:
+            raise OperatorError(
+                f"id {ids.max()} in a vocabulary of {self.vocab_size}",
+                where="the engine that encodes",
+                action="report it, with the tokenizer's name and version",
+            )
+        framed_lengths = lengths + len(self.head) + len(self.tail)
+        ends = np.cumsum(framed_lengths)
+        places = [(ends - framed_lengths + at, token) for at, token in enumerate(self.head)]
+        places += [(ends - len(self.tail) + at, token) for at, token in enumerate(self.tail)]
+        framed = np.empty(framed_lengths.sum(), self.dtype)
+        is_text = np.ones(len(framed), bool)
+        for place, token in places:
+            framed[place] = token
+            is_text[place] = False
+        framed[is_text] = ids
+        return framed, framed_lengths
 
 
 def tokenize(
-    engine: SentencePieceEngine,
+    engine: Engine,
+    frame: Frame,
     receipt: TokenizeReceipt,
+    merged: MergeReceipt,
     jsonl: Path,
     text_key: str,
+    max_line_bytes: int,
+    limits: RejectionLimits,
     prefix: Path,
-    rejected_path: Path,
-    max_rejected_fraction: float,
 ) -> None:
-    """Write a shard's .bin and .idx, and its rejected lines, whole, with their line numbers and reasons.
+    """Write a shard's .bin and .idx, and its rejected lines.
 
     Args:
         engine: what encodes the texts.
+        frame: what is put around their ids.
         receipt: of the shard; the counts are added to it.
+        merged: receipt of the shard's merge.
         jsonl: the merged shard; one document a line.
         text_key: key of the text in each document.
-        prefix: path of the pair, without .bin and .idx.
-        rejected_path: quarantine, jsonl of {"line", "reason", "text"}; empty where nothing is rejected.
-        max_rejected_fraction: fraction of the lines, 0 to 1, above which the shard fails.
+        max_line_bytes: a longer line is rejected.
+        limits: of the number of rejected lines.
+        prefix: writes PREFIX.bin, PREFIX.idx and PREFIX.rejected.jsonl, the last also where the limits are passed.
 
     Raises:
-        DataError: more lines than allowed are rejected; no pair is left then, but the quarantine is.
+        DataError: more lines are rejected than allowed, or the shard is not what was merged.
+        EnginesDiffer: by a gated engine.
     """
-    reasons: Counter[str] = Counter()
-    with (
-        IndexedWriter(prefix, engine.dtype) as writer,
-        Progress(jsonl.stat().st_size, "B", f"tokenize {receipt.shard}") as progress,
-    ):
-        with open(jsonl, "rb") as lines, files.replacing(rejected_path, "w") as quarantine:
-            while batch := list(islice(lines, BATCH_LINES)):
-                texts = list(_accepted(batch, receipt.lines_read, text_key, reasons, quarantine))
-                for ids in engine.encode(texts):
-                    writer.add_document(ids)
-                    receipt.tokens += len(ids)
-                receipt.lines_read += len(batch)
-                receipt.documents += len(texts)
-                receipt.text_bytes += sum(len(text.encode()) for text in texts)
-                progress.advance(sum(map(len, batch)))
-        receipt.sequences = receipt.documents
-        receipt.rejected = dict(sorted(reasons.items()))
-        _check_rejected(receipt, max_rejected_fraction, rejected_path)
+    receipt.engine = engine.name
+    with writing_indexed(prefix, frame.dtype) as writer:
+        with (
+            Progress(merged.bytes, "B", f"tokenize {receipt.shard}") as progress,
+            open(jsonl, "rb") as file,
+            replacing(f"{prefix}.rejected.jsonl", "w") as rejected,
+        ):
+            quarantine = Quarantine(rejected, merged)
+            reader = ShardReader(file, text_key, max_line_bytes, quarantine)
+            _encode_all(engine, frame, reader, writer, receipt, progress)
+        receipt.rejected = dict(sorted(quarantine.reasons.items()))
+        receipt.check_handover(merged, jsonl)
+        quarantine.check(limits, receipt.documents, receipt.lines)
 
 
-def _accepted(batch: list[bytes], lines_before: int, text_key: str, reasons: Counter, quarantine) -> Iterator[str]:
-    for number, line in enumerate(batch, start=lines_before + 1):
-        try:
-            yield text_of(line, text_key)
-        except Rejected as reason:
-            reasons[str(reason)] += 1
-            text = line.decode("utf-8", errors="backslashreplace").rstrip("\n")
-            quarantine.write(json.dumps({"line": number, "reason": str(reason), "text": text}) + "\n")
+def _encode_all(
+    engine: Engine,
+    frame: Frame,
+    reader: ShardReader,
+    writer: IndexedWriter,
+    receipt: TokenizeReceipt,
+    progress: Progress,
+) -> None:
+    digest = blake3()
 
+    def write(encoded: Encoded) -> None:
+        ids, lengths = frame.around(encoded)
+        writer.add_documents(ids, lengths)
+        digest.update(ids.view(np.uint8).data)
+        receipt.tokens += len(ids)
 
-def _check_rejected(receipt: TokenizeReceipt, max_rejected_fraction: float, rejected_path: Path) -> None:
-    rejected = sum(receipt.rejected.values())
-    if rejected > max_rejected_fraction * receipt.lines_read:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in receipt.rejected.items())
-        raise DataError(
-            f"{rejected} of {receipt.lines_read} lines of {receipt.shard} are rejected: {reasons}; "
-            f"max_rejected_fraction allows {max_rejected_fraction}",
-            where=rejected_path,
-            action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "
-            "or raise max_rejected_fraction in config/config.yaml",
-        )
+    batches = reader.batches()
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+        upcoming = reading.submit(next, batches, None)
+        written: Future[None] = writing.submit(lambda: None)
+        while batch := upcoming.result():
+            upcoming = reading.submit(next, batches, None)
+            encoded = engine.encode(batch.texts)
+            written.result()
+            written = writing.submit(write, encoded)
+            receipt.lines += batch.lines
+            receipt.blank += batch.blank
+            receipt.documents += len(batch.texts)
+            receipt.text_bytes += sum(map(len, batch.texts))
+            progress.advance(batch.bytes)
+        written.result()
+    receipt.sequences = receipt.documents
+    receipt.bin_blake3 = digest.hexdigest()
+    receipt.jsonl_blake3 = reader.digest.hexdigest()

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from pretrain_llama.configuration import load_run
+from pretrain_llama.errors import DataError
 from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "numpy", "snakemake")
+PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
 WRITTEN_FOLDERS = ("data", "checkpoint", "sources", "code")
 # Hyperparameters that change what is written, but not what is learnt.
 REPORTING_KEYS = ("checkpoint_every_iterations", "log_every_iterations")
@@ -33,20 +34,25 @@ def write_run_folder(
     Args:
         run: config/runs/<run>.
         indexed: folder of the counted .bin and .idx files.
-        tokenizer: SentencePiece model, in a folder named by its identity.
+        tokenizer: tokenizer.model or tokenizer.json, in a folder named by its identity.
         checkpoint: folder of the converted checkpoint.
         sources: further files that the run was made from.
         output: the run folder.
+
+    Raises:
+        DataError: the mixture was computed of another tokenizer's shards.
     """
     (output / "manifest.json").unlink(missing_ok=True)
     for folder in WRITTEN_FOLDERS:
         shutil.rmtree(output / folder, ignore_errors=True)
-    names = list(read_json(output / "mixture" / "probabilities.json")["probabilities"])
+    mixture = read_json(output / "mixture" / "probabilities.json")
+    _check_tokenizer(mixture["tokenizer"], tokenizer)
+    names = list(mixture["probabilities"])
     for name in names:
         for suffix in (".bin", ".idx"):
             link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
     link_or_copy_tree(checkpoint, output / "checkpoint")
-    shutil.copyfile(tokenizer, output / "tokenizer.model")
+    shutil.copyfile(tokenizer, output / tokenizer.name)
     (output / "sources").mkdir()
     for source in [*sorted(run.iterdir()), *sources]:
         shutil.copy(source, output / "sources" / source.name)
@@ -62,6 +68,15 @@ def write_run_folder(
         "commit": _commit(),
     }
     write_json(output / "manifest.json", manifest)
+
+
+def _check_tokenizer(of_mixture: str | None, tokenizer: Path) -> None:
+    if of_mixture not in (None, tokenizer.parent.name):
+        raise DataError(
+            f"the mixture is of shards of tokenizer {of_mixture}, the run's tokenizer is {tokenizer.parent.name}",
+            where=tokenizer,
+            action="compute the mixture from the signature of the run's tokenizer",
+        )
 
 
 def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str) -> dict[str, Any]:
@@ -85,10 +100,8 @@ def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str
 def _hashed_files(output: Path) -> list[Path]:
     """Return the files to hash: all but tokens and weights, which the .idx and conversion.json stand for."""
     folders = [output / folder for folder in ("mixture", *WRITTEN_FOLDERS)]
-    files = [path for folder in folders for path in folder.rglob("*")] + [
-        output / "run.yaml",
-        output / "tokenizer.model",
-    ]
+    files = [path for folder in folders for path in folder.rglob("*")]
+    files += [output / "run.yaml", *output.glob("tokenizer.*")]
     return sorted(path for path in files if path.is_file() and path.suffix not in UNHASHED_SUFFIXES)
 
 

@@ -5,7 +5,7 @@ manifest.json        identity of the run, SHA-256 of the small files, versions
 mixture/             selection probabilities
 data/                the sampled shards, .bin and .idx
 checkpoint/          the converted weights to start from, with their config.json
-tokenizer.model
+tokenizer.model      or tokenizer.json
 sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
 code/                scripts/ and config/schemas/, as they were
 launch.sh            starts or resumes the training, from anywhere

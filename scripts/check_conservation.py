@@ -1,0 +1,41 @@
+"""Follow every document from the vendor files to the signature; fail if a sum does not add up.
+
+    python scripts/check_conservation.py --plans results/plan/en_code_python.json --shards results/shards \
+        --tokenized results/tokenized/demo-8k.0a1b2c3d \
+        --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
+        --output results/tokenized/demo-8k.0a1b2c3d/conservation.json
+
+Reads plans, receipts, quarantines and .idx files; no text and no tokens.
+"""
+
+import argparse
+from pathlib import Path
+
+from pretrain_llama.conservation import conserve
+from pretrain_llama.errors import run_program
+from pretrain_llama.files import write_json
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="recorded plans, a JSON file a corpus")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of the merge receipts")
+    parser.add_argument("--tokenized", type=Path, required=True, help="folder of the tokenized pairs and receipts")
+    parser.add_argument("--signature", type=Path, required=True, help="data_signature.json")
+    parser.add_argument("--output", type=Path, required=True, help="sums by corpus and in all, to write (JSON)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    sums = conserve(args.plans, args.shards, args.tokenized, args.signature)
+    write_json(args.output, sums)
+    for corpus, row in [*sums["corpora"].items(), ("total", sums["total"])]:
+        print(
+            f"{corpus}: {row['lines']:,} lines = {row['documents']:,} documents + {row['blank']:,} blank "
+            f"+ {sum(row['rejected'].values()):,} rejected"
+        )
+
+
+if __name__ == "__main__":
+    run_program(main)

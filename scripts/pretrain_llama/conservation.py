@@ -1,0 +1,141 @@
+"""Follow every document from the vendor files to the signature: what goes into a hop comes out of it, or is counted."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama.errors import DataError
+from pretrain_llama.files import read_json
+from pretrain_llama.mixture.signature import signed_name
+from pretrain_llama.names import PREFIX_SUFFIX
+from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
+from pretrain_llama.shards.plan import shard_names
+from pretrain_llama.tokenization.indexed import IndexedReader
+
+SHOWN = 10
+
+
+@dataclass
+class Ledger:
+    """The sums of a corpus, and what does not add up in it."""
+
+    files: int = 0
+    shards: int = 0
+    lines: int = 0
+    documents: int = 0
+    blank: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def check(self, holds: bool, problem: str) -> None:
+        """Note a problem unless what should hold does."""
+        if not holds:
+            self.problems.append(problem)
+
+
+def conserve(plans: list[Path], shards: Path, tokenized: Path, signature: Path) -> dict[str, Any]:
+    """Check every hop, and return the sums by corpus and in all.
+
+    vendor files    their planned ranges begin at 0, follow each other, and end with the file
+    merge           its ranges are those planned; of each plain file, as many bytes were taken as it has
+    tokenize        as many lines were read as were merged, with the same hash; each is a document, blank or rejected;
+                    the quarantine holds the rejected ones
+    .bin/.idx       as many documents and tokens as counted
+    signature       the counted names of these shards, and no others
+
+    Args:
+        plans: recorded plan of each corpus.
+        shards: folder of the merge receipts.
+        tokenized: folder of the pairs, their receipts and quarantines.
+        signature: data_signature.json of that folder.
+
+    Raises:
+        DataError: something does not add up; names the first of it.
+    """
+    ledgers: dict[str, Ledger] = {}
+    names = []
+    for path in plans:
+        plan = read_json(path)
+        ledger = ledgers[plan["corpus"]] = Ledger(files=len(plan["files"]))
+        taken: Counter[str] = Counter()
+        _check_ranges(plan, ledger)
+        for shard, planned in zip(shard_names(plan), plan["shards"], strict=True):
+            merged = MergeReceipt.read(shards / f"{shard}.receipt.json")
+            ranges = [{"path": part.path, "start": part.start, "stop": part.stop} for part in merged.ranges]
+            ledger.check(ranges == planned["ranges"], f"{shard} was merged from other ranges than planned")
+            for part in merged.ranges:
+                if part.stop is not None:
+                    taken[part.path] += part.bytes
+            names.append(_check_shard(shard, merged, tokenized, ledger))
+        for file, count in taken.items():
+            size = plan["files"][file]["size_bytes"]
+            ledger.check(count == size, f"{count} of the {size} bytes of {file} were merged")
+    problems = [problem for ledger in ledgers.values() for problem in ledger.problems]
+    signed = read_json(signature)
+    if sorted(names) != signed:
+        problems.append(f"the signature lists {len(signed)} shards, and not just the {len(names)} that are planned")
+    if problems:
+        raise DataError(
+            f"the documents do not add up, in {len(problems)} places:\n    " + "\n    ".join(problems[:SHOWN]),
+            where=tokenized,
+            action="delete the shards named here, with all that is made of them, and run again",
+        )
+    return _sums(ledgers)
+
+
+def _check_ranges(plan: dict[str, Any], ledger: Ledger) -> None:
+    ranges: dict[str, list[tuple[int, int | None]]] = defaultdict(list)
+    for shard in plan["shards"]:
+        for part in shard["ranges"]:
+            ranges[part["path"]].append((part["start"], part["stop"]))
+    for path, file in plan["files"].items():
+        size = file["size_bytes"]
+        begun = 0
+        for start, stop in ranges[path]:
+            ledger.check(start == begun, f"bytes {begun} to {start} of {path} are planned twice or not at all")
+            begun = size if stop is None else stop
+        ledger.check(begun == size, f"bytes {begun} to {size} of {path} are not planned")
+
+
+def _check_shard(shard: str, merged: MergeReceipt, tokenized: Path, ledger: Ledger) -> str:
+    """Add a shard to the ledger; return its name as the signature has it."""
+    prefix = tokenized / f"{shard}{PREFIX_SUFFIX}"
+    receipt = TokenizeReceipt.read(f"{prefix}.receipt.json")
+    ledger.check(merged.adds_up() and receipt.adds_up(), f"a receipt of {shard} does not add up")
+    ledger.check(
+        (merged.lines, merged.blake3) == (receipt.lines, receipt.jsonl_blake3),
+        f"{merged.lines} lines were merged into {shard}, {receipt.lines} tokenized, or others",
+    )
+    with open(f"{prefix}.rejected.jsonl", "rb") as quarantine:
+        kept = sum(1 for _ in quarantine)
+    rejected = sum(receipt.rejected.values())
+    ledger.check(kept == rejected, f"{rejected} lines of {shard} were rejected, {kept} are in quarantine")
+    pair = IndexedReader(prefix)
+    ledger.check(
+        (pair.documents, pair.sequences, pair.tokens) == (receipt.documents, receipt.sequences, receipt.tokens),
+        f"the .idx of {shard} counts {pair.documents} documents and {pair.tokens} tokens, its receipt "
+        f"{receipt.documents} and {receipt.tokens}",
+    )
+    ledger.shards += 1
+    ledger.lines += merged.lines
+    ledger.documents += receipt.documents
+    ledger.blank += receipt.blank
+    ledger.rejected.update(receipt.rejected)
+    ledger.tokens += receipt.tokens
+    return signed_name(receipt)
+
+
+def _sums(ledgers: dict[str, Ledger]) -> dict[str, Any]:
+    total = Ledger()
+    for ledger in ledgers.values():
+        for key in ("files", "shards", "lines", "documents", "blank", "tokens"):
+            setattr(total, key, getattr(total, key) + getattr(ledger, key))
+        total.rejected.update(ledger.rejected)
+    return {"total": _as_json(total), "corpora": {corpus: _as_json(ledger) for corpus, ledger in ledgers.items()}}
+
+
+def _as_json(ledger: Ledger) -> dict[str, Any]:
+    sums = {key: value for key, value in vars(ledger).items() if key != "problems"}
+    return sums | {"rejected": dict(sorted(ledger.rejected.items()))}

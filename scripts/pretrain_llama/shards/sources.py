@@ -1,0 +1,219 @@
+"""Vendor files: which formats are read, how much text they hold, and how their lines are copied.
+
+.jsonl .json .ndjson             one document a line; cut anywhere: a range owns the lines that start in it
+the same, then .gz or .zst       concatenated members and frames too; never cut
+.parquet                         a line is made of each row, with the text column alone; never cut
+"""
+
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import orjson
+from backports import zstd
+
+from pretrain_llama.errors import ConfigError, DataError
+
+FORMATS = re.compile(r".*(\.jsonl|\.json|\.ndjson)(?P<compression>\.gz|\.zst)?|.*(?P<parquet>\.parquet)")
+OPENERS = {".gz": gzip.open, ".zst": zstd.open}
+BLOCK_BYTES = 1 << 22
+SAMPLE_BYTES = 1 << 16
+PARQUET_ROWS = 64
+
+
+def check_format(path: str, place: str) -> None:
+    """Raise ConfigError for a file whose name ends in no format that is read; place: what names the file."""
+    if not FORMATS.fullmatch(path):
+        raise ConfigError(
+            f"{path} is no vendor file: .jsonl, .json or .ndjson, also with .gz or .zst, or .parquet is read",
+            where=place,
+            action="narrow the glob so that it leaves the file out, or convert the file",
+        )
+
+
+def is_parquet(path: str) -> bool:
+    """Say whether a file's lines are made of its text column."""
+    return path.endswith(".parquet")
+
+
+def can_be_cut(path: str) -> bool:
+    """Say whether a file can be read in byte ranges."""
+    match = FORMATS.fullmatch(path)
+    return not (match["compression"] or match["parquet"])
+
+
+def text_bytes(path: str, text_key: str) -> int:
+    """Return about how many bytes of jsonl a file becomes.
+
+    Plain files: their size. Compressed ones: what their first 64 KiB expand to, over the whole; where the format
+    tells the size (gzip's ISIZE, RFC 1952, modulo 2**32 and of the last member; the frame content size of
+    zstandard, RFC 8878, of the first frame) and agrees within a factor of two, that. Parquet: the uncompressed size
+    of the text column.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    match = FORMATS.fullmatch(path)
+    size = os.path.getsize(path)
+    if match["parquet"]:
+        with _reading(path):
+            return _parquet_text_bytes(path, text_key)
+    if not match["compression"] or size == 0:
+        return size
+    with open(path, "rb") as file:
+        head = file.read(SAMPLE_BYTES)
+        file.seek(max(size - 4, 0))
+        tail = file.read()
+    with _reading(path):
+        estimate = max(1, _expanded_bytes(head, match["compression"]) * size // len(head))
+        if match["compression"] == ".gz":
+            told = int.from_bytes(tail, "little")
+        else:
+            told = zstd.get_frame_info(head).decompressed_size or 0
+    return told if estimate / 2 <= told <= estimate * 2 else estimate
+
+
+def copy_range(output: IO[bytes], path: str, start: int, stop: int | None, text_key: str) -> Iterator[int]:
+    """Append the lines that start in [start, stop) of a vendor file; yield the bytes of each block, once written.
+
+    Args:
+        output: an unbuffered file to write to.
+        path: the file, in one of the formats above.
+        start: first byte; 0 for a file that cannot be cut.
+        stop: byte after the last; None for all that follows.
+        text_key: key of the text: the column of a parquet file, nested columns joined by dots.
+
+    Raises:
+        DataError: the file is gone, damaged, or ends before the range does.
+    """
+    match = FORMATS.fullmatch(path)
+    blocks: Iterator[bytes | memoryview]
+    if match["parquet"]:
+        blocks = _parquet_blocks(path, text_key)
+    elif match["compression"]:
+        blocks = _decompressed_blocks(path, match["compression"])
+    else:
+        yield from _copy_bytes(output, path, start, stop)
+        return
+    while True:
+        with _reading(path):
+            block = next(blocks, None)
+        if block is None:
+            return
+        _write(output, block)
+        yield len(block)
+
+
+def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None) -> Iterator[int]:
+    """Copy whole lines of a plain file, inside the kernel where the file system can."""
+    with _reading(path), open(path, "rb", buffering=0) as stream:
+        end = os.path.getsize(path) if stop is None else line_start(stream, stop)
+        position = line_start(stream, start)
+    with open(path, "rb", buffering=0) as stream:
+        stream.seek(position)
+        while position < end:
+            copied = _copy_block(stream, output, min(BLOCK_BYTES, end - position))
+            if not copied:
+                raise DataError(
+                    f"a vendor file ends {end - position} bytes early",
+                    where=path,
+                    action="fetch the file again, and check its size",
+                )
+            position += copied
+            yield copied
+
+
+def _copy_block(stream: IO[bytes], output: IO[bytes], length: int) -> int:
+    """Copy up to `length` bytes; return how many, 0 at the end of the file."""
+    try:
+        return os.copy_file_range(stream.fileno(), output.fileno(), length)
+    except (AttributeError, OSError):  # another system, or two file systems that cannot
+        block = stream.read(length)
+        _write(output, block)
+        return len(block)
+
+
+def _write(output: IO[bytes], block: bytes | memoryview) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[output.write(view) :]
+
+
+def line_start(stream: IO[bytes], position: int) -> int:
+    """Return where the first line begins that starts at a position of a file or after it; its size if none does."""
+    if position == 0:
+        return 0
+    stream.seek(position - 1)
+    position -= 1
+    while block := stream.read(SAMPLE_BYTES):
+        found = block.find(b"\n")
+        if found >= 0:
+            return position + found + 1
+        position += len(block)
+    return position
+
+
+def _decompressed_blocks(path: str, compression: str) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    with OPENERS[compression](path, "rb") as stream:
+        while count := stream.readinto(buffer):
+            yield buffer[:count]
+
+
+def _expanded_bytes(head: bytes, compression: str) -> int:
+    """Return the size of what the beginning of a compressed file expands to."""
+    expanded = 0
+    with OPENERS[compression](io.BytesIO(head), "rb") as stream:
+        try:
+            while piece := stream.read(1 << 12):
+                expanded += len(piece)
+        except EOFError:  # the beginning of a file ends within a member or frame
+            pass
+    return expanded
+
+
+def _parquet_text_bytes(path: str, text_key: str) -> int:
+    with _open_parquet(path, text_key) as file:
+        metadata = file.metadata
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+        text = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == text_key)
+        return text + metadata.num_rows * len(orjson.dumps({text_key: ""}) + b"\n")
+
+
+def _parquet_blocks(path: str, text_key: str) -> Iterator[bytes]:
+    with _open_parquet(path, text_key) as file:
+        for batch in file.iter_batches(PARQUET_ROWS, columns=[text_key]):
+            yield b"".join(orjson.dumps(row) + b"\n" for row in batch.to_pylist())
+
+
+def _open_parquet(path: str, text_key: str):
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path, buffer_size=SAMPLE_BYTES, pre_buffer=False)
+    columns = [file.schema.column(index) for index in range(len(file.schema))]
+    known = {column.path: column.logical_type.type for column in columns}
+    if known.get(text_key) != "STRING":
+        found = ", ".join(name for name, kind in known.items() if kind == "STRING") or "none"
+        raise DataError(
+            f"the parquet file has no column {text_key!r} of strings; columns of strings: {found}",
+            where=path,
+            action="correct text_key in config/corpora.tsv, or have the vendor's file mended",
+        )
+    return file
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what the readers of the formats raise into a DataError that names the file."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, zstd.ZstdError, ValueError) as error:
+        raise DataError(
+            f"a vendor file cannot be read: {error}", where=path, action="fetch the file again, and check its size"
+        ) from error

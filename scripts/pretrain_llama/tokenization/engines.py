@@ -1,0 +1,135 @@
+"""Engines that encode texts: the reference of each kind of model, and gigatoken, which is fast.
+
+All encode control strings in a text, such as </s>, as the text that they are: a document must not end itself.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pretrain_llama.errors import ConfigError
+
+# ids: (tokens of all texts,), one text after the other; lengths: (texts,) int64, tokens of each
+Encoded = tuple[np.ndarray, np.ndarray]
+
+
+class SentencePieceReference:
+    """SentencePiece's own encoder, for a tokenizer.model."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        import sentencepiece
+
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_file=model)
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(
+                f"no SentencePiece model: {error}",
+                where=model,
+                action="give a tokenizer.model or a tokenizer.json in config.yaml",
+            ) from error
+        self.name = f"sentencepiece {version('sentencepiece')}"
+        self.vocab_size = self._model.vocab_size()
+        self.control_strings = [self._model.id_to_piece(i) for i in range(self.vocab_size) if self._model.is_control(i)]
+        self._threads = threads
+
+    def token_id(self, token: str | None, role: str) -> int | None:
+        """Return the id of the model's BOS or EOS (`role`); None if it has none. A token given by name wins."""
+        found = self._model.piece_to_id(token) if token else getattr(self._model, f"{role}_id")()
+        return None if found in (-1, self._model.unk_id()) else found
+
+    def encode(self, texts: list[bytes]) -> Encoded:
+        """Return the ids of UTF-8 texts."""
+        return _joined(self._model.encode([text.decode() for text in texts], num_threads=self._threads))
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of some ids, control tokens left out."""
+        return self._model.decode(ids)
+
+
+class TokenizersReference:
+    """Hugging Face tokenizers' own encoder, for a tokenizer.json."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        _limit_threads(threads)
+        import tokenizers
+
+        try:
+            self._model = tokenizers.Tokenizer.from_file(model)
+        except Exception as error:  # what it raises is a bare Exception
+            raise ConfigError(
+                f"no tokenizer.json: {error}",
+                where=model,
+                action="give a tokenizer.model or a tokenizer.json in config.yaml",
+            ) from error
+        self._model.encode_special_tokens = True
+        self._model.no_truncation()
+        self._model.no_padding()
+        self.name = f"tokenizers {version('tokenizers')}"
+        self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
+        self.control_strings = [t.content for t in self._model.get_added_tokens_decoder().values() if t.special]
+
+    def token_id(self, token: str | None, role: str) -> int | None:
+        """Return the id of a token; None if it has none. The file does not say which token has which role."""
+        return self._model.token_to_id(token) if token else None
+
+    def encode(self, texts: list[bytes]) -> Encoded:
+        """Return the ids of UTF-8 texts."""
+        encodings = self._model.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        return _joined([encoding.ids for encoding in encodings])
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of some ids, control tokens left out."""
+        return self._model.decode(ids)
+
+
+Reference = SentencePieceReference | TokenizersReference
+
+
+def load_reference(model: str | Path, threads: int = 1) -> Reference:
+    """Return the reference engine of a model file; threads: cores to encode with.
+
+    Raises:
+        ConfigError: it is no SentencePiece model and no tokenizer.json.
+    """
+    kind = TokenizersReference if str(model).endswith(".json") else SentencePieceReference
+    return kind(str(model), threads)
+
+
+class Gigatoken:
+    """gigatoken's encoder, for either kind of model; its control tokens are removed, so that text stays text."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        _limit_threads(threads)
+        import gigatoken
+        from gigatoken._load.sentencepiece import sentencepiece_to_tokenizer_json
+
+        self.name = f"gigatoken {version('gigatoken')}"
+        content = Path(model).read_bytes()
+        definition = json.loads(content if model.endswith(".json") else sentencepiece_to_tokenizer_json(content))
+        definition["added_tokens"] = [t for t in definition.get("added_tokens", []) if not t["special"]]
+        self._model = gigatoken.Tokenizer.from_json(json.dumps(definition))
+        self._parallel = threads > 1
+
+    def encode(self, texts: list[bytes]) -> Encoded:
+        """Return the ids of UTF-8 texts."""
+        if not texts:
+            return _joined([])
+        layout = self._model.encode_batch(texts, parallel=self._parallel).layout
+        offsets = layout.offsets.data
+        return layout.content.data[offsets[0] : offsets[-1]], np.diff(offsets)
+
+
+def _joined(encoded: Iterable[list[int]]) -> Encoded:
+    encoded = list(encoded)
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    ids = np.fromiter((i for one in encoded for i in one), np.int32, int(lengths.sum()))
+    return ids, lengths
+
+
+def _limit_threads(threads: int) -> None:
+    """Give the Rust libraries' thread pools this size; they read it once, when they first encode."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)

@@ -1,0 +1,81 @@
+"""The lines of a shard that are no documents: kept whole beside it, counted by reason, and limited.
+
+A line of {prefix}.rejected.jsonl:
+
+    {"file": vendor file, "start": byte, "line": number, "reason": code, "text": the whole line}
+
+`line` counts from 1 the lines of the vendor file that begin at byte `start` or after it; where start is 0, which it is
+unless a large file was cut into several shards, it is the line's number in the file. Bytes that are not UTF-8 stand in
+`text` as lone surrogates (PEP 383): json.loads(…)["text"].encode("utf-8", "surrogateescape") gives the line back.
+"""
+
+import codecs
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TextIO
+
+from pretrain_llama.errors import DataError
+from pretrain_llama.receipts import MergeReceipt
+
+FIRST_SHOWN = 5
+SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class RejectionLimits:
+    """How many lines of a shard may be rejected: a fraction, 0 to 1, of its lines, or a number, whichever is more."""
+
+    fraction: float
+    lines: int
+
+
+class Quarantine:
+    """Write rejected lines to an open file.
+
+    Attributes:
+        reasons: rejected lines by reason.
+    """
+
+    def __init__(self, file: TextIO, merged: MergeReceipt) -> None:
+        self.reasons: Counter[str] = Counter()
+        self._file = file
+        self._merged = merged
+        self._first: list[str] = []
+
+    def reject(self, line: int, reason: str, pieces: Iterable[bytes]) -> None:
+        """Keep a line; line: its number in the shard, from 1; pieces: its bytes, one piece in memory at a time."""
+        source, source_line = self._merged.source_of(line)
+        entry = {"file": source.path, "start": source.start, "line": source_line, "reason": reason}
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._file.write(json.dumps(entry)[:-1] + ', "text": "')
+        shown = ""
+        for piece in pieces:
+            text = decoder.decode(piece)
+            shown = shown or text[:SHOWN_CHARACTERS]
+            self._file.write(json.dumps(text)[1:-1])
+        self._file.write(json.dumps(decoder.decode(b"", final=True))[1:-1] + '"}\n')
+        self.reasons[reason] += 1
+        if len(self._first) < FIRST_SHOWN:
+            after = f" (counted from byte {source.start:,})" if source.start else ""
+            self._first.append(f"{source.path}, line {source_line}{after}: {reason}: {json.dumps(shown.strip())}")
+
+    def check(self, limits: RejectionLimits, documents: int, lines: int) -> None:
+        """Check the number of rejected lines; documents, lines: of the whole shard.
+
+        Raises:
+            DataError: there are more than allowed, or nothing but rejected lines.
+        """
+        rejected = self.reasons.total()
+        if rejected <= max(limits.lines, limits.fraction * lines) and (documents or not rejected):
+            return
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
+        raise DataError(
+            f"{rejected} of {lines} lines of {self._merged.shard} are rejected: {counts}; max_rejected_fraction "
+            f"{limits.fraction} and max_rejected_lines {limits.lines} allow fewer. The first:\n    "
+            + "\n    ".join(self._first),
+            where=self._file.name,
+            action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "
+            "or raise the limits in config/config.yaml",
+        )

@@ -1,0 +1,179 @@
+"""The fast engine behind its gate: the reference's ids, or the reference itself; and text stays text."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import sentencepiece
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import read_json
+from pretrain_llama.tokenization.engines import Gigatoken, load_reference
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.parity import SAMPLE_BYTES, EnginesDiffer, GatedEngine, sample
+from pretrain_llama.tokenization.tokenize import Frame
+from project import PREFIX, ROOT, Result, deliver, jsonl, merge_shard, tokenize_shard
+
+# Llama 3's pre-tokenizer, as its tokenizer.json has it.
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+LINES = "\n".join(topics.values()).split("\n")[:2000]
+
+
+def sentencepiece_model(path: Path, **options: object) -> Path:
+    model = io.BytesIO()
+    bpe = {"model_type": "bpe", "vocab_size": 400, "byte_fallback": True, "normalization_rule_name": "identity"}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=model, minloglevel=2, **(bpe | options)
+    )
+    path.write_bytes(model.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json made as Llama 3's is: byte-level BPE, control tokens outside the vocabulary."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(ignore_merges=True))
+    split = pre_tokenizers.Split(tokenizers.Regex(LLAMA_3), "isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(LINES, trainer)
+    tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>"])
+    path = tmp_path_factory.mktemp("json") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def tokenize(folder: Path, model: Path, texts: list[str], *args: object) -> Result:
+    assert merge_shard(folder, deliver(folder / "a.jsonl", jsonl(texts))).returncode == 0
+    return tokenize_shard(folder, model, "--threads", 2, *args)
+
+
+def documents(folder: Path) -> list[list[int]]:
+    pair = IndexedReader(folder / PREFIX)
+    return [ids.tolist() for ids in np.split(pair.tokens_array, np.cumsum(pair.lengths)[:-1])]
+
+
+def test_ids_equal_sentencepieces_over_the_whole_corpus_of_the_demo() -> None:
+    demo = ROOT / "resources" / "demo"
+    assert (demo / "tokenizer.model").exists(), "make demo-inputs"
+    model = str(demo / "tokenizer.model")
+    fast, reference = Gigatoken(model, 2), load_reference(model, 2)
+    count = 0
+    for path in sorted(demo.glob("vendor/*/*.jsonl")):
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        texts = [(row.get("text") or row["content"]).encode() for row in rows]
+        (ids, lengths), (expected, expected_lengths) = fast.encode(texts), reference.encode(texts)
+        assert np.array_equal(lengths, expected_lengths), path
+        assert np.array_equal(ids, expected), path
+        count += len(ids)
+    assert count > 3_000_000
+
+
+@pytest.mark.parametrize("engine", [Gigatoken, load_reference])
+def test_control_strings_in_a_text_are_text(engine: Callable, tokenizer_model: Path, tokenizer_json: Path) -> None:
+    for model, controls in [
+        (tokenizer_model, ["<s>", "</s>"]),
+        (tokenizer_json, ["<|begin_of_text|>", "<|end_of_text|>"]),
+    ]:
+        reference = load_reference(model)
+        assert reference.control_strings == controls
+        for text in [f"it says {controls[1]} and goes on", *controls]:
+            ids, _ = engine(str(model), 2).encode([text.encode()])
+            assert not {reference.token_id(control, "") for control in controls} & set(ids.tolist())
+            assert reference.decode(ids.tolist()) == text
+
+
+def test_a_tokenizer_json_names_its_bos_and_eos(tmp_path: Path, tokenizer_json: Path) -> None:
+    texts = ["A tale.", "ends itself <|end_of_text|> not", "حكاية"]
+    unnamed = tokenize(tmp_path, tokenizer_json, texts)
+    assert unnamed.returncode == 2
+    assert "the tokenizer has no BOS token" in unnamed.stderr
+    result = tokenize(
+        tmp_path, tokenizer_json, texts, "--bos-token", "<|begin_of_text|>", "--eos-token", "<|end_of_text|>"
+    )
+    assert result.returncode == 0, result.stderr
+    reference = tokenizers.Tokenizer.from_file(str(tokenizer_json))
+    reference.encode_special_tokens = True
+    begin, end = (reference.token_to_id(token) for token in ("<|begin_of_text|>", "<|end_of_text|>"))
+    assert documents(tmp_path) == [[begin, *reference.encode(text).ids, end] for text in texts]
+    receipt = read_json(tmp_path / f"{PREFIX}.receipt.json")
+    assert receipt["engine"].startswith("gigatoken")
+    assert (receipt["compared"], receipt["warning"], receipt["vocab_size"]) == (3, None, 602)
+
+
+# Models whose ids gigatoken gets wrong, or which it does not know; the last passes the probes, and parts on the shard.
+DIFFERING = {
+    "spaces removed": ({"remove_extra_whitespaces": True}, "differ from token 0 of b'\\ttabs"),
+    "unigram": ({"model_type": "unigram", "hard_vocab_limit": False}, "gigatoken cannot load the model"),
+    "symbol of the user": (
+        {"remove_extra_whitespaces": False, "user_defined_symbols": ["of ships"]},
+        "differ from token 5 of b'A tale of ships",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERING)
+@pytest.mark.parametrize("policy", ["fallback", "fail"])
+def test_where_engines_differ_the_reference_encodes_or_the_shard_fails(tmp_path: Path, case: str, policy: str) -> None:
+    options, difference = DIFFERING[case]
+    model = sentencepiece_model(tmp_path / "differing.model", **options)
+    texts = [*(f"A tale {number}." for number in range(40)), "A tale of ships\tand  storms."]
+    result = tokenize(tmp_path, model, texts, "--on-engine-difference", policy)
+    assert difference in result.stderr, result.stderr
+    if policy == "fail":
+        assert result.returncode == 2
+        assert "set on_engine_difference: fallback in config.yaml" in result.stderr
+        assert not (tmp_path / f"{PREFIX}.bin").exists()
+        return
+    assert result.returncode == 0, result.stderr
+    expected = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    assert documents(tmp_path) == [[1, *expected.encode(text), 2] for text in texts]
+    receipt = read_json(tmp_path / f"{PREFIX}.receipt.json")
+    assert receipt["engine"].startswith("sentencepiece")
+    assert difference in receipt["warning"]
+
+
+def test_samples_are_spread_and_small() -> None:
+    texts = [f"{number:04d}".encode() * 250 for number in range(1000)]
+    chosen = sample(texts)
+    assert len(chosen) == 16
+    assert int(chosen[-1][:4]) > 900
+    assert sum(map(len, chosen)) <= SAMPLE_BYTES
+    assert sample([b"x" * (SAMPLE_BYTES + 1)]) == sample([]) == []
+
+
+def test_the_gate_counts_what_it_compared(tokenizer_model: Path) -> None:
+    gated = GatedEngine(load_reference(tokenizer_model), str(tokenizer_model), 1)
+    gated.encode([b"one", b"two"])
+    assert gated.compared == 2
+    gated._reference = load_reference(ROOT / "resources" / "demo" / "tokenizer.model")
+    with pytest.raises(EnginesDiffer, match="differ from token 0 of b'three'"):
+        gated.encode([b"three"])
+
+
+def test_an_id_outside_the_vocabulary_never_wraps() -> None:
+    frame = Frame([1], [2], 400)
+    with pytest.raises(OperatorError, match="id 400 in a vocabulary of 400"):
+        frame.around((np.array([400], np.uint32), np.array([1])))
+    framed, lengths = frame.around((np.array([399, 7], np.uint32), np.array([1, 0, 1])))
+    assert framed.tolist() == [1, 399, 2, 1, 2, 1, 7, 2]
+    assert (framed.dtype, lengths.tolist()) == (np.uint16, [3, 2, 3])
+
+
+def test_threads_are_limited_for_the_rust_libraries(tokenizer_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "7")
+    Gigatoken(str(tokenizer_model), 3)
+    assert os.environ["RAYON_NUM_THREADS"] == "3"
