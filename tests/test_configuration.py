@@ -67,11 +67,15 @@ WRONG = {
     "an unknown checkpoint": (set_run("checkpoint", "llama"), ["unknown checkpoint 'llama'", "toy-llama"]),
     "no tokenizer model": (
         set_config("tokenizers", {"toy": {"model": "nowhere/tokenizer.model"}}),
-        ["tokenizer 'toy' has no model file", "nowhere/tokenizer.model", "put the SentencePiece model there"],
+        [
+            "tokenizer 'toy' has no model file",
+            "nowhere/tokenizer.model",
+            "put the tokenizer.model or tokenizer.json there",
+        ],
     ),
     "a tokenizer model that is none": (
         set_config("tokenizers", {"toy": {"model": "config/config.yaml"}}),
-        ["no SentencePiece model", "config/config.yaml", "give a tokenizer.model file"],
+        ["no SentencePiece model", "config/config.yaml", "give a tokenizer.model or a tokenizer.json"],
     ),
     "no checkpoint": (
         set_config("checkpoints", {"toy-llama": "nowhere"}),

@@ -88,6 +88,8 @@ def test_rejections_are_limited(tmp_path: Path, tokenizer_model: Path, good: int
     if not allowed:
         assert f"{bad} of {good + bad} lines of en_books_tales_split_0000 are rejected: {bad} bad_json" in result.stderr
         assert f'vendor.jsonl, line {good + 1}: bad_json: "not json"' in result.stderr
+        assert ("no document is left" if not good else "max_rejected_lines 3 allow fewer") in result.stderr
+        assert f"where: {tmp_path / PREFIX}.rejected.jsonl\n" in result.stderr
         assert "correct text_key in config/corpora.tsv" in result.stderr
 
 

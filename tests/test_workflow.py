@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from project import Project, jsonl
+from project import Project, jsonl, run_script
 
 AFTER_THE_MIXTURE = {
     "compute_probabilities": 1,
@@ -28,6 +28,7 @@ def test_a_fresh_project_previews_every_job_down_to_the_training(project: Projec
         "merge_shard": shards,
         "tokenize_shard": shards,
         "sign_data": 1,
+        "check_conservation": 1,
         "convert_checkpoint": 1,
         "verify_checkpoint": 1,
         **AFTER_THE_MIXTURE,
@@ -49,7 +50,7 @@ def test_a_run_accounts_for_every_document_and_learns(built: Project) -> None:
 def test_counted_names_carry_the_counts_of_the_index(built: Project) -> None:
     signature = json.loads(next(built.folder.glob("results/tokenized/*/data_signature.json")).read_text())
     for name in signature:
-        assert next(built.folder.glob(f"results/indexed/*/{name}")).stat().st_size > 0
+        assert (built.folder / "results" / "indexed" / name).stat().st_size > 0
     documents = sum(int(name.split("_dc=")[1].split("_")[0]) for name in signature)
     assert documents == 400
 
@@ -69,6 +70,52 @@ def test_a_moved_tokenizer_model_rebuilds_no_shard(copy: Project, tmp_path: Path
     copy.config["tokenizers"]["toy"]["model"] = str(moved)
     copy.save()
     assert "tokenize_shard" not in copy.pending()
+
+
+def test_each_tokenizer_has_its_own_folder_and_signature(copy: Project, tmp_path: Path) -> None:
+    copy.config["tokenizers"]["toy-bare"] = copy.config["tokenizers"]["toy"] | {"append_eos": False}
+    copy.save()
+    assert copy.pending() == {}, "the run takes the other one"
+    expected = {"copy_tokenizer": 1, "tokenize_shard": 4, "sign_data": 1, "check_conservation": 1, "data": 1}
+    assert copy.pending("data") == expected
+    result = copy.snakemake("data")
+    assert result.returncode == 0, result.stdout + result.stderr
+    signatures = sorted(copy.folder.glob("results/tokenized/*/data_signature.json"))
+    assert [path.parent.name.split(".")[0] for path in signatures] == ["toy-bare", "toy"]
+    for path in signatures:
+        assert {name.split("/")[0] for name in json.loads(path.read_text())} == {path.parent.name}
+
+
+def test_a_run_that_mixes_two_tokenizers_is_refused(copy: Project) -> None:
+    signed = next(copy.folder.glob("results/tokenized/*/data_signature.json"))
+    names = json.loads(signed.read_text())
+    signed.write_text(json.dumps([names[0].replace("toy.", "other."), *names[1:]]))
+    mixture = copy.folder / "results" / "runs" / "tiny" / "mixture"
+    choices = copy.folder / "config" / "runs" / "tiny"
+    computed = run_script(
+        "compute_probabilities.py",
+        *("--signature", signed),
+        *("--data-ratio", choices / "data_ratio.json"),
+        *("--language-probability", choices / "lang_prob.json"),
+        *("--exclude", choices / "exclude_iterator.json"),
+        *("--training-tokens", 1000),
+        *("--output-folder", mixture),
+    )
+    assert computed.returncode == 2
+    assert f"shards of different tokenizers: other.{signed.parent.name[4:]}, {signed.parent.name}" in computed.stderr
+
+    (other := copy.folder / "other.01234567").mkdir()
+    shutil.copy(copy.config["tokenizers"]["toy"]["model"], other / "tokenizer.model")
+    written = run_script(
+        "write_run_folder.py",
+        *("--run", choices),
+        *("--indexed", copy.folder / "results" / "indexed" / signed.parent.name),
+        *("--tokenizer", other / "tokenizer.model"),
+        *("--checkpoint", copy.folder / "results" / "checkpoints" / "toy-llama_tp=1_pp=1"),
+        *("--output", mixture.parent),
+    )
+    assert written.returncode == 2
+    assert f"the mixture is of shards of tokenizer {signed.parent.name}, the run's tokenizer is other" in written.stderr
 
 
 def test_a_changed_tokenizer_rebuilds_from_tokenization(copy: Project) -> None:
@@ -96,7 +143,13 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
     shards = copy.folder / "results" / "shards"
     before = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
     copy.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
-    assert copy.pending() == {"merge_shard": 1, "tokenize_shard": 1, "sign_data": 1, **AFTER_THE_MIXTURE}
+    assert copy.pending() == {
+        "merge_shard": 1,
+        "tokenize_shard": 1,
+        "sign_data": 1,
+        "check_conservation": 1,
+        **AFTER_THE_MIXTURE,
+    }
 
     result = copy.snakemake()
     assert result.returncode == 0, result.stdout + result.stdout

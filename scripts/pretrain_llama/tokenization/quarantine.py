@@ -32,15 +32,15 @@ class RejectionLimits:
 
 
 class Quarantine:
-    """Write rejected lines to an open file.
+    """Write rejected lines to an open file, whose name will be `path`.
 
     Attributes:
         reasons: rejected lines by reason.
     """
 
-    def __init__(self, file: TextIO, merged: MergeReceipt) -> None:
+    def __init__(self, file: TextIO, path: str, merged: MergeReceipt) -> None:
         self.reasons: Counter[str] = Counter()
-        self._file = file
+        self._file, self._path = file, path
         self._merged = merged
         self._first: list[str] = []
 
@@ -68,14 +68,17 @@ class Quarantine:
             DataError: there are more than allowed, or nothing but rejected lines.
         """
         rejected = self.reasons.total()
-        if rejected <= max(limits.lines, limits.fraction * lines) and (documents or not rejected):
+        if rejected > max(limits.lines, limits.fraction * lines):
+            why = f"max_rejected_fraction {limits.fraction} and max_rejected_lines {limits.lines} allow fewer"
+        elif rejected and not documents:
+            why = "no document is left"
+        else:
             return
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
         raise DataError(
-            f"{rejected} of {lines} lines of {self._merged.shard} are rejected: {counts}; max_rejected_fraction "
-            f"{limits.fraction} and max_rejected_lines {limits.lines} allow fewer. The first:\n    "
+            f"{rejected} of {lines} lines of {self._merged.shard} are rejected: {counts}; {why}. The first:\n    "
             + "\n    ".join(self._first),
-            where=self._file.name,
+            where=self._path,
             action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "
             "or raise the limits in config/config.yaml",
         )

@@ -99,13 +99,14 @@ def tokenize(
         EnginesDiffer: by a gated engine.
     """
     receipt.engine = engine.name
+    rejected_path = f"{prefix}.rejected.jsonl"
     with writing_indexed(prefix, frame.dtype) as writer:
         with (
             Progress(merged.bytes, "B", f"tokenize {receipt.shard}") as progress,
             open(jsonl, "rb") as file,
-            replacing(f"{prefix}.rejected.jsonl", "w") as rejected,
+            replacing(rejected_path, "w") as rejected,
         ):
-            quarantine = Quarantine(rejected, merged)
+            quarantine = Quarantine(rejected, rejected_path, merged)
             reader = ShardReader(file, text_key, max_line_bytes, quarantine)
             _encode_all(engine, frame, reader, writer, receipt, progress)
         receipt.rejected = dict(sorted(quarantine.reasons.items()))

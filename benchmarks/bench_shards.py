@@ -1,0 +1,196 @@
+"""Measure merging and tokenizing against their peers, in the same run; print a table of ratios.
+
+    python benchmarks/bench_shards.py --text resources/bench/text --scratch resources/bench/scratch
+
+With MEGATRON_LM set to a checkout of Megatron-LM, its tools/preprocess_data.py is the peer; without, the same loop.
+Each figure is the median of some rounds, ours and the peer's in turn. Rates count jsonl bytes. "net" leaves out our
+program's start-up, which is measured on a shard of one document; a shard of 40 GB has one start-up, too.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pretrain_llama.receipts import MergeReceipt
+from pretrain_llama.shards import plan
+from pretrain_llama.stores import fingerprint
+from pretrain_llama.tokenization.indexed import IndexedReader, writing_indexed
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARD = "en_books_tales_split_0000"
+LANGUAGES = ("english", "code", "arabic")
+THREADS = os.cpu_count()
+DOCUMENTS = 2_000_000
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="folder that make_text.py wrote")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for about 20 GB of results, removed")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each is run")
+    return parser.parse_args()
+
+
+def run(*command: object) -> tuple[float, float]:
+    """Run a command; return its seconds and its peak memory in MB, of the largest of its processes."""
+    start = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def in_turn(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """Return the median of each measure over some rounds, in which they take turns."""
+    return [
+        statistics.median(figures) for figures in zip(*([m() for m in measures] for _ in range(rounds)), strict=True)
+    ]
+
+
+def row(what: str, ours: str, peer: str, ratio: float, goal: str) -> None:
+    print(f"| {what} | {ours} | {peer} | {ratio:.2f} | {goal} |", flush=True)
+
+
+def merge(files: list[Path], scratch: Path) -> tuple[float, float]:
+    """Plan files as one shard, and merge it to shard.jsonl and merge.json."""
+    entries = {str(file): file.stat() for file in files}
+    plan.record(
+        scratch / "plan.json",
+        {
+            "corpus": "en_books_tales",
+            "text_key": "text",
+            "files": {
+                path: {"size_bytes": s.st_size, "mtime_ns": s.st_mtime_ns, "fingerprint": fingerprint(path)}
+                for path, s in entries.items()
+            },
+            "shards": plan.cut([(path, stat.st_size) for path, stat in entries.items()], 1 << 50),
+        },
+    )
+    program = [sys.executable, ROOT / "scripts/merge_shard.py", "--plan", scratch / "plan.json", "--shard", SHARD]
+    (scratch / "shard.jsonl").unlink(missing_ok=True)
+    return run(*program, "--output", scratch / "shard.jsonl", "--receipt", scratch / "merge.json")
+
+
+def tokenize(scratch: Path, model: Path) -> tuple[float, float]:
+    """Tokenize what was merged."""
+    shard = ["--shard", SHARD, "--jsonl", scratch / "shard.jsonl", "--merge-receipt", scratch / "merge.json"]
+    tokenizer = ["--tokenizer", "bench.00000000", "--tokenizer-model", model, "--text-key", "text"]
+    program = [sys.executable, ROOT / "scripts/tokenize_shard.py"]
+    return run(*program, *shard, *tokenizer, "--threads", THREADS, "--output-prefix", scratch / "ours")
+
+
+def preprocess_data(text: Path, model: Path, scratch: Path) -> float:
+    """Tokenize with Megatron-LM's program, or the same loop."""
+    common = ["--input", text, "--tokenizer-model", model, "--workers", THREADS, "--output-prefix", scratch / "theirs"]
+    if "MEGATRON_LM" in os.environ:
+        program = Path(os.environ["MEGATRON_LM"]) / "tools" / "preprocess_data.py"
+        return run(sys.executable, program, *common, "--tokenizer-type", "Llama2Tokenizer", "--append-eod")[0]
+    return run(sys.executable, ROOT / "benchmarks/preprocess_data_loop.py", *common)[0]
+
+
+def encode_batch_alone(text: Path, model: Path) -> float:
+    program = [sys.executable, ROOT / "benchmarks/encode_batch_alone.py", "--input", text, "--tokenizer-model", model]
+    command = list(map(str, [*program, "--threads", THREADS]))
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def cat(files: list[Path], scratch: Path) -> float:
+    (scratch / "cat.jsonl").unlink(missing_ok=True)
+    return run("bash", "-c", f"cat {' '.join(map(str, files))} > {scratch}/cat.jsonl")[0]
+
+
+def bench_tokenizing(text: Path, scratch: Path, rounds: int) -> None:
+    model = text / "tokenizer.model"
+    (scratch / "one.jsonl").write_text('{"text": "one"}\n')
+    merge([scratch / "one.jsonl"], scratch)
+    start_up = statistics.median(tokenize(scratch, model)[0] for _ in range(rounds))
+    print(f"start-up of tokenize_shard.py, with the gate: {start_up:.2f} s\n")
+    print("| what | ours | peer | ratio | goal |\n|---|---|---|---|---|")
+    for language in LANGUAGES:
+        source = text / f"{language}.jsonl"
+        size = source.stat().st_size / 1e6
+        merge([source], scratch)
+        ours, bare = in_turn(
+            rounds, lambda: tokenize(scratch, model)[0], lambda source=source: encode_batch_alone(source, model)
+        )
+        theirs = preprocess_data(source, model, scratch)
+        speed = f"{size / ours:.0f} MB/s"
+        row(f"tokenize {language}, against preprocess_data", speed, f"{size / theirs:.1f} MB/s", theirs / ours, "≥ 15")
+        row(f"tokenize {language}, against encode_batch", speed, f"{size / bare:.0f} MB/s", bare / ours, "")
+        net = ours - start_up
+        row("the same, net", f"{size / net:.0f} MB/s", f"{size / bare:.0f} MB/s", bare / net, "≥ 0.9")
+
+
+def bench_merging(text: Path, scratch: Path, rounds: int) -> None:
+    files = []
+    for copy in range(8):
+        for language in LANGUAGES:
+            files.append(scratch / f"{copy}_{language}.jsonl")
+            os.link(text / f"{language}.jsonl", files[-1])
+    size = sum(file.stat().st_size for file in files) / 1e9
+    ours, theirs = in_turn(rounds, lambda: merge(files, scratch)[0], lambda: cat(files, scratch))
+    row(
+        f"merge {size:.1f} GB, against cat",
+        f"{size / ours:.2f} GB/s",
+        f"{size / theirs:.2f} GB/s",
+        theirs / ours,
+        "≥ 0.8",
+    )
+    assert MergeReceipt.read(scratch / "merge.json").bytes == (scratch / "cat.jsonl").stat().st_size
+
+
+def bench_counting(scratch: Path) -> None:
+    lengths = np.random.default_rng(0).integers(1, 16, DOCUMENTS)
+    with writing_indexed(scratch / "counted", np.dtype(np.uint16)) as writer:
+        writer.add_documents(np.ones(lengths.sum(), np.uint16), lengths)
+    start = time.perf_counter()
+    pair = IndexedReader(scratch / "counted")
+    assert (pair.documents, pair.tokens) == (DOCUMENTS, lengths.sum())
+    milliseconds = 1000 * (time.perf_counter() - start)
+    row("count 2,000,000 documents from the .idx", f"{milliseconds:.1f} ms", "50 ms", milliseconds / 50, "≤ 1")
+
+
+def bench_memory(text: Path, scratch: Path) -> None:
+    peaks = []
+    for copies in (1, 10):
+        files = [scratch / f"{copies}_{copy}_{language}.jsonl" for copy in range(copies) for language in LANGUAGES]
+        files += [scratch / f"{copies}_{copy}_more.jsonl" for copy in range(copies)]
+        for file in files:
+            language = file.stem.split("_")[-1].replace("more", "code")
+            os.link(text / f"{language}.jsonl", file)
+        merge(files, scratch)
+        peaks.append(tokenize(scratch, text / "tokenizer.model")[1])
+        size = (scratch / "shard.jsonl").stat().st_size / 1e9
+        print(f"<!-- {size:.1f} GB: {peaks[-1]:.0f} MB -->")
+    row(
+        "peak memory, a shard of 4 GB against 0.4 GB",
+        f"{peaks[1]:.0f} MB",
+        f"{peaks[0]:.0f} MB",
+        peaks[1] / peaks[0],
+        "≤ 1.1",
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    shutil.rmtree(args.scratch, ignore_errors=True)
+    args.scratch.mkdir(parents=True)
+    bench_tokenizing(args.text, args.scratch, args.rounds)
+    bench_merging(args.text, args.scratch, args.rounds)
+    bench_counting(args.scratch)
+    bench_memory(args.text, args.scratch)
+    shutil.rmtree(args.scratch)
+
+
+if __name__ == "__main__":
+    main()

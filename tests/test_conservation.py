@@ -1,0 +1,256 @@
+"""Every vendor line is a document, blank, or rejected with a reason: whatever the lines are, whatever dies."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pretrain_llama.files import read_json, write_json
+from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
+from pretrain_llama.shards import merge, plan
+from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.parity import GatedEngine
+from pretrain_llama.tokenization.quarantine import RejectionLimits
+from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
+from project import PREFIX, SCRIPTS, SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
+
+MAX_LINE_BYTES = 2_000
+
+
+@pytest.fixture(scope="session")
+def engine(tokenizer_model: Path) -> GatedEngine:
+    return GatedEngine(load_reference(tokenizer_model), str(tokenizer_model), 2)
+
+
+def through_both_hops(folder: Path, engine: Engine, *files: Path) -> tuple[MergeReceipt, TokenizeReceipt, list[dict]]:
+    """Plan, merge and tokenize vendor files in this process; return the receipts and the quarantine."""
+    recorded = plan.read(plan_files(folder, *files), SHARD)
+    planned = plan.planned_shard(recorded, SHARD)
+    merged = merge.merge(SHARD, planned["ranges"], "text", folder / "shard.jsonl", planned["bytes"])
+    receipt = TokenizeReceipt(SHARD, "", "toy.01234567", True, True, 400, "uint16")
+    limits = RejectionLimits(1.0, 1000)
+    line = MAX_LINE_BYTES
+    tokenize(
+        engine, Frame([1], [2], 400), receipt, merged, folder / "shard.jsonl", "text", line, limits, folder / PREFIX
+    )
+    quarantine = (folder / f"{PREFIX}.rejected.jsonl").read_text().splitlines()
+    pair = IndexedReader(folder / PREFIX)
+    assert (pair.documents, pair.tokens) == (receipt.documents, receipt.tokens)
+    assert receipt.adds_up() and merged.adds_up()
+    return merged, receipt, [json.loads(line) for line in quarantine]
+
+
+GOOD = jsonl([f"A tale of {number} ships, and of the sea." for number in range(10)])
+# What is done to ten good lines, and what it makes of the counts: (documents, blank, rejected by reason).
+DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = {
+    "none": (lambda good: good, 10, 0, {}),
+    "no final newline": (lambda good: good[:-1], 10, 0, {}),
+    "crlf": (lambda good: good.replace(b"\n", b"\r\n"), 10, 0, {}),
+    "byte-order mark": (lambda good: b"\xef\xbb\xbf" + good, 10, 0, {}),
+    "blank lines": (lambda good: b"\n" + good + b" \t\r\n\n", 10, 3, {}),
+    "cut line": (lambda good: good[:-5], 9, 0, {"bad_json": 1}),
+    "no json": (lambda good: good + b"<html>\n", 10, 0, {"bad_json": 1}),
+    "two documents in a line": (lambda good: good.replace(b"}\n{", b"}{", 1), 8, 0, {"bad_json": 1}),
+    "deep nesting": (lambda good: good + b"[" * 1_900 + b"\n", 10, 0, {"bad_json": 1}),
+    "no text key": (lambda good: good + b'{"content": "x"}\n', 10, 0, {"no_text": 1}),
+    "a list": (lambda good: good + b'["x"]\n', 10, 0, {"no_text": 1}),
+    "a number": (lambda good: good + b"7\n", 10, 0, {"no_text": 1}),
+    "null": (lambda good: good + b'{"text": null}\n', 10, 0, {"not_text": 1}),
+    "text is a list": (lambda good: good + b'{"text": ["x"]}\n', 10, 0, {"not_text": 1}),
+    "empty text": (lambda good: good + b'{"text": ""}\n{"text": " \\n\\t"}\n', 10, 0, {"empty": 2}),
+    "latin-1": (lambda good: good + '{"text": "café"}\n'.encode("latin-1"), 10, 0, {"bad_unicode": 1}),
+    "lone surrogate": (lambda good: good + b'{"text": "\\ud83d"}\n', 10, 0, {"bad_unicode": 1}),
+    "utf-16": (lambda good: good + '{"text": "x"}'.encode("utf-16-le") + b"\n", 10, 0, {"bad_json": 1}),
+    "nul bytes": (lambda good: good + b"\0\0\0\n", 10, 0, {"bad_json": 1}),
+    "long line": (lambda good: good + jsonl(["x" * MAX_LINE_BYTES]), 10, 0, {"too_long": 1}),
+    "longest line": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES - len(jsonl([""])))]), 11, 0, {}),
+    "several": (lambda good: b"{\n\n[]\n" + good + b'{"text": 1}', 10, 1, {"bad_json": 1, "no_text": 1, "not_text": 1}),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_has_its_exact_receipt(tmp_path: Path, engine: GatedEngine, defect: str, suffix: str) -> None:
+    spoil, documents, blank, rejected = DEFECTS[defect]
+    spoilt = deliver(tmp_path / f"spoilt{suffix}", spoil(GOOD))
+    sound = deliver(tmp_path / f"whole{suffix}", GOOD)
+    _, receipt, quarantine = through_both_hops(tmp_path, engine, spoilt, sound)
+    assert (receipt.documents, receipt.blank, receipt.rejected) == (documents + 10, blank, rejected)
+    assert receipt.lines == documents + 10 + blank + sum(rejected.values())
+    assert sorted(entry["reason"] for entry in quarantine) == sorted(
+        reason for reason, count in rejected.items() for _ in range(count)
+    )
+    lines = spoil(GOOD).split(b"\n")
+    for entry in quarantine:
+        original = lines[entry["line"] - 1].rstrip(b"\r")
+        assert entry["text"].encode("utf-8", "surrogateescape") == original, "whole, and where it says"
+
+
+def test_each_parquet_row_has_its_exact_receipt(tmp_path: Path, engine: GatedEngine) -> None:
+    rows = [
+        {"text": text, "id": 1} for text in ["A tale.", None, "", "\n", "line\nbreak", "x" * MAX_LINE_BYTES, "حكاية"]
+    ]
+    path = deliver(tmp_path / "a.parquet", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    merged, receipt, _ = through_both_hops(tmp_path, engine, path)
+    assert merged.lines == 7
+    assert (receipt.documents, receipt.rejected) == (3, {"empty": 2, "not_text": 1, "too_long": 1})
+
+
+LINES = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.text(max_size=60).map(lambda text: json.dumps({"text": text}).encode()),
+    st.dictionaries(st.sampled_from(["text", "id"]), st.text() | st.none() | st.floats() | st.lists(st.integers())).map(
+        lambda document: json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ),
+    st.sampled_from([b"", b" ", b"\xef\xbb\xbf", b"NaN", b'{"text": 1e999}', b"[" * 1_500, b"9" * 5_000]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(LINES, max_size=6), min_size=1, max_size=3), st.booleans())
+def test_whatever_the_lines_the_sum_holds(
+    tmp_path: Path, engine: GatedEngine, files: list[list[bytes]], final_newline: bool
+) -> None:
+    contents = [b"\n".join(lines) + (b"\n" if final_newline else b"") for lines in files]
+    contents.append(jsonl(["good"]))
+    paths = [deliver(tmp_path / f"{number}.jsonl", content) for number, content in enumerate(contents)]
+    merged, receipt, quarantine = through_both_hops(tmp_path, engine, *paths)
+    expected = sum(content.count(b"\n") + (not content.endswith(b"\n")) for content in contents if content)
+    assert merged.lines == receipt.lines == expected
+    assert receipt.lines == receipt.documents + receipt.blank + len(quarantine)
+    assert sum(receipt.rejected.values()) == len(quarantine)
+
+
+def killed(command: list[str], after_seconds: float) -> bool:
+    """Start a command, kill it with SIGKILL after a while; say whether it was still running."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_seconds)
+    was_running = process.poll() is None
+    process.kill()
+    process.wait()
+    return was_running
+
+
+def test_killed_at_thirty_moments_the_results_are_the_same_bytes(tmp_path: Path, tokenizer_model: Path) -> None:
+    sources = sorted(Path(os.__file__).parent.glob("*.py"))
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sources]
+    vendor = deliver(tmp_path / "a.jsonl", jsonl(texts) + b"broken\n")
+    planned = plan_files(tmp_path, vendor)
+
+    def commands(folder: Path) -> list[list[str]]:
+        merge_args = [
+            "--plan",
+            planned,
+            "--shard",
+            SHARD,
+            "--output",
+            folder / "s.jsonl",
+            "--receipt",
+            folder / "m.json",
+        ]
+        shard = ["--shard", SHARD, "--jsonl", folder / "s.jsonl", "--merge-receipt", folder / "m.json"]
+        tokenizer = ["--text-key", "text", "--tokenizer", "toy.01234567", "--tokenizer-model", tokenizer_model]
+        tokenize_args = [*shard, *tokenizer, "--output-prefix", folder / PREFIX]
+        programs = [("merge_shard.py", merge_args), ("tokenize_shard.py", tokenize_args)]
+        return [[sys.executable, str(SCRIPTS / name), *map(str, args)] for name, args in programs]
+
+    golden, folder = tmp_path / "golden", tmp_path / "killed"
+    golden.mkdir()
+    seconds = []
+    for command in commands(golden):
+        start = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.monotonic() - start)
+    expected = {path.name: path.read_bytes() for path in golden.iterdir()}
+    assert len(expected) == 6
+
+    moments = random.Random(0)
+    deaths = [0, 0]
+    folder.mkdir()
+    while min(deaths) < 15:
+        for step, command in enumerate(commands(folder)):
+            deaths[step] += killed(command, moments.uniform(0.2, 1.0) * seconds[step])
+            for path in folder.iterdir():
+                if not path.name.startswith("."):
+                    assert path.read_bytes() == expected[path.name], "what looks finished is whole"
+        if moments.random() < 0.3:
+            for path in folder.iterdir():
+                path.unlink()
+    for command in commands(folder):
+        subprocess.run(command, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+
+
+def test_two_runs_at_once_end_with_one_whole_result(tmp_path: Path, tokenizer_model: Path) -> None:
+    vendor = deliver(tmp_path / "a.jsonl", jsonl([f"A tale of {number} ships." for number in range(20_000)]))
+    args = ["--plan", plan_files(tmp_path, vendor), "--shard", SHARD]
+    paths = ["--output", tmp_path / "shard.jsonl", "--receipt", tmp_path / "merge.json"]
+    command = [sys.executable, str(SCRIPTS / "merge_shard.py"), *map(str, [*args, *paths])]
+    runs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(4)]
+    assert [run.wait() for run in runs] == [0] * 4
+    assert (tmp_path / "shard.jsonl").read_bytes() == vendor.read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def spoil_receipt(path: Path, **changes: object) -> None:
+    write_json(path, read_json(path) | changes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda p: spoil_receipt(p["merge"], blake3="0"), "lines were merged into en_books_tales_split_0000"),
+        (lambda p: spoil_receipt(p["merge"], ranges=[]), "en_books_tales_split_0000 was merged from other ranges"),
+        (lambda p: spoil_receipt(p["tokens"], documents=1), "a receipt of en_books_tales_split_0000 does not add up"),
+        (lambda p: spoil_receipt(p["tokens"], tokens=1), "the .idx of en_books_tales_split_0000 counts"),
+        (lambda p: p["rejected"].write_text("{}\n"), "0 lines of en_books_tales_split_0000 were rejected, 1 are in"),
+        (lambda p: write_json(p["signature"], read_json(p["signature"])[1:]), "the signature lists 3 shards"),
+        (
+            lambda p: write_json(p["plan"], read_json(p["plan"]) | {"shards": read_json(p["plan"])["shards"][:-1]}),
+            "of vendor/en_books_tales/a.jsonl are not planned",
+        ),
+    ],
+)
+def test_a_sum_that_does_not_hold_fails_the_workflow(copy: Project, spoil: Callable, problem: str) -> None:
+    tokenized = next((copy.folder / "results" / "tokenized").iterdir())
+    shard = "en_books_tales_split_0000"
+    paths = {
+        "plan": copy.folder / "results" / "plan" / "en_books_tales.json",
+        "merge": copy.folder / "results" / "shards" / f"{shard}.receipt.json",
+        "tokens": tokenized / f"{shard}_text_document.receipt.json",
+        "rejected": tokenized / f"{shard}_text_document.rejected.jsonl",
+        "signature": tokenized / "data_signature.json",
+    }
+    check = ["--plans", *sorted((copy.folder / "results" / "plan").iterdir()), "--shards", paths["merge"].parent]
+    check += ["--tokenized", tokenized, "--signature", paths["signature"], "--output", copy.folder / "sums.json"]
+    assert run_script("check_conservation.py", *check, cwd=copy.folder).returncode == 0
+    (copy.folder / "sums.json").unlink()
+    spoil(paths)
+    result = run_script("check_conservation.py", *check, cwd=copy.folder)
+    assert result.returncode == 2
+    assert problem in result.stderr
+    assert "data error: the documents do not add up" in result.stderr
+    assert not (copy.folder / "sums.json").exists()
+
+
+def test_large_files_cut_into_shards_say_where_a_line_counts_from(tmp_path: Path) -> None:
+    vendor = deliver(tmp_path / "a.jsonl", jsonl([f"A tale of {number} ships." for number in range(100)]))
+    recorded = plan.read(plan_files(tmp_path, vendor, target_bytes=1_000), "en_books_tales_split_0002")
+    part = plan.planned_shard(recorded, "en_books_tales_split_0002")["ranges"][0]
+    merged = merge.merge("s", [part], "text", tmp_path / "s.jsonl", 1)
+    source, line = merged.source_of(3)
+    counted_from = vendor.read_bytes()[source.start :].partition(b"\n")[2]
+    assert counted_from.splitlines()[line - 1] == (tmp_path / "s.jsonl").read_bytes().splitlines()[2]
+    assert merge_shard(tmp_path, vendor).returncode == 0
+    with pytest.raises(IndexError):
+        MergeReceipt.read(tmp_path / "merge.json").source_of(101)
