@@ -121,7 +121,7 @@ def write(path: Path, texts: Iterable[str]) -> None:
     size = 0
     with replacing(path) as file:
         for text in texts:
-            if text and hash(text) not in seen:
+            if text.strip() and hash(text) not in seen:
                 seen.add(hash(text))
                 size += len(text.encode(errors="replace"))
                 line = json.dumps({"text": text.encode(errors="replace").decode()}, ensure_ascii=False)

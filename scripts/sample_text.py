@@ -10,6 +10,7 @@ from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_text
 from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.texts import Texts
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +32,7 @@ def main() -> None:
     model = LlamaForCausalLM.from_pretrained(args.model).eval()
     continued = []
     for prompt in sample["prompts"]:
-        ids, _ = tokenizer.encode([prompt.encode()])
+        ids, _ = tokenizer.encode(Texts.of([prompt.encode()]))
         tokens = torch.tensor([[model.config.bos_token_id, *ids.tolist()]])
         generated = model.generate(
             tokens,

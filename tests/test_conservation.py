@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pretrain_llama.files import read_json, write_json
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.shards import merge, plan
+from pretrain_llama.tokenization.documents import text_of, texts_of
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.parity import GatedEngine
@@ -129,6 +130,27 @@ def test_whatever_the_lines_the_sum_holds(
     assert merged.lines == receipt.lines == expected
     assert receipt.lines == receipt.documents + receipt.blank + len(quarantine)
     assert sum(receipt.rejected.values()) == len(quarantine)
+
+
+PARTS = rb""" "text": "a.text": "a": "id": "x" "" "\ud83d" "\u0000" { } [ ] , 1 01 1e999 NaN null tru """.split()
+PARTS += ['"حكاية"'.encode(), b'"\xff"', b'" "', b" ", b"\r", b"9" * 5_000, b"[" * 1_500 + b"]" * 1_500]
+OBJECTS = st.lists(st.sampled_from(PARTS), max_size=12).map(lambda parts: b"{" + b"".join(parts) + b"}")
+WITH_A_FIELD = st.sampled_from(PARTS).map(lambda value: b'{"text": "x", "id": ' + value + b"}")
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(LINES | OBJECTS | WITH_A_FIELD, min_size=1, max_size=4), st.sampled_from(["text", "a.text"]))
+def test_whole_blocks_are_read_as_their_lines_are(lines: list[bytes], text_key: str) -> None:
+    block = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
+    texts = texts_of(block, text_key, MAX_LINE_BYTES)
+    if texts is not None:
+        singly = [text_of(line, text_key) for line in block.splitlines()]
+        assert [texts[number] for number in range(len(texts))] == singly
+
+
+def test_sound_blocks_are_read_whole(built: Project) -> None:
+    for path in (built.folder / "results" / "shards").glob("*.jsonl"):
+        assert texts_of(path.read_bytes(), "text", MAX_LINE_BYTES) is not None
 
 
 def killed(command: list[str], after_seconds: float) -> bool:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -18,6 +19,7 @@ from pretrain_llama.files import read_json
 from pretrain_llama.tokenization.engines import Gigatoken, load_reference
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.parity import SAMPLE_BYTES, EnginesDiffer, GatedEngine, sample
+from pretrain_llama.tokenization.texts import Texts
 from pretrain_llama.tokenization.tokenize import Frame
 from project import PREFIX, ROOT, Result, deliver, jsonl, merge_shard, tokenize_shard
 
@@ -75,10 +77,14 @@ def test_ids_equal_sentencepieces_over_the_whole_corpus_of_the_demo() -> None:
     for path in sorted(demo.glob("vendor/*/*.jsonl")):
         rows = [json.loads(line) for line in path.read_bytes().splitlines()]
         texts = [(row.get("text") or row["content"]).encode() for row in rows]
-        (ids, lengths), (expected, expected_lengths) = fast.encode(texts), reference.encode(texts)
-        assert np.array_equal(lengths, expected_lengths), path
-        assert np.array_equal(ids, expected), path
-        count += len(ids)
+        batches = [Texts.of(texts[first : first + 50]) for first in range(0, len(texts), 50)]
+        with ThreadPoolExecutor(4) as threads:  # as a shard's blocks are, several at once
+            encoded = list(threads.map(fast.encode, batches))
+        for batch, (ids, lengths) in zip(batches, encoded, strict=True):
+            expected, expected_lengths = reference.encode(batch)
+            assert np.array_equal(lengths, expected_lengths), path
+            assert np.array_equal(ids, expected), path
+            count += len(ids)
     assert count > 3_000_000
 
 
@@ -91,7 +97,7 @@ def test_control_strings_in_a_text_are_text(engine: Callable, tokenizer_model: P
         reference = load_reference(model)
         assert reference.control_strings == controls
         for text in [f"it says {controls[1]} and goes on", *controls]:
-            ids, _ = engine(str(model), 2).encode([text.encode()])
+            ids, _ = engine(str(model), 2).encode(Texts.of([text.encode()]))
             assert not {reference.token_id(control, "") for control in controls} & set(ids.tolist())
             assert reference.decode(ids.tolist()) == text
 
@@ -147,21 +153,20 @@ def test_where_engines_differ_the_reference_encodes_or_the_shard_fails(tmp_path:
 
 
 def test_samples_are_spread_and_small() -> None:
-    texts = [f"{number:04d}".encode() * 250 for number in range(1000)]
-    chosen = sample(texts)
-    assert len(chosen) == 16
-    assert int(chosen[-1][:4]) > 900
-    assert sum(map(len, chosen)) <= SAMPLE_BYTES
-    assert sample([b"x" * (SAMPLE_BYTES + 1)]) == sample([]) == []
+    texts = Texts.of(b"x" * (1 + number % 2 * 999) for number in range(32_000))
+    assert sample(texts) == list(range(0, 32_000, 2_000)), "spread"
+    assert len(sample(Texts.of([b"x" * 1000] * 1000))) == SAMPLE_BYTES // 1000, "small"
+    assert sample(Texts.of([b"x" * SAMPLE_BYTES * 2, b"x" * SAMPLE_BYTES * 3])) == [0], "at least one"
+    assert sample(Texts.of([])) == []
 
 
 def test_the_gate_counts_what_it_compared(tokenizer_model: Path) -> None:
     gated = GatedEngine(load_reference(tokenizer_model), str(tokenizer_model), 1)
-    gated.encode([b"one", b"two"])
+    gated.encode(Texts.of([b"one", b"two"]))
     assert gated.compared == 2
     gated._reference = load_reference(ROOT / "resources" / "demo" / "tokenizer.model")
     with pytest.raises(EnginesDiffer, match="differ from token 0 of b'three'"):
-        gated.encode([b"three"])
+        gated.encode(Texts.of([b"three"]))
 
 
 def test_an_id_outside_the_vocabulary_never_wraps() -> None:
@@ -173,7 +178,7 @@ def test_an_id_outside_the_vocabulary_never_wraps() -> None:
     assert (framed.dtype, lengths.tolist()) == (np.uint16, [3, 2, 3])
 
 
-def test_threads_are_limited_for_the_rust_libraries(tokenizer_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_limited_for_the_rust_library(tokenizer_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "7")
-    Gigatoken(str(tokenizer_model), 3)
+    load_reference(tokenizer_json, 3)
     assert os.environ["RAYON_NUM_THREADS"] == "3"

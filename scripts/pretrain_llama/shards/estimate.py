@@ -6,6 +6,7 @@ from pretrain_llama.shards.plan import Plan
 from pretrain_llama.shards.sources import copy_range
 from pretrain_llama.tokenization.documents import Rejected, text_of
 from pretrain_llama.tokenization.engines import Reference
+from pretrain_llama.tokenization.texts import Texts
 
 SAMPLED_FILES = 8
 SAMPLED_BYTES_A_FILE = 1 << 16
@@ -26,7 +27,7 @@ def tokens_a_byte(plan: Plan, text_key: str, reference: Reference) -> float:
             if size >= enough:
                 break
             try:
-                tokens += len(reference.encode([text_of(line, text_key)])[0])
+                tokens += len(reference.encode(Texts.of([text_of(line, text_key)]))[0])
                 size += len(line)
             except Rejected:
                 continue

@@ -1,6 +1,8 @@
 """Engines that encode texts: the reference of each kind of model, and gigatoken, which is fast.
 
-All encode control strings in a text, such as </s>, as the text that they are: a document must not end itself.
+All encode control strings in a text, such as </s>, as the text that they are: a document must not end itself. The
+references use their own threads within a batch; gigatoken encodes a batch in each thread, which it does faster than one
+in many (measured: 1.1 to 1.5 times, with 2 threads).
 """
 
 import json
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.tokenization.texts import Texts
 
 # ids: (tokens of all texts,), one text after the other; lengths: (texts,) int64, tokens of each
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -34,6 +37,7 @@ class SentencePieceReference:
         self.name = f"sentencepiece {version('sentencepiece')}"
         self.vocab_size = self._model.vocab_size()
         self.control_strings = [self._model.id_to_piece(i) for i in range(self.vocab_size) if self._model.is_control(i)]
+        self.at_once = 1
         self._threads = threads
 
     def token_id(self, token: str | None, role: str) -> int | None:
@@ -41,8 +45,8 @@ class SentencePieceReference:
         found = self._model.piece_to_id(token) if token else getattr(self._model, f"{role}_id")()
         return None if found in (-1, self._model.unk_id()) else found
 
-    def encode(self, texts: list[bytes]) -> Encoded:
-        """Return the ids of UTF-8 texts."""
+    def encode(self, texts: Texts) -> Encoded:
+        """Return the ids of texts."""
         return _joined(self._model.encode([text.decode() for text in texts], num_threads=self._threads))
 
     def decode(self, ids: list[int]) -> str:
@@ -54,7 +58,7 @@ class TokenizersReference:
     """Hugging Face tokenizers' own encoder, for a tokenizer.json."""
 
     def __init__(self, model: str, threads: int) -> None:
-        _limit_threads(threads)
+        os.environ["RAYON_NUM_THREADS"] = str(threads)  # its Rust library reads it once, when it first encodes
         import tokenizers
 
         try:
@@ -69,6 +73,7 @@ class TokenizersReference:
         self._model.no_truncation()
         self._model.no_padding()
         self.name = f"tokenizers {version('tokenizers')}"
+        self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
         self.control_strings = [t.content for t in self._model.get_added_tokens_decoder().values() if t.special]
 
@@ -76,8 +81,8 @@ class TokenizersReference:
         """Return the id of a token; None if it has none. The file does not say which token has which role."""
         return self._model.token_to_id(token) if token else None
 
-    def encode(self, texts: list[bytes]) -> Encoded:
-        """Return the ids of UTF-8 texts."""
+    def encode(self, texts: Texts) -> Encoded:
+        """Return the ids of texts."""
         encodings = self._model.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         return _joined([encoding.ids for encoding in encodings])
 
@@ -103,7 +108,7 @@ class Gigatoken:
     """gigatoken's encoder, for either kind of model; its control tokens are removed, so that text stays text."""
 
     def __init__(self, model: str, threads: int) -> None:
-        _limit_threads(threads)
+        """threads: that will encode at once."""
         import gigatoken
         from gigatoken._load.sentencepiece import sentencepiece_to_tokenizer_json
 
@@ -112,13 +117,13 @@ class Gigatoken:
         definition = json.loads(content if model.endswith(".json") else sentencepiece_to_tokenizer_json(content))
         definition["added_tokens"] = [t for t in definition.get("added_tokens", []) if not t["special"]]
         self._model = gigatoken.Tokenizer.from_json(json.dumps(definition))
-        self._parallel = threads > 1
+        self.at_once = threads
 
-    def encode(self, texts: list[bytes]) -> Encoded:
-        """Return the ids of UTF-8 texts."""
-        if not texts:
+    def encode(self, texts: Texts) -> Encoded:
+        """Return the ids of texts."""
+        if not len(texts):
             return _joined([])
-        layout = self._model.encode_batch(texts, parallel=self._parallel).layout
+        layout = self._model.encode_batch(_as_awkward(texts), parallel=False).layout
         offsets = layout.offsets.data
         return layout.content.data[offsets[0] : offsets[-1]], np.diff(offsets)
 
@@ -130,6 +135,9 @@ def _joined(encoded: Iterable[list[int]]) -> Encoded:
     return ids, lengths
 
 
-def _limit_threads(threads: int) -> None:
-    """Give the Rust libraries' thread pools this size; they read it once, when they first encode."""
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
+def _as_awkward(texts: Texts):
+    import awkward
+
+    characters = awkward.contents.NumpyArray(texts.data, parameters={"__array__": "char"})
+    offsets = awkward.index.Index64(texts.offsets)
+    return awkward.Array(awkward.contents.ListOffsetArray(offsets, characters, parameters={"__array__": "string"}))

@@ -1,25 +1,37 @@
-"""A shard's lines, in batches: the texts of its documents, and what became of the other lines."""
+"""A shard's lines, in blocks, and what becomes of them: documents with texts, blank lines, rejected ones."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from blake3 import blake3
 
-from pretrain_llama.tokenization.documents import UTF8_BOM, Rejected, text_of
-from pretrain_llama.tokenization.quarantine import Quarantine
+from pretrain_llama.tokenization.documents import UTF8_BOM, Rejected, text_of, texts_of
+from pretrain_llama.tokenization.texts import Texts
 
-BATCH_BYTES = 1 << 24
+# Measured: half of it costs the engine 15 % more time, and twice of it saves none.
+BLOCK_BYTES = 1 << 22
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
-    """Consecutive lines: the texts of the documents in them, in UTF-8, and their counts."""
+    """What became of a block of lines.
 
-    texts: list[bytes] = field(default_factory=list)
-    bytes: int = 0
-    lines: int = 0
-    blank: int = 0
+    Attributes:
+        texts: of the documents in it.
+        blank: number of its lines that are blank.
+        rejected: (number of the line in the block, from 1; reason code; the line), in order.
+    """
+
+    texts: Texts
+    blank: int
+    rejected: list[tuple[int, str, bytes]]
+
+    @property
+    def lines(self) -> int:
+        """Number of lines in the block."""
+        return len(self.texts) + self.blank + len(self.rejected)
 
 
 class ShardReader:
@@ -29,61 +41,58 @@ class ShardReader:
         digest: BLAKE3 of the bytes read so far.
     """
 
-    def __init__(self, file: BinaryIO, text_key: str, max_line_bytes: int, quarantine: Quarantine) -> None:
-        """file: the shard, open; text_key: see `text_of`; a line of over max_line_bytes is rejected unread."""
+    def __init__(self, file: BinaryIO, max_line_bytes: int) -> None:
+        """file: the shard, open; a line of more bytes than max_line_bytes is too long."""
         self.digest = blake3()
-        self._file, self._text_key, self._max_line_bytes = file, text_key, max_line_bytes
-        self._quarantine = quarantine
-        self._lines_before = 0
+        self._file, self._max_line_bytes = file, max_line_bytes
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield the shard in batches of about 16 MiB; a longer line makes a longer batch."""
-        while (batch := self._read_batch()).lines:
-            self._lines_before += batch.lines
-            yield batch
+    def blocks(self) -> Iterator[memoryview | Iterator[bytes]]:
+        """Yield the shard in blocks of whole lines, of about 4 MiB, each line with its newline.
 
-    def _read_batch(self) -> Batch:
-        batch = Batch()
-        lines = []
-        while batch.bytes < BATCH_BYTES and (line := self._file.readline(self._max_line_bytes + 1)):
-            batch.lines += 1
-            batch.bytes += len(line)
-            if len(line) > self._max_line_bytes:
-                self._digest_and_reset(lines)
-                batch.bytes += self._reject_long(line, self._lines_before + batch.lines)
+        A line that is too long is yielded as its pieces, each of at most max_line_bytes, so that it is never in memory
+        as a whole; they have to be taken before the next block.
+        """
+        while block := self._file.read(BLOCK_BYTES):
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield self._digested(memoryview(block)[:end])
+                self._file.seek(end - len(block), os.SEEK_CUR)
                 continue
-            lines.append(line)
-            self._take(line, batch)
-        self._digest_and_reset(lines)
-        return batch
-
-    def _take(self, line: bytes, batch: Batch) -> None:
-        try:
-            batch.texts.append(text_of(line, self._text_key))
-        except Rejected as reason:
-            if not line.removeprefix(UTF8_BOM).strip():
-                batch.blank += 1
+            line = block + self._file.readline(max(self._max_line_bytes - len(block), 0))
+            if line.endswith(b"\n"):
+                yield self._digested(memoryview(line))
+            elif len(line) < self._max_line_bytes:  # the file ends
+                self.digest.update(line)
+                yield memoryview(line + b"\n")
             else:
-                self._quarantine.reject(self._lines_before + batch.lines, str(reason), [line.rstrip(b"\r\n")])
+                yield self._pieces(line)
 
-    def _reject_long(self, start: bytes, number: int) -> int:
-        """Quarantine a long line, of which the start was read; return how many more bytes it had."""
-        more = 0
+    def _pieces(self, piece: bytes) -> Iterator[bytes]:
+        while piece:
+            self.digest.update(piece)
+            yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
+            piece = b"" if piece.endswith(b"\n") else self._file.readline(self._max_line_bytes)
 
-        def pieces() -> Iterator[bytes]:
-            nonlocal more
-            piece = start
-            while piece:
-                self.digest.update(piece)
-                yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
-                if piece.endswith(b"\n"):
-                    return
-                piece = self._file.readline(self._max_line_bytes)
-                more += len(piece)
+    def _digested(self, block: memoryview) -> memoryview:
+        self.digest.update(block)
+        return block
 
-        self._quarantine.reject(number, "too_long", pieces())
-        return more
 
-    def _digest_and_reset(self, lines: list[bytes]) -> None:
-        self.digest.update(b"".join(lines))
-        lines.clear()
+def sort_lines(block: memoryview, text_key: str, max_line_bytes: int) -> Batch:
+    """Return the texts of a block's documents, and its other lines; for the arguments see `texts_of`."""
+    texts = texts_of(block, text_key, max_line_bytes)
+    if texts is not None:
+        return Batch(texts, 0, [])
+    accepted, rejected = [], []
+    blank = 0
+    for number, line in enumerate(bytes(block[:-1]).split(b"\n"), start=1):
+        try:
+            if len(line) >= max_line_bytes:
+                raise Rejected("too_long")
+            accepted.append(text_of(line, text_key))
+        except Rejected as reason:
+            if line.removeprefix(UTF8_BOM).strip():
+                rejected.append((number, str(reason), line.rstrip(b"\r")))
+            else:
+                blank += 1
+    return Batch(Texts.of(accepted), blank, rejected)

@@ -1,9 +1,11 @@
 """Tokenize one jsonl shard: every line becomes a document, or is blank, or is rejected with a reason.
 
-Reading, encoding and writing overlap: while a batch is encoded, the next is read and parsed, and the one before is
-written. Memory is bounded by a few batches and the longest line allowed.
+One thread reads blocks of lines and writes what became of them, in order; the others each parse, encode and frame a
+block at a time. Memory is bounded by a few blocks a thread and the longest line allowed.
 """
 
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +20,23 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Encoded
 from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
-from pretrain_llama.tokenization.lines import ShardReader
+from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
+from pretrain_llama.tokenization.texts import Texts
 
 
 class Engine(Protocol):
-    """What encodes: an engine of engines.py, or the gated one of parity.py."""
+    """What encodes: an engine of engines.py, or the gated one of parity.py.
+
+    Attributes:
+        at_once: number of threads that may encode at once.
+    """
 
     name: str
+    at_once: int
 
-    def encode(self, texts: list[bytes]) -> Encoded:
-        """Return the ids of UTF-8 texts."""
+    def encode(self, texts: Texts) -> Encoded:
+        """Return the ids of texts."""
 
 
 @dataclass(frozen=True)
@@ -107,44 +115,71 @@ def tokenize(
             replacing(rejected_path, "w") as rejected,
         ):
             quarantine = Quarantine(rejected, rejected_path, merged)
-            reader = ShardReader(file, text_key, max_line_bytes, quarantine)
-            _encode_all(engine, frame, reader, writer, receipt, progress)
+            reader = ShardReader(file, max_line_bytes)
+            outcome = Outcome(writer, quarantine, receipt, progress)
+
+            def encode(block: memoryview) -> tuple[Batch, Encoded]:
+                batch = sort_lines(block, text_key, max_line_bytes)
+                return batch, frame.around(engine.encode(batch.texts))
+
+            _encode_all(reader, encode, engine.at_once, outcome)
+        receipt.sequences = receipt.documents
         receipt.rejected = dict(sorted(quarantine.reasons.items()))
+        receipt.bin_blake3 = outcome.digest.hexdigest()
+        receipt.jsonl_blake3 = reader.digest.hexdigest()
         receipt.check_handover(merged, jsonl)
         quarantine.check(limits, receipt.documents, receipt.lines)
 
 
+class Outcome:
+    """Writes and counts what became of a shard's lines, in their order.
+
+    Attributes:
+        digest: BLAKE3 of the .bin so far.
+    """
+
+    def __init__(
+        self, writer: IndexedWriter, quarantine: Quarantine, receipt: TokenizeReceipt, progress: Progress
+    ) -> None:
+        self.digest = blake3()
+        self._writer, self._quarantine, self._receipt, self._progress = writer, quarantine, receipt, progress
+
+    def take(self, block_bytes: int, batch: Batch, encoded: Encoded) -> None:
+        """Take the next block."""
+        ids, lengths = encoded
+        self._writer.add_documents(ids, lengths)
+        self.digest.update(ids.view(np.uint8).data)
+        for number, reason, line in batch.rejected:
+            self._quarantine.reject(self._receipt.lines + number, reason, [line])
+        self._receipt.lines += batch.lines
+        self._receipt.blank += batch.blank
+        self._receipt.documents += len(batch.texts)
+        self._receipt.text_bytes += batch.texts.bytes
+        self._receipt.tokens += len(ids)
+        self._progress.advance(block_bytes)
+
+    def take_long_line(self, pieces: Iterable[bytes]) -> None:
+        """Take a line that is too long, piece by piece."""
+        self._receipt.lines += 1
+        self._quarantine.reject(self._receipt.lines, "too_long", pieces)
+
+
 def _encode_all(
-    engine: Engine,
-    frame: Frame,
-    reader: ShardReader,
-    writer: IndexedWriter,
-    receipt: TokenizeReceipt,
-    progress: Progress,
+    reader: ShardReader, encode: Callable[[memoryview], tuple[Batch, Encoded]], at_once: int, outcome: Outcome
 ) -> None:
-    digest = blake3()
+    in_flight: deque[tuple[int, Future[tuple[Batch, Encoded]]]] = deque()
 
-    def write(encoded: Encoded) -> None:
-        ids, lengths = frame.around(encoded)
-        writer.add_documents(ids, lengths)
-        digest.update(ids.view(np.uint8).data)
-        receipt.tokens += len(ids)
+    def take_until(left: int) -> None:
+        while len(in_flight) > left:
+            block_bytes, encoded = in_flight.popleft()
+            outcome.take(block_bytes, *encoded.result())
 
-    batches = reader.batches()
-    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
-        upcoming = reading.submit(next, batches, None)
-        written: Future[None] = writing.submit(lambda: None)
-        while batch := upcoming.result():
-            upcoming = reading.submit(next, batches, None)
-            encoded = engine.encode(batch.texts)
-            written.result()
-            written = writing.submit(write, encoded)
-            receipt.lines += batch.lines
-            receipt.blank += batch.blank
-            receipt.documents += len(batch.texts)
-            receipt.text_bytes += sum(map(len, batch.texts))
-            progress.advance(batch.bytes)
-        written.result()
-    receipt.sequences = receipt.documents
-    receipt.bin_blake3 = digest.hexdigest()
-    receipt.jsonl_blake3 = reader.digest.hexdigest()
+    with ThreadPoolExecutor(at_once) as threads:
+        for block in reader.blocks():
+            if isinstance(block, memoryview):
+                take_until(at_once)
+                in_flight.append((len(block), threads.submit(encode, block)))
+            else:
+                take_until(0)
+                outcome.take_long_line(block)
+        take_until(0)

@@ -1,0 +1,38 @@
+"""Texts in one buffer, as columns are kept: no Python object a document."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Texts:
+    """UTF-8 texts, one after the other.
+
+    Attributes:
+        data: (bytes of all,) uint8.
+        offsets: (texts + 1,) int64, where each begins in data, and where the last ends.
+    """
+
+    data: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Iterable[bytes]) -> "Texts":
+        """Return texts that are given one by one."""
+        texts = list(texts)
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(text) for text in texts], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(texts), np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> bytes:
+        return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes()
+
+    @property
+    def bytes(self) -> int:
+        """Their size."""
+        return int(self.offsets[-1] - self.offsets[0])
