@@ -3,6 +3,7 @@ a sample of the very texts that are tokenized.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
@@ -50,17 +51,20 @@ class GatedEngine:
         Raises:
             EnginesDiffer: it cannot load the model, or a probe's ids differ.
         """
-        try:
-            self._fast = Gigatoken(model, threads)
-        except Exception as error:  # whatever a model that it does not know makes it raise
-            raise EnginesDiffer(f"gigatoken cannot load the model: {error}") from error
         self._reference = reference
+        control = "a document that names " + " and ".join(reference.control_strings) + " goes on"
+        probes = Texts.of(probe.encode() for probe in [*PROBES, control, *reference.control_strings])
+        with ThreadPoolExecutor(1) as meanwhile:
+            expected = meanwhile.submit(reference.encode, probes)
+            try:
+                self._fast = Gigatoken(model, threads)
+            except Exception as error:  # whatever a model that it does not know makes it raise
+                raise EnginesDiffer(f"gigatoken cannot load the model: {error}") from error
+            encoded = self._fast.encode(probes)
+            self._compare(probes, encoded, range(len(probes)), expected.result())
         self.name, self.at_once = self._fast.name, self._fast.at_once
         self.compared = 0
         self._counting = Lock()
-        control = "a document that names " + " and ".join(reference.control_strings) + " goes on"
-        probes = Texts.of(probe.encode() for probe in [*PROBES, control, *reference.control_strings])
-        self._compare(probes, self._fast.encode(probes), range(len(probes)))
 
     def encode(self, texts: Texts) -> Encoded:
         """Return the ids of texts.
@@ -70,26 +74,25 @@ class GatedEngine:
         """
         encoded = self._fast.encode(texts)
         sampled = sample(texts)
-        self._compare(texts, encoded, sampled)
+        self._compare(texts, encoded, sampled, self._reference.encode(Texts.of(texts[number] for number in sampled)))
         with self._counting:
             self.compared += len(sampled)
         return encoded
 
-    def _compare(self, texts: Texts, encoded: Encoded, numbers: Sequence[int]) -> None:
-        """Hold the ids of some texts, given by number, against the reference's."""
-        compared = [texts[number] for number in numbers]
+    def _compare(self, texts: Texts, encoded: Encoded, numbers: Sequence[int], expected: Encoded) -> None:
+        """Hold the ids of some texts, given by number, against the reference's of these texts alone."""
         ids, lengths = encoded
         ends = np.cumsum(lengths)
-        expected_ids, expected_lengths = self._reference.encode(Texts.of(compared))
-        expected = np.split(expected_ids, np.cumsum(expected_lengths)[:-1])
-        for number, text, theirs in zip(numbers, compared, expected[: len(numbers)], strict=True):
+        expected_ends = np.cumsum(expected[1])
+        for number, length, end in zip(numbers, expected[1], expected_ends, strict=True):
+            theirs = expected[0][end - length : end]
             ours = ids[ends[number] - lengths[number] : ends[number]]
             if not np.array_equal(ours, theirs):
                 common = min(len(ours), len(theirs))
                 unequal = np.flatnonzero(ours[:common] != theirs[:common])
                 at = int(unequal[0]) if len(unequal) else common
                 raise EnginesDiffer(
-                    f"{self._fast.name} and {self._reference.name} differ from token {at} of {text[:80]!r}: "
+                    f"{self._fast.name} and {self._reference.name} differ from token {at} of {texts[number][:80]!r}: "
                     f"{ours[at : at + 5].tolist()} against {theirs[at : at + 5].tolist()}"
                 )
 
