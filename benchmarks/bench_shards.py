@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pretrain_llama.configuration import Corpus
 from pretrain_llama.receipts import MergeReceipt
 from pretrain_llama.shards import plan
-from pretrain_llama.stores import fingerprint
+from pretrain_llama.stores import source_file
 from pretrain_llama.tokenization.indexed import IndexedReader, writing_indexed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,19 +64,9 @@ def row(what: str, ours: str, peer: str, ratio: float, goal: str) -> None:
 
 def merge(files: list[Path], scratch: Path) -> tuple[float, float]:
     """Plan files as one shard, and merge it to shard.jsonl and merge.json."""
-    entries = {str(file): file.stat() for file in files}
-    plan.record(
-        scratch / "plan.json",
-        {
-            "corpus": "en_books_tales",
-            "text_key": "text",
-            "files": {
-                path: {"size_bytes": s.st_size, "mtime_ns": s.st_mtime_ns, "fingerprint": fingerprint(path)}
-                for path, s in entries.items()
-            },
-            "shards": plan.cut([(path, stat.st_size) for path, stat in entries.items()], 1 << 50),
-        },
-    )
+    corpus = Corpus("en", "books", "tales", "", "text", "this benchmark")
+    empty = plan.load(scratch / "no plan yet", corpus)
+    plan.record(scratch / "plan.json", plan.extend(empty, [source_file(file) for file in files], corpus, 1 << 50))
     program = [sys.executable, ROOT / "scripts/merge_shard.py", "--plan", scratch / "plan.json", "--shard", SHARD]
     (scratch / "shard.jsonl").unlink(missing_ok=True)
     return run(*program, "--output", scratch / "shard.jsonl", "--receipt", scratch / "merge.json")

@@ -9,14 +9,23 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
-from pretrain_llama.shards import merge, plan
+from pretrain_llama.shards import plan
+from pretrain_llama.shards.merge import merge
+from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
+from pretrain_llama.stores import write_reference
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", type=Path, required=True, help="recorded plan of the shard's corpus (JSON)")
+    parser.add_argument("--plan", required=True, help="recorded plan of the shard's corpus (JSON), a path or az://…")
     parser.add_argument("--shard", required=True, help="name of the shard")
     parser.add_argument("--output", type=Path, required=True, help="jsonl file to write")
+    parser.add_argument(
+        "--store",
+        default="",
+        help="az://{container}/{path} of the output: plain jsonl blobs are joined there, inside the store, and the "
+        "output only refers to it",
+    )
     parser.add_argument("--receipt", type=Path, required=True, help="receipt to write (JSON): lines and bytes")
     return parser.parse_args()
 
@@ -24,9 +33,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     recorded = plan.read(args.plan, args.shard)
-    planned = plan.planned_shard(recorded, args.shard)
-    receipt = merge.merge(args.shard, planned["ranges"], recorded["text_key"], args.output, planned["bytes"])
-    plan.check_unchanged(recorded, planned, args.plan)
+    if args.store and can_be_joined(recorded, args.shard):
+        receipt = merge_in_store(recorded, args.shard, args.store)
+        write_reference(args.output, args.store, receipt.etag)
+    else:
+        receipt = merge(recorded, args.shard, args.output)
+    plan.check_unchanged(recorded, args.shard, args.plan)
     receipt.write(args.receipt)
 
 

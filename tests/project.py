@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.shards import plan
-from pretrain_llama.stores import SourceFile
+from pretrain_llama.stores import source_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -49,7 +49,7 @@ def plan_files(folder: Path, *files: Path, text_key: str = "text", target_bytes:
     """Record a plan of the corpus en_books_tales, by default with one shard, of files; return its path."""
     corpus = Corpus("en", "books", "tales", "", text_key, "corpora.tsv:2")
     empty = plan.load(folder / "none.json", corpus)
-    listing = [SourceFile(str(f), (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
+    listing = [source_file(file) for file in files]
     plan.record(folder / "plan.json", plan.extend(empty, listing, corpus, target_bytes))
     return folder / "plan.json"
 

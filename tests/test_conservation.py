@@ -22,7 +22,7 @@ from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.parity import GatedEngine
 from pretrain_llama.tokenization.quarantine import RejectionLimits
 from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
-from project import PREFIX, SCRIPTS, SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
+from project import PREFIX, SCRIPTS, SHARD, Project, deliver, jsonl, plan_files, run_script
 
 MAX_LINE_BYTES = 2_000
 
@@ -35,8 +35,7 @@ def engine(tokenizer_model: Path) -> GatedEngine:
 def through_both_hops(folder: Path, engine: Engine, *files: Path) -> tuple[MergeReceipt, TokenizeReceipt, list[dict]]:
     """Plan, merge and tokenize vendor files in this process; return the receipts and the quarantine."""
     recorded = plan.read(plan_files(folder, *files), SHARD)
-    planned = plan.planned_shard(recorded, SHARD)
-    merged = merge.merge(SHARD, planned["ranges"], "text", folder / "shard.jsonl", planned["bytes"])
+    merged = merge.merge(recorded, SHARD, folder / "shard.jsonl")
     receipt = TokenizeReceipt(SHARD, "", "toy.01234567", True, True, 400, "uint16")
     limits = RejectionLimits(1.0, 1000)
     line = MAX_LINE_BYTES
@@ -231,7 +230,7 @@ def spoil_receipt(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda p: spoil_receipt(p["merge"], blake3="0"), "lines were merged into en_books_tales_split_0000"),
+        (lambda p: spoil_receipt(p["merge"], blake3="0"), "bytes were merged into en_books_tales_split_0000"),
         (lambda p: spoil_receipt(p["merge"], ranges=[]), "en_books_tales_split_0000 was merged from other ranges"),
         (lambda p: spoil_receipt(p["tokens"], documents=1), "a receipt of en_books_tales_split_0000 does not add up"),
         (lambda p: spoil_receipt(p["tokens"], tokens=1), "the .idx of en_books_tales_split_0000 counts"),
@@ -265,14 +264,33 @@ def test_a_sum_that_does_not_hold_fails_the_workflow(copy: Project, spoil: Calla
     assert not (copy.folder / "sums.json").exists()
 
 
-def test_large_files_cut_into_shards_say_where_a_line_counts_from(tmp_path: Path) -> None:
-    vendor = deliver(tmp_path / "a.jsonl", jsonl([f"A tale of {number} ships." for number in range(100)]))
-    recorded = plan.read(plan_files(tmp_path, vendor, target_bytes=1_000), "en_books_tales_split_0002")
-    part = plan.planned_shard(recorded, "en_books_tales_split_0002")["ranges"][0]
-    merged = merge.merge("s", [part], "text", tmp_path / "s.jsonl", 1)
-    source, line = merged.source_of(3)
-    counted_from = vendor.read_bytes()[source.start :].partition(b"\n")[2]
-    assert counted_from.splitlines()[line - 1] == (tmp_path / "s.jsonl").read_bytes().splitlines()[2]
-    assert merge_shard(tmp_path, vendor).returncode == 0
-    with pytest.raises(IndexError):
-        MergeReceipt.read(tmp_path / "merge.json").source_of(101)
+@pytest.mark.parametrize("counted", [True, False], ids=["merged here", "joined inside a store, without a count"])
+def test_rejected_lines_say_which_line_of_which_range_they_were(
+    tmp_path: Path, engine: GatedEngine, counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretrain_llama.tokenization.lines.BLOCK_BYTES", 200)
+    crumbs = [deliver(tmp_path / f"{n:02d}.jsonl", jsonl(["x"] * n) + b"crumb %d" % n) for n in range(30)]
+    large = jsonl([f"A tale of {number} ships." for number in range(100)])
+    large = large.replace(b'{"text": "A tale of 50 ships."}', b"fifty").replace(
+        b'{"text": "A tale of 90 ships."}', b"x" * 3000
+    )
+    recorded = plan.read(plan_files(tmp_path, *crumbs, deliver(tmp_path / "large.jsonl", large)), SHARD)
+    middle = {"path": str(tmp_path / "large.jsonl"), "start": 1_000, "stop": len(large)}
+    recorded["shards"][0]["ranges"][-1] = middle
+    merged = merge.merge(recorded, SHARD, tmp_path / "shard.jsonl")
+    if not counted:
+        merged.lines, merged.blake3 = None, ""
+        for part in merged.ranges:
+            part.lines = None
+        assert merged.adds_up()
+    receipt = TokenizeReceipt(SHARD, "", "toy.01234567", True, True, 400, "uint16")
+    places = [tmp_path / "shard.jsonl", "text", MAX_LINE_BYTES, RejectionLimits(1.0, 1000), tmp_path / PREFIX]
+    tokenize(engine, Frame([1], [2], 400), receipt, merged, *places)
+    entries = [json.loads(line) for line in (tmp_path / f"{PREFIX}.rejected.jsonl").read_text().splitlines()]
+    assert [(Path(entry["file"]).name, entry["line"]) for entry in entries[:-2]] == [
+        (path.name, n + 1) for n, path in enumerate(crumbs)
+    ]
+    counted_from = large[1_000:].partition(b"\n")[2].splitlines()
+    for entry, reason in zip(entries[-2:], ["bad_json", "too_long"], strict=True):
+        assert (entry["start"], entry["reason"]) == (1_000, reason)
+        assert counted_from[entry["line"] - 1].decode() == entry["text"]

@@ -13,6 +13,7 @@ from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.sources import BLOCK_BYTES, text_bytes
+from pretrain_llama.stores import source_file
 from project import SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
 
 
@@ -35,7 +36,8 @@ def test_every_byte_survives_whatever_the_files_look_like(tmp_path: Path, suffix
     assert result.returncode == 0, result.stderr
     shard, receipt = merged(tmp_path)
     assert shard == contents[0] + b"\n" + b"".join(contents[2:]) + b"\n"
-    assert (receipt["lines"], receipt["newlines_added"], receipt["bytes"]) == (10, 2, len(shard))
+    assert (receipt["lines"], receipt["bytes"]) == (10, len(shard))
+    assert [part["newline_added"] for part in receipt["ranges"] if part["bytes"]] == [True, False, False, False, True]
     assert [part["lines"] for part in receipt["ranges"] if part["bytes"]] == [2, 2, 4, 1, 1]
 
 
@@ -72,7 +74,8 @@ def test_ranges_own_each_line_once_wherever_they_are_cut(tmp_path: Path, newline
     path = deliver(tmp_path / "a.jsonl", content)
     for cut in range(len(content) + 1):
         ranges = [{"path": str(path), "start": 0, "stop": cut}, {"path": str(path), "start": cut, "stop": len(content)}]
-        receipts = [merge("s", [part], "text", tmp_path / f"{n}.jsonl", 1) for n, part in enumerate(ranges)]
+        planned = {"text_key": "text", "shards": [{"bytes": 1, "ranges": [part]} for part in ranges]}
+        receipts = [merge(planned, f"en_books_tales_split_{n}", tmp_path / f"{n}.jsonl") for n in range(2)]
         shards = [(tmp_path / f"{n}.jsonl").read_bytes() for n in range(2)]
         assert b"".join(shards).removesuffix(b"\n") == content.removesuffix(b"\n"), f"cut at {cut}"
         assert sum(receipt.lines for receipt in receipts) == len(texts)
@@ -117,16 +120,18 @@ def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:
     content = jsonl([f"tale {number} of the sea, the ships and the wind" for number in range(20_000)])
     size = len(content)
     for suffix in (".jsonl.gz", ".jsonl.zst"):
-        assert text_bytes(str(deliver(tmp_path / f"whole{suffix}", content)), "text") == size
+        assert text_bytes(source_file(deliver(tmp_path / f"whole{suffix}", content)), "text") == size
     halves = [content[: size // 2], content[size // 2 :]]
     (tmp_path / "members.jsonl.gz").write_bytes(b"".join(map(gzip.compress, halves)) + gzip.compress(b""))
     (tmp_path / "frames.jsonl.zst").write_bytes(
         b"".join(zstd.compress(content[i : i + 9_999]) for i in range(0, size, 9_999))
     )
     for name in ("members.jsonl.gz", "frames.jsonl.zst"):
-        assert text_bytes(str(tmp_path / name), "text") == pytest.approx(size, rel=0.3), name
-    assert text_bytes(str(deliver(tmp_path / "a.parquet", content)), "text") == pytest.approx(size, rel=0.3)
-    assert text_bytes(str(deliver(tmp_path / "empty.jsonl.gz", b"")), "text") == 1, "it has a range all the same"
+        assert text_bytes(source_file(tmp_path / name), "text") == pytest.approx(size, rel=0.3), name
+    assert text_bytes(source_file(deliver(tmp_path / "a.parquet", content)), "text") == pytest.approx(size, rel=0.3)
+    assert text_bytes(source_file(deliver(tmp_path / "empty.jsonl.gz", b"")), "text") == 1, (
+        "it has a range all the same"
+    )
 
 
 def test_an_unplanned_shard_says_who_plans(tmp_path: Path) -> None:

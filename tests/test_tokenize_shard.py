@@ -115,8 +115,8 @@ def test_numbers_that_only_python_writes_lose_no_document(tmp_path: Path, tokeni
 def test_a_shard_that_changed_after_its_merge_is_noticed(tmp_path: Path, tokenizer_model: Path) -> None:
     assert merge_shard(tmp_path, deliver(tmp_path / "a.jsonl", jsonl(["one", "two"]))).returncode == 0
     for content, problem in [
-        (jsonl(["one"]), "2 lines were merged into en_books_tales_split_0000, 1 read from it"),
-        (jsonl(["one", "too"]), "2 lines were merged into en_books_tales_split_0000, 2 read from it; their hashes"),
+        (jsonl(["one"]), "32 bytes were merged into en_books_tales_split_0000, 16 read from it"),
+        (jsonl(["one", "too"]), "32 read from it; lines and hashes are 2, "),
     ]:
         (tmp_path / "shard.jsonl").write_bytes(content)
         result = tokenize_shard(tmp_path, tokenizer_model)

@@ -39,52 +39,54 @@ class Receipt:
 
 @dataclass
 class MergedRange:
-    """What a shard took from a range of a vendor file, `start` to `stop` in bytes; bytes decompressed, lines all."""
+    """What a shard took from a range of a vendor file, planned as `start` to `stop` in bytes.
+
+    Attributes:
+        bytes: taken, decompressed.
+        newline_added: after them, because the file lacked its last.
+        lines: in them; None where they were copied inside a store, and the tokenizer is the first to read them.
+    """
 
     path: str
     start: int
     stop: int | None
     bytes: int = 0
-    lines: int = 0
+    newline_added: bool = False
+    lines: int | None = None
 
 
 @dataclass
 class MergeReceipt(Receipt):
-    """Of merging: every line of every range is written. `bytes` and `blake3` are of the shard."""
+    """Of merging: every line of every range is written. `lines`, `bytes` and `blake3` are of the shard.
+
+    A shard that was joined inside a store is known by its ETag there; it has no `lines` and no `blake3`.
+    """
 
     shard: str
     version: str
     ranges: list[MergedRange] = field(default_factory=list)
-    newlines_added: int = 0
-    lines: int = 0
+    lines: int | None = None
     bytes: int = 0
     blake3: str = ""
+    etag: str = ""
 
     def __post_init__(self) -> None:
         self.ranges = [part if isinstance(part, MergedRange) else MergedRange(**part) for part in self.ranges]
 
     def adds_up(self) -> bool:
-        return (
-            self.lines == sum(part.lines for part in self.ranges)
-            and self.bytes == sum(part.bytes for part in self.ranges) + self.newlines_added
+        counted = [part.lines for part in self.ranges]
+        return self.bytes == sum(part.bytes + part.newline_added for part in self.ranges) and (
+            self.lines == (None if None in counted else sum(counted))
         )
-
-    def source_of(self, line: int) -> tuple[MergedRange, int]:
-        """Return the range that a line of the shard came from, and the line's number there; both count from 1."""
-        for part in self.ranges:
-            if line <= part.lines:
-                return part, line
-            line -= part.lines
-        raise IndexError(line)
 
 
 @dataclass
 class TokenizeReceipt(Receipt):
     """Of tokenizing: lines = documents + blank + what was rejected, by reason. One document is one sequence.
 
-    `jsonl_blake3` is of the shard that was read, `bin_blake3` of the .bin that was written. `engine` encoded;
-    `compared` documents were also encoded by the reference, with the same ids; `warning` says why the engine is the
-    reference, if it should not have been.
+    `jsonl_bytes` and `jsonl_blake3` are of the shard that was read, `bin_blake3` of the .bin that was written. `engine`
+    encoded; `compared` documents were also encoded by the reference, with the same ids; `warning` says why the engine
+    is the reference, if it should not have been.
     """
 
     shard: str
@@ -104,11 +106,17 @@ class TokenizeReceipt(Receipt):
     rejected: dict[str, int] = field(default_factory=dict)
     text_bytes: int = 0
     tokens: int = 0
+    jsonl_bytes: int = 0
     jsonl_blake3: str = ""
     bin_blake3: str = ""
 
     def adds_up(self) -> bool:
         return self.lines == self.documents + self.blank + sum(self.rejected.values())
+
+    def follows(self, merged: MergeReceipt) -> bool:
+        """Say whether what was read is what was merged: the same bytes, and lines and hash where the merge has them."""
+        counted = merged.blake3 == "" or (merged.lines, merged.blake3) == (self.lines, self.jsonl_blake3)
+        return counted and merged.bytes == self.jsonl_bytes
 
     def check_handover(self, merged: MergeReceipt, place: str | Path) -> None:
         """Check that what was merged into the shard is what was read from it.
@@ -116,10 +124,10 @@ class TokenizeReceipt(Receipt):
         Raises:
             DataError: lines were lost, added or changed between the two.
         """
-        if (merged.lines, merged.blake3) != (self.lines, self.jsonl_blake3):
+        if not self.follows(merged):
             raise DataError(
-                f"{merged.lines} lines were merged into {self.shard}, {self.lines} read from it; their hashes "
-                f"are {merged.blake3[:8]} and {self.jsonl_blake3[:8]}",
+                f"{merged.bytes} bytes were merged into {self.shard}, {self.jsonl_bytes} read from it; lines and "
+                f"hashes are {merged.lines}, {merged.blake3[:8]} and {self.lines}, {self.jsonl_blake3[:8]}",
                 where=place,
                 action="delete the shard's jsonl, which was changed or cut short, and run again",
             )

@@ -1,51 +1,190 @@
-"""Where vendor files live: list them, and tell whether one has changed."""
+"""Where files live: a folder, or a container of Azure Blob Storage.
+
+A place is a path, or az://{container}/{path} in the storage account that AZURE_STORAGE_ACCOUNT_NAME names. What is done
+to blobs is in blobs.py, which is imported only where there is one: a job without them does not wait for the SDK.
+"""
 
 import glob
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from pretrain_llama import files
 from pretrain_llama.errors import ConfigError
 
+BLOB = "az://"
 FINGERPRINT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A vendor file as a listing shows it: path, size in bytes as stored, modification time in nanoseconds."""
+    """A vendor file as a listing shows it: path, size in bytes as stored, modification time in nanoseconds.
+
+    `etag` is of a blob: the store changes it with every write. A local file has none.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a blob: bytes [start, stop) of the one that had this ETag."""
+
+    path: str
+    start: int
+    stop: int
+    etag: str
+
+
+def source_file(path: str | Path) -> SourceFile:
+    """Return a file of this machine as a listing shows it."""
+    stat = os.stat(path)
+    return SourceFile(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def is_blob(place: str | Path) -> bool:
+    """Say whether a place is in a store."""
+    return str(place).startswith(BLOB)
 
 
 def list_files(pattern: str, place: str) -> list[SourceFile]:
-    """Return the files that a glob matches, sorted by path; hidden ones are left out, as a shell does.
+    """Return the files or blobs that a glob matches, sorted by path; hidden ones are left out, as a shell does.
 
     Args:
-        pattern: the glob; ** descends into folders.
+        pattern: the glob; ** descends into folders. Blobs are listed once, from the part before its first wildcard.
         place: where the glob was given, for the message.
 
     Raises:
         ConfigError: it matches no file.
+        OperatorError: the store cannot be listed.
     """
-    found = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+    if is_blob(pattern):
+        from pretrain_llama import blobs
+
+        matches = re.compile(_as_regex(pattern))
+        found = [file for file in blobs.list_blobs(re.split(r"[*?[]", pattern)[0]) if matches.fullmatch(file.path)]
+    else:
+        paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+        found = [source_file(path) for path in paths]
     if not found:
         raise ConfigError(
             f"source {pattern!r} matches no file", where=place, action="correct the glob, or fetch the vendor's files"
         )
-    return [SourceFile(path, (stat := os.stat(path)).st_size, stat.st_mtime_ns) for path in found]
+    return sorted(found, key=lambda file: file.path)
 
 
-def fingerprint(path: str | Path) -> str:
-    """Return an identity of a file's content that costs two reads, whatever its size.
+def _as_regex(pattern: str) -> str:
+    """Return what a glob means for the text of a path, as glob.glob reads it for files."""
+    meanings = {"**/": r"(?:[^/.][^/]*/)*", "**": r"(?:[^/.][^/]*/)*[^/.][^/]*", "*": r"[^/]*", "?": r"[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
+    regex = ""
+    for part in parts:
+        if part in ("*", "?") and (not regex or regex.endswith("/")):
+            regex += r"(?!\.)"
+        is_set = part.startswith("[") and part.endswith("]")
+        regex += meanings.get(part) or (part.replace("[!", "[^") if is_set else re.escape(part))
+    return regex
 
-    It is the SHA-256 of, in this order: the size in bytes as decimal text, the first and the last 65,536 bytes.
+
+def fingerprint(file: SourceFile) -> str:
+    """Return an identity of a file's content that costs at most two reads, whatever its size.
+
+    Of a blob it is the ETag; of a file the SHA-256 of, in this order: the size in bytes as decimal text, the first and
+    the last 65,536 bytes.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        head = file.read(FINGERPRINT_BYTES)
-        file.seek(max(size - FINGERPRINT_BYTES, 0))
-        tail = file.read()
-    return hashlib.sha256(str(size).encode() + head + tail).hexdigest()
+    if file.etag:
+        return file.etag
+    head, tail = read_ends(file, FINGERPRINT_BYTES, FINGERPRINT_BYTES)
+    return hashlib.sha256(str(file.size_bytes).encode() + head + tail).hexdigest()
+
+
+def open_binary(place: str | Path, etag: str = "", buffering: int = -1) -> BinaryIO:
+    """Open a file, or a blob, to read; it can be sought. A blob is read in ranges, some of them ahead.
+
+    Args:
+        place: where it is.
+        etag: of the blob as it was planned.
+        buffering: of a file, as of `open`.
+
+    Raises:
+        DataError: the blob is gone, or is another one by now; also while it is read.
+    """
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.open_blob(str(place), etag)
+    return open(place, "rb", buffering)
+
+
+def read_range(place: str | Path, start: int, length: int, etag: str = "") -> bytes:
+    """Return up to `length` bytes of a file or blob, fewer where it ends; see `open_binary`."""
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.read_range(str(place), start, length, etag)
+    with open(place, "rb", buffering=0) as stream:
+        stream.seek(start)
+        return stream.read(length)
+
+
+def read_ends(file: SourceFile, first: int, last: int) -> tuple[bytes, bytes]:
+    """Return the first and the last bytes of a file or blob."""
+    tail_start = max(file.size_bytes - last, 0)
+    return read_range(file.path, 0, first, file.etag), read_range(file.path, tail_start, last, file.etag)
+
+
+def size_bytes(place: str | Path) -> int:
+    """Return the size of a file or blob."""
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.properties(str(place)).size
+    return os.path.getsize(place)
+
+
+def read_small(place: str | Path) -> bytes | None:
+    """Return what a small file or blob holds; None where there is none."""
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.read_small(str(place))
+    return Path(place).read_bytes() if Path(place).exists() else None
+
+
+def write_small(place: str | Path, content: bytes) -> None:
+    """Write a small file or blob, whole or not at all."""
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.write_small(str(place), content)
+    with files.replacing(place) as file:
+        file.write(content)
+    return None
+
+
+def join(parts: list[Piece | bytes], place: str) -> str:
+    """Make a blob of pieces of others, copied inside the store, and of bytes that are sent; return its ETag.
+
+    It appears when it is whole.
+
+    Raises:
+        DataError: a source is gone or has changed.
+        OperatorError: there are more parts than a blob can have, or the store fails.
+    """
+    from pretrain_llama import blobs
+
+    return blobs.join(parts, place)
+
+
+def write_reference(path: str | Path, place: str, etag: str) -> None:
+    """Write, where a file is expected, that it lies in a store already: {"lies_at": place, "etag": …}.
+
+    Snakemake's storage layer takes such a file for the blob that it names, and uploads nothing.
+    """
+    files.write_json(path, {"lies_at": place, "etag": etag})

@@ -7,7 +7,6 @@ file, and a merge can also happen inside a store, where nothing reads lines.
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from blake3 import blake3
@@ -15,42 +14,41 @@ from blake3 import blake3
 from pretrain_llama import __version__, files
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergedRange, MergeReceipt
+from pretrain_llama.shards import plan as shards
+from pretrain_llama.shards.plan import Plan
 from pretrain_llama.shards.sources import copy_range
 
 NEWLINE = ord("\n")
 
 
-def merge(
-    shard: str, ranges: list[dict[str, Any]], text_key: str, output: str | Path, expected_bytes: int
-) -> MergeReceipt:
-    """Write the lines of some ranges to a jsonl file, each ended by a newline.
+def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
+    """Write the lines of a shard's ranges to a jsonl file, each ended by a newline.
 
     Args:
-        shard: the name of the shard.
-        ranges: {"path", "start", "stop"} as a plan records them.
-        text_key: key of the text; it names the column of a parquet file.
+        plan: that holds the shard.
+        shard: its name.
         output: the jsonl file.
-        expected_bytes: size of the shard as planned, for the progress shown.
 
     Raises:
-        DataError: a file cannot be read whole.
+        DataError: a vendor file cannot be read whole, or a blob has changed since it was planned.
     """
+    planned_shard = shards.planned_shard(plan, shard)
     receipt = MergeReceipt(shard, __version__)
     with (
         files.replacing(output, "w+b", buffering=0) as file,
-        Progress(expected_bytes, "B", f"merge {shard}") as progress,
+        Progress(planned_shard["bytes"], "B", f"merge {shard}") as progress,
         ReadBack(file.fileno()) as read_back,
     ):
-        for planned in ranges:
+        for planned in planned_shard["ranges"]:
             merged = MergedRange(**planned)
-            for count in copy_range(file, text_key=text_key, **planned):
+            for count in copy_range(file, text_key=plan["text_key"], etag=shards.etag(plan, merged.path), **planned):
                 read_back.count(count)
                 merged.bytes += count
                 progress.advance(count)
             if merged.bytes and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 file.write(b"\n")
                 read_back.count(1)
-                receipt.newlines_added += 1
+                merged.newline_added = True
             merged.lines = read_back.lines()
             receipt.ranges.append(merged)
         receipt.lines = sum(merged.lines for merged in receipt.ranges)

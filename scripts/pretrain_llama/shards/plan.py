@@ -4,7 +4,7 @@ A corpus's plan is a JSON file:
 
     {"corpus": "en_code_python",
      "text_key": "text",
-     "files":  {path: {"size_bytes": …, "mtime_ns": …, "fingerprint": …}},
+     "files":  {path: {"size_bytes": …, "mtime_ns": …, "fingerprint": …}},      a blob's fingerprint is its ETag
      "shards": [{"bytes": …, "ranges": [{"path": …, "start": 0, "stop": 1000}]}]}
 
 The text key, of the table, names the column of parquet files. The place in "shards" is the split id. A range owns the
@@ -12,19 +12,19 @@ lines that start in [start, stop), in bytes; "stop" is null for a compressed or 
 files open new shards; a planned shard never changes.
 """
 
-import os
-from dataclasses import asdict
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama import names, stores
+from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError, OperatorError
-from pretrain_llama.files import read_json, write_json
 from pretrain_llama.shards.sources import can_be_cut, check_format, is_parquet, text_bytes
 from pretrain_llama.stores import SourceFile
 
 Plan = dict[str, Any]
+LOOKED_AT_ONCE = 16
 START_OVER = "its plan in results/plan and its shards in results/shards and results/tokenized"
 
 
@@ -46,14 +46,17 @@ def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
 
 def load(path: str | Path, corpus: Corpus) -> Plan:
     """Return the recorded plan of a corpus, or an empty one."""
-    if Path(path).exists():
-        return read_json(path)
+    recorded = stores.read_small(path)
+    return json.loads(recorded) if recorded is not None else _empty(corpus)
+
+
+def _empty(corpus: Corpus) -> Plan:
     return {"corpus": corpus.name, "text_key": corpus.text_key, "files": {}, "shards": []}
 
 
 def record(path: str | Path, plan: Plan) -> None:
     """Write a plan whole or not at all."""
-    write_json(path, plan)
+    stores.write_small(path, files.json_text(plan).encode())
 
 
 def read(path: str | Path, shard: str) -> Plan:
@@ -62,7 +65,8 @@ def read(path: str | Path, shard: str) -> Plan:
     Raises:
         OperatorError: the plan is not there, or does not hold the shard.
     """
-    plan = read_json(path) if Path(path).exists() else None
+    recorded = stores.read_small(path)
+    plan = json.loads(recorded) if recorded is not None else None
     if plan is None or shard not in shard_names(plan):
         raise OperatorError(
             f"shard {shard} is not planned", where=path, action="run snakemake, which records the plan before it merges"
@@ -75,24 +79,32 @@ def planned_shard(plan: Plan, shard: str) -> dict[str, Any]:
     return plan["shards"][int(names.parse_shard(shard).split_id)]
 
 
-def check_unchanged(plan: Plan, planned: dict[str, Any], place: object) -> None:
+def etag(plan: Plan, path: str) -> str:
+    """Return the ETag of a planned blob; "" of a file."""
+    return plan["files"][path]["fingerprint"] if stores.is_blob(path) else ""
+
+
+def check_unchanged(plan: Plan, shard: str, place: object) -> None:
     """Check that the files of a shard's ranges are what they were when they were planned.
 
     Args:
         plan: the recorded plan.
-        planned: the shard's entry in it.
+        shard: the name of the shard.
         place: of the plan, for the message.
 
     Raises:
         DataError: a file changed.
     """
-    files = plan["files"]
-    for name in dict.fromkeys(part["path"] for part in planned["ranges"]):
-        stat = os.stat(name)
-        if (stat.st_size, stat.st_mtime_ns) == (files[name]["size_bytes"], files[name]["mtime_ns"]):
+    for name in dict.fromkeys(part["path"] for part in planned_shard(plan, shard)["ranges"]):
+        if stores.is_blob(name):  # it is read on condition of its ETag
             continue
-        if stores.fingerprint(name) != files[name]["fingerprint"]:
+        if not _is_unchanged(stores.source_file(name), plan["files"][name]):
             raise _changed(name, place)
+
+
+def _is_unchanged(file: SourceFile, planned: dict[str, Any]) -> bool:
+    is_same_entry = (file.size_bytes, file.mtime_ns) == (planned["size_bytes"], planned["mtime_ns"])
+    return (is_same_entry and not file.etag) or stores.fingerprint(file) == planned["fingerprint"]
 
 
 def shard_names(plan: Plan) -> list[str]:
@@ -113,16 +125,20 @@ def extend(plan: Plan, listing: list[SourceFile], corpus: Corpus, target_bytes: 
     new = [file for file in listing if file.path not in plan["files"]]
     for file in new:
         check_format(file.path, corpus.place)
-    added = {file.path: asdict(file) | {"fingerprint": stores.fingerprint(file.path)} for file in new}
-    for entry in added.values():
-        del entry["path"]
-    shards = plan["shards"] + cut([(file.path, text_bytes(file.path, corpus.text_key)) for file in new], target_bytes)
+    with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
+        fingerprints = threads.map(stores.fingerprint, new)
+        sizes = list(threads.map(lambda file: (file.path, text_bytes(file, corpus.text_key)), new))
+    added = {
+        file.path: {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, "fingerprint": found}
+        for file, found in zip(new, fingerprints, strict=True)
+    }
+    shards = plan["shards"] + cut(sizes, target_bytes)
     if not shards:
         raise DataError(
             "no file of the corpus holds any text", where=corpus.place, action="fetch the vendor's files again"
         )
-    files = plan["files"] | renewed | added
-    return {"corpus": plan["corpus"], "text_key": corpus.text_key, "files": files, "shards": shards}
+    planned = plan["files"] | renewed | added
+    return {"corpus": plan["corpus"], "text_key": corpus.text_key, "files": planned, "shards": shards}
 
 
 def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> dict[str, Any]:
@@ -137,11 +153,10 @@ def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> di
                 action="put it back: finished shards hold its documents. To drop it for good, start the corpus "
                 f"over: delete {START_OVER}",
             )
-        if (file.size_bytes, file.mtime_ns) == (planned["size_bytes"], planned["mtime_ns"]):
-            continue
-        if stores.fingerprint(path) != planned["fingerprint"]:
+        if not _is_unchanged(file, planned):
             raise _changed(path, place)
-        touched[path] = planned | {"mtime_ns": file.mtime_ns}
+        if file.mtime_ns != planned["mtime_ns"]:
+            touched[path] = planned | {"mtime_ns": file.mtime_ns}
     return touched
 
 

@@ -17,7 +17,9 @@ from typing import IO
 import orjson
 from backports import zstd
 
+from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.stores import SourceFile
 
 FORMATS = re.compile(r".*(\.jsonl|\.json|\.ndjson)(?P<compression>\.gz|\.zst)?|.*(?P<parquet>\.parquet)")
 OPENERS = {".gz": gzip.open, ".zst": zstd.open}
@@ -47,7 +49,7 @@ def can_be_cut(path: str) -> bool:
     return not (match["compression"] or match["parquet"])
 
 
-def text_bytes(path: str, text_key: str) -> int:
+def text_bytes(file: SourceFile, text_key: str) -> int:
     """Return about how many bytes of jsonl a file becomes.
 
     Plain files: their size. Compressed ones: what their first 64 KiB expand to, over the whole; where the format
@@ -58,19 +60,15 @@ def text_bytes(path: str, text_key: str) -> int:
     Raises:
         DataError: the file cannot be read.
     """
-    match = FORMATS.fullmatch(path)
-    size = os.path.getsize(path)
+    match = FORMATS.fullmatch(file.path)
     if match["parquet"]:
-        with _reading(path):
-            return _parquet_text_bytes(path, text_key)
-    if not match["compression"] or size == 0:
-        return size
-    with open(path, "rb") as file:
-        head = file.read(SAMPLE_BYTES)
-        file.seek(max(size - 4, 0))
-        tail = file.read()
-    with _reading(path):
-        estimate = max(1, _expanded_bytes(head, match["compression"]) * size // len(head))
+        with _reading(file.path):
+            return _parquet_text_bytes(file, text_key)
+    if not match["compression"] or file.size_bytes == 0:
+        return file.size_bytes
+    with _reading(file.path):
+        head, tail = stores.read_ends(file, SAMPLE_BYTES, 4)
+        estimate = max(1, _expanded_bytes(head, match["compression"]) * file.size_bytes // len(head))
         if match["compression"] == ".gz":
             told = int.from_bytes(tail, "little")
         else:
@@ -78,7 +76,9 @@ def text_bytes(path: str, text_key: str) -> int:
     return told if estimate / 2 <= told <= estimate * 2 else estimate
 
 
-def copy_range(output: IO[bytes], path: str, start: int, stop: int | None, text_key: str) -> Iterator[int]:
+def copy_range(
+    output: IO[bytes], path: str, start: int, stop: int | None, text_key: str, etag: str = ""
+) -> Iterator[int]:
     """Append the lines that start in [start, stop) of a vendor file; yield the bytes of each block, once written.
 
     Args:
@@ -87,18 +87,19 @@ def copy_range(output: IO[bytes], path: str, start: int, stop: int | None, text_
         start: first byte; 0 for a file that cannot be cut.
         stop: byte after the last; None for all that follows.
         text_key: key of the text: the column of a parquet file, nested columns joined by dots.
+        etag: of a blob, as it was planned.
 
     Raises:
-        DataError: the file is gone, damaged, or ends before the range does.
+        DataError: the file is gone, damaged, another one by now, or ends before the range does.
     """
     match = FORMATS.fullmatch(path)
     blocks: Iterator[bytes | memoryview]
     if match["parquet"]:
-        blocks = _parquet_blocks(path, text_key)
+        blocks = _parquet_blocks(path, text_key, etag)
     elif match["compression"]:
-        blocks = _decompressed_blocks(path, match["compression"])
+        blocks = _decompressed_blocks(path, match["compression"], etag)
     else:
-        yield from _copy_bytes(output, path, start, stop)
+        yield from _copy_bytes(output, path, start, stop, etag)
         return
     while True:
         with _reading(path):
@@ -109,12 +110,11 @@ def copy_range(output: IO[bytes], path: str, start: int, stop: int | None, text_
         yield len(block)
 
 
-def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None) -> Iterator[int]:
+def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None, etag: str) -> Iterator[int]:
     """Copy whole lines of a plain file, inside the kernel where the file system can."""
-    with _reading(path), open(path, "rb", buffering=0) as stream:
-        end = os.path.getsize(path) if stop is None else line_start(stream, stop)
-        position = line_start(stream, start)
-    with open(path, "rb", buffering=0) as stream:
+    with _reading(path):
+        position, end = line_range(path, stores.size_bytes(path), start, stop, etag)
+    with stores.open_binary(path, etag, buffering=0) as stream:
         stream.seek(position)
         while position < end:
             copied = _copy_block(stream, output, min(BLOCK_BYTES, end - position))
@@ -144,13 +144,18 @@ def _write(output: IO[bytes], block: bytes | memoryview) -> None:
         view = view[output.write(view) :]
 
 
-def line_start(stream: IO[bytes], position: int) -> int:
+def line_range(path: str, size: int, start: int, stop: int | None, etag: str = "") -> tuple[int, int]:
+    """Return where the lines that start in [start, stop) begin and end in a plain file of `size` bytes, in bytes."""
+    begin = _line_start(path, start, etag)
+    return begin, size if stop is None or stop >= size else _line_start(path, stop, etag)
+
+
+def _line_start(path: str, position: int, etag: str) -> int:
     """Return where the first line begins that starts at a position of a file or after it; its size if none does."""
     if position == 0:
         return 0
-    stream.seek(position - 1)
     position -= 1
-    while block := stream.read(SAMPLE_BYTES):
+    while block := stores.read_range(path, position, SAMPLE_BYTES, etag):
         found = block.find(b"\n")
         if found >= 0:
             return position + found + 1
@@ -158,9 +163,9 @@ def line_start(stream: IO[bytes], position: int) -> int:
     return position
 
 
-def _decompressed_blocks(path: str, compression: str) -> Iterator[memoryview]:
+def _decompressed_blocks(path: str, compression: str, etag: str) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(BLOCK_BYTES))
-    with OPENERS[compression](path, "rb") as stream:
+    with stores.open_binary(path, etag) as file, OPENERS[compression](file, "rb") as stream:
         while count := stream.readinto(buffer):
             yield buffer[:count]
 
@@ -177,25 +182,32 @@ def _expanded_bytes(head: bytes, compression: str) -> int:
     return expanded
 
 
-def _parquet_text_bytes(path: str, text_key: str) -> int:
-    with _open_parquet(path, text_key) as file:
-        metadata = file.metadata
+def _parquet_text_bytes(file: SourceFile, text_key: str) -> int:
+    with _open_parquet(file.path, text_key, file.etag) as parquet:
+        metadata = parquet.metadata
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         columns = [group.column(index) for group in groups for index in range(group.num_columns)]
         text = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == text_key)
         return text + metadata.num_rows * len(orjson.dumps({text_key: ""}) + b"\n")
 
 
-def _parquet_blocks(path: str, text_key: str) -> Iterator[bytes]:
-    with _open_parquet(path, text_key) as file:
+def _parquet_blocks(path: str, text_key: str, etag: str) -> Iterator[bytes]:
+    with _open_parquet(path, text_key, etag) as file:
         for batch in file.iter_batches(PARQUET_ROWS, columns=[text_key]):
             yield b"".join(orjson.dumps(row) + b"\n" for row in batch.to_pylist())
 
 
-def _open_parquet(path: str, text_key: str):
+@contextmanager
+def _open_parquet(path: str, text_key: str, etag: str):
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(path, buffer_size=SAMPLE_BYTES, pre_buffer=False)
+    with stores.open_binary(path, etag) as stream:
+        file = parquet.ParquetFile(stream, buffer_size=SAMPLE_BYTES, pre_buffer=False)
+        _check_column(file, path, text_key)
+        yield file
+
+
+def _check_column(file, path: str, text_key: str) -> None:
     columns = [file.schema.column(index) for index in range(len(file.schema))]
     known = {column.path: column.logical_type.type for column in columns}
     if known.get(text_key) != "STRING":
@@ -205,7 +217,6 @@ def _open_parquet(path: str, text_key: str):
             where=path,
             action="correct text_key in config/corpora.tsv, or have the vendor's file mended",
         )
-    return file
 
 
 @contextmanager

@@ -15,18 +15,28 @@ BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
+class RejectedLine:
+    """A line that is no document: its number in its block, from 1, where it begins there, in bytes, and why."""
+
+    number: int
+    start: int
+    reason: str
+    line: bytes
+
+
+@dataclass(frozen=True)
 class Batch:
     """What became of a block of lines.
 
     Attributes:
         texts: of the documents in it.
         blank: number of its lines that are blank.
-        rejected: (number of the line in the block, from 1; reason code; the line), in order.
+        rejected: those that are no documents, in order.
     """
 
     texts: Texts
     blank: int
-    rejected: list[tuple[int, str, bytes]]
+    rejected: list[RejectedLine]
 
     @property
     def lines(self) -> int:
@@ -49,7 +59,7 @@ class ShardReader:
     def blocks(self) -> Iterator[memoryview | Iterator[bytes]]:
         """Yield the shard in blocks of whole lines, of about 4 MiB, each line with its newline.
 
-        A line that is too long is yielded as its pieces, each of at most max_line_bytes, so that it is never in memory
+        A line that is too long is yielded as its pieces, of about max_line_bytes, so that it is never in memory
         as a whole; they have to be taken before the next block.
         """
         while block := self._file.read(BLOCK_BYTES):
@@ -70,7 +80,7 @@ class ShardReader:
     def _pieces(self, piece: bytes) -> Iterator[bytes]:
         while piece:
             self.digest.update(piece)
-            yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
+            yield piece
             piece = b"" if piece.endswith(b"\n") else self._file.readline(self._max_line_bytes)
 
     def _digested(self, block: memoryview) -> memoryview:
@@ -84,7 +94,7 @@ def sort_lines(block: memoryview, text_key: str, max_line_bytes: int) -> Batch:
     if texts is not None:
         return Batch(texts, 0, [])
     accepted, rejected = [], []
-    blank = 0
+    start = blank = 0
     for number, line in enumerate(bytes(block[:-1]).split(b"\n"), start=1):
         try:
             if len(line) >= max_line_bytes:
@@ -92,7 +102,8 @@ def sort_lines(block: memoryview, text_key: str, max_line_bytes: int) -> Batch:
             accepted.append(text_of(line, text_key))
         except Rejected as reason:
             if line.removeprefix(UTF8_BOM).strip():
-                rejected.append((number, str(reason), line.rstrip(b"\r")))
+                rejected.append(RejectedLine(number, start, str(reason), line.rstrip(b"\r")))
             else:
                 blank += 1
+        start += len(line) + 1
     return Batch(Texts.of(accepted), blank, rejected)

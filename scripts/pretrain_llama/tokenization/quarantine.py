@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from pretrain_llama.errors import DataError
-from pretrain_llama.receipts import MergeReceipt
+from pretrain_llama.receipts import MergedRange
 
 FIRST_SHOWN = 5
 SHOWN_CHARACTERS = 80
@@ -32,21 +32,26 @@ class RejectionLimits:
 
 
 class Quarantine:
-    """Write rejected lines to an open file, whose name will be `path`.
+    """Write rejected lines of a shard to an open file, whose name will be `path`.
 
     Attributes:
         reasons: rejected lines by reason.
     """
 
-    def __init__(self, file: TextIO, path: str, merged: MergeReceipt) -> None:
+    def __init__(self, file: TextIO, path: str, shard: str) -> None:
         self.reasons: Counter[str] = Counter()
-        self._file, self._path = file, path
-        self._merged = merged
+        self._file, self._path, self._shard = file, path, shard
         self._first: list[str] = []
 
-    def reject(self, line: int, reason: str, pieces: Iterable[bytes]) -> None:
-        """Keep a line; line: its number in the shard, from 1; pieces: its bytes, one piece in memory at a time."""
-        source, source_line = self._merged.source_of(line)
+    def reject(self, source: MergedRange, source_line: int, reason: str, pieces: Iterable[bytes]) -> None:
+        """Keep a line.
+
+        Args:
+            source: the range of a vendor file that it came from.
+            source_line: its number there, from 1.
+            reason: a code of `documents.Rejected`.
+            pieces: its bytes, one piece in memory at a time.
+        """
         entry = {"file": source.path, "start": source.start, "line": source_line, "reason": reason}
         decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._file.write(json.dumps(entry)[:-1] + ', "text": "')
@@ -76,7 +81,7 @@ class Quarantine:
             return
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
         raise DataError(
-            f"{rejected} of {lines} lines of {self._merged.shard} are rejected: {counts}; {why}. The first:\n    "
+            f"{rejected} of {lines} lines of {self._shard} are rejected: {counts}; {why}. The first:\n    "
             + "\n    ".join(self._first),
             where=self._path,
             action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "

@@ -5,9 +5,10 @@ block at a time. Memory is bounded by a few blocks a thread and the longest line
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Encoded
 from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
+from pretrain_llama.tokenization.origins import Origins
 from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
 from pretrain_llama.tokenization.texts import Texts
 
@@ -114,9 +116,9 @@ def tokenize(
             open(jsonl, "rb") as file,
             replacing(rejected_path, "w") as rejected,
         ):
-            quarantine = Quarantine(rejected, rejected_path, merged)
+            quarantine = Quarantine(rejected, rejected_path, receipt.shard)
             reader = ShardReader(file, max_line_bytes)
-            outcome = Outcome(writer, quarantine, receipt, progress)
+            outcome = Outcome(writer, quarantine, Origins(merged), receipt, progress)
 
             def encode(block: memoryview) -> tuple[Batch, Encoded]:
                 batch = sort_lines(block, text_key, max_line_bytes)
@@ -126,6 +128,7 @@ def tokenize(
         receipt.sequences = receipt.documents
         receipt.rejected = dict(sorted(quarantine.reasons.items()))
         receipt.bin_blake3 = outcome.digest.hexdigest()
+        receipt.jsonl_bytes = jsonl.stat().st_size
         receipt.jsonl_blake3 = reader.digest.hexdigest()
         receipt.check_handover(merged, jsonl)
         quarantine.check(limits, receipt.documents, receipt.lines)
@@ -139,46 +142,66 @@ class Outcome:
     """
 
     def __init__(
-        self, writer: IndexedWriter, quarantine: Quarantine, receipt: TokenizeReceipt, progress: Progress
+        self,
+        writer: IndexedWriter,
+        quarantine: Quarantine,
+        origins: Origins,
+        receipt: TokenizeReceipt,
+        progress: Progress,
     ) -> None:
         self.digest = blake3()
-        self._writer, self._quarantine, self._receipt, self._progress = writer, quarantine, receipt, progress
+        self._writer, self._quarantine, self._origins = writer, quarantine, origins
+        self._receipt, self._progress = receipt, progress
+        self._bytes = 0
 
-    def take(self, block_bytes: int, batch: Batch, encoded: Encoded) -> None:
+    def take(self, block: memoryview, batch: Batch, encoded: Encoded) -> None:
         """Take the next block."""
         ids, lengths = encoded
         self._writer.add_documents(ids, lengths)
         self.digest.update(ids.view(np.uint8).data)
-        for number, reason, line in batch.rejected:
-            self._quarantine.reject(self._receipt.lines + number, reason, [line])
+        self._origins.pass_block(self._bytes, block, self._receipt.lines)
+        for rejected in batch.rejected:
+            origin = self._origins.of(self._bytes + rejected.start, self._receipt.lines + rejected.number)
+            self._quarantine.reject(*origin, rejected.reason, [rejected.line])
+        self._bytes += len(block)
         self._receipt.lines += batch.lines
         self._receipt.blank += batch.blank
         self._receipt.documents += len(batch.texts)
         self._receipt.text_bytes += batch.texts.bytes
         self._receipt.tokens += len(ids)
-        self._progress.advance(block_bytes)
+        self._progress.advance(len(block))
 
     def take_long_line(self, pieces: Iterable[bytes]) -> None:
         """Take a line that is too long, piece by piece."""
+        pieces = iter(pieces)
+        first = next(pieces)
+        self._origins.pass_block(self._bytes, memoryview(first), self._receipt.lines)
         self._receipt.lines += 1
-        self._quarantine.reject(self._receipt.lines, "too_long", pieces)
+        origin = self._origins.of(self._bytes, self._receipt.lines)
+        self._quarantine.reject(*origin, "too_long", self._counted(chain([first], pieces)))
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._bytes += len(piece)
+            self._progress.advance(len(piece))
+            yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
 
 
 def _encode_all(
     reader: ShardReader, encode: Callable[[memoryview], tuple[Batch, Encoded]], at_once: int, outcome: Outcome
 ) -> None:
-    in_flight: deque[tuple[int, Future[tuple[Batch, Encoded]]]] = deque()
+    in_flight: deque[tuple[memoryview, Future[tuple[Batch, Encoded]]]] = deque()
 
     def take_until(left: int) -> None:
         while len(in_flight) > left:
-            block_bytes, encoded = in_flight.popleft()
-            outcome.take(block_bytes, *encoded.result())
+            block, encoded = in_flight.popleft()
+            outcome.take(block, *encoded.result())
 
     with ThreadPoolExecutor(at_once) as threads:
         for block in reader.blocks():
             if isinstance(block, memoryview):
                 take_until(at_once)
-                in_flight.append((len(block), threads.submit(encode, block)))
+                in_flight.append((block, threads.submit(encode, block)))
             else:
                 take_until(0)
                 outcome.take_long_line(block)

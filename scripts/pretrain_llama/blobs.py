@@ -1,0 +1,255 @@
+"""Azure Blob Storage: list, read in ranges, write, and join blobs inside the store.
+
+Credentials come from the environment, and are never arguments: AZURE_STORAGE_CONNECTION_STRING, or
+AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_KEY, with AZURE_STORAGE_SAS_TOKEN, or, without either, whatever
+DefaultAzureCredential finds: a managed identity on a node, `az login` on a laptop. The SDK repeats what the store
+answers with 500, 503 or a time-out.
+"""
+
+import base64
+import datetime
+import io
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, BinaryIO
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import (
+    BlobBlock,
+    BlobClient,
+    BlobProperties,
+    BlobSasPermissions,
+    BlobServiceClient,
+    ExponentialRetry,
+    generate_blob_sas,
+)
+
+from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.stores import BLOB, Piece, SourceFile
+
+RANGE_BYTES = 1 << 23
+RANGES_AHEAD = 4
+# Put Block From URL takes up to 4,000 MiB; smaller blocks are copied at once, and repeated at less cost.
+BLOCK_BYTES = 100 << 20
+MOST_BLOCKS = 50_000
+BLOCKS_AT_ONCE = 16
+# Longer than a block is copied for, including its repetitions.
+SAS_HOURS = 2
+
+
+def list_blobs(prefix: str) -> list[SourceFile]:
+    """Return the blobs whose place begins with az://{container}/{…}, by one paged listing."""
+    container, name = split(prefix)
+    with _understood(prefix):
+        found = _service().get_container_client(container).list_blobs(name_starts_with=name)
+        return [
+            SourceFile(f"{BLOB}{container}/{b.name}", b.size, int(b.last_modified.timestamp() * 1e9), b.etag)
+            for b in found
+        ]
+
+
+def properties(place: str) -> BlobProperties:
+    """Return the size, ETag and so on of a blob."""
+    with _understood(place):
+        return _client(place).get_blob_properties()
+
+
+def read_range(place: str, start: int, length: int, etag: str = "") -> bytes:
+    """Return up to `length` bytes of a blob, fewer where it ends; with an ETag, of that very blob."""
+    condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+    with _understood(place):
+        try:
+            return _client(place).download_blob(start, length, max_concurrency=1, **condition).readall()
+        except HttpResponseError as error:
+            if error.status_code == 416:  # it ends before the range begins
+                return b""
+            raise
+
+
+def read_small(place: str) -> bytes | None:
+    """Return what a small blob holds; None where there is none."""
+    with _understood(place):
+        try:
+            return _client(place).download_blob().readall()
+        except ResourceNotFoundError:
+            return None
+
+
+def write_small(place: str, content: bytes) -> None:
+    """Write a small blob."""
+    with _understood(place):
+        _client(place).upload_blob(content, overwrite=True)
+
+
+def open_blob(place: str, etag: str = "") -> BinaryIO:
+    """Open a blob to read: ranges of 8 MiB, four of them asked for ahead; it can be sought."""
+    found = properties(place)
+    return io.BufferedReader(RangedBlob(place, found.size, etag or found.etag), RANGE_BYTES)
+
+
+class RangedBlob(io.RawIOBase):
+    """A blob as a file. Every range has to be of the blob with the same ETag."""
+
+    def __init__(self, place: str, size: int, etag: str) -> None:
+        """size: of the blob, in bytes."""
+        self._place, self._size, self._etag = place, size, etag
+        self._position = self._asked = 0
+        self._ranges: deque[Future[bytes]] = deque()
+        self._current = memoryview(b"")
+        self._pool = ThreadPoolExecutor(RANGES_AHEAD)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        target = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if target != self._position:
+            self._ranges.clear()
+            self._current = memoryview(b"")
+            self._position = self._asked = target
+        return target
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._current:
+            while len(self._ranges) < RANGES_AHEAD and self._asked < self._size:
+                self._ranges.append(self._pool.submit(read_range, self._place, self._asked, RANGE_BYTES, self._etag))
+                self._asked += RANGE_BYTES
+            if not self._ranges:
+                return 0
+            self._current = memoryview(self._ranges.popleft().result())
+        count = min(len(buffer), len(self._current))
+        buffer[:count] = self._current[:count]
+        self._current = self._current[count:]
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        super().close()
+
+
+def join(parts: list[Piece | bytes], place: str) -> str:
+    """See stores.join; pieces are copied in blocks of 100 MiB, 16 at once."""
+    blocks = [block for part in parts for block in _blocks(part)]
+    if len(blocks) > MOST_BLOCKS:
+        raise OperatorError(
+            f"{len(blocks)} blocks, and a blob has at most {MOST_BLOCKS}",
+            where=place,
+            action="set a smaller shard_size_bytes, so that fewer files go into one shard",
+        )
+    client = _client(place)
+    names = [base64.b64encode(b"%06d" % number).decode() for number in range(len(blocks))]
+
+    def stage(name: str, block: Piece | bytes) -> None:
+        if isinstance(block, bytes):
+            with _understood(place):
+                client.stage_block(name, block)
+        else:
+            with _understood(block.path):
+                client.stage_block_from_url(
+                    name,
+                    source_offset=block.start,
+                    source_length=block.stop - block.start,
+                    source_etag=block.etag,
+                    source_match_condition=MatchConditions.IfNotModified,
+                    **_source(block.path),
+                )
+
+    with ThreadPoolExecutor(BLOCKS_AT_ONCE) as pool:
+        list(pool.map(stage, names, blocks))
+    with _understood(place):
+        return client.commit_block_list([BlobBlock(name) for name in names])["etag"]
+
+
+def _blocks(part: Piece | bytes) -> Iterator[Piece | bytes]:
+    if isinstance(part, bytes):
+        yield part
+        return
+    for start in range(part.start, part.stop, BLOCK_BYTES):
+        yield Piece(part.path, start, min(start + BLOCK_BYTES, part.stop), part.etag)
+
+
+def _source(place: str) -> dict[str, str]:
+    """Return the URL of a blob that is copied, and what allows the store to read it."""
+    client, credential = _client(place), _service().credential
+    if hasattr(credential, "get_token"):
+        token = credential.get_token("https://storage.azure.com/.default").token
+        return {"source_url": client.url, "source_authorization": f"Bearer {token}"}
+    if not hasattr(credential, "account_key"):  # the URL carries the SAS of the environment
+        return {"source_url": client.url}
+    expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=SAS_HOURS)
+    signed = generate_blob_sas(
+        client.account_name,
+        client.container_name,
+        client.blob_name,
+        account_key=credential.account_key,
+        permission=BlobSasPermissions(read=True),
+        expiry=expiry,
+    )
+    return {"source_url": f"{client.url}?{signed}"}
+
+
+def split(place: str) -> tuple[str, str]:
+    """Return the container and the name of az://{container}/{name}."""
+    container, _, name = place.removeprefix(BLOB).partition("/")
+    return container, name
+
+
+def _client(place: str) -> BlobClient:
+    container, name = split(place)
+    return _service().get_blob_client(container, name)
+
+
+@cache
+def _service() -> BlobServiceClient:
+    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7)
+    connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    if connection:
+        return BlobServiceClient.from_connection_string(connection, retry_policy=retry)
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise OperatorError(
+            "AZURE_STORAGE_ACCOUNT_NAME is not set, and a path begins with az://",
+            where="the environment",
+            action="export AZURE_STORAGE_ACCOUNT_NAME=<the storage account>",
+        )
+    secret = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_SAS_TOKEN")
+    return BlobServiceClient(
+        f"https://{account}.blob.core.windows.net", secret or DefaultAzureCredential(), retry_policy=retry
+    )
+
+
+@contextmanager
+def _understood(place: str) -> Iterator[None]:
+    """Turn what the SDK raises into an error that says who must act; its own texts may hold signed URLs, and go."""
+    try:
+        yield
+    except ResourceNotFoundError:
+        raise DataError(
+            "no such blob or container", where=place, action="put it back, or correct the path that names it"
+        ) from None
+    except ResourceModifiedError:
+        raise DataError(
+            "the blob changed since it was planned",
+            where=place,
+            action="put back what it held, and deliver new text as a new blob",
+        ) from None
+    except AzureError as error:
+        code = getattr(error, "error_code", None) or type(error).__name__
+        raise OperatorError(
+            f"the store answers {code} ({getattr(error, 'status_code', None) or 'no answer'})",
+            where=place,
+            action="check the login, the identity's role and the network: make azure-doctor; then run again",
+        ) from None
