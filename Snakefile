@@ -26,7 +26,7 @@ rule all:
 # Named targets: `snakemake data` stops at the signature, checked, `snakemake mixture` at the probabilities.
 rule data:
     input:
-        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=TOKENIZERS),
+        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
 
 
 rule mixture:

@@ -19,8 +19,21 @@ from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
 
 
+STORE = workflow.storage_settings.default_storage_prefix if workflow.storage_settings.default_storage_provider else ""
+
+
+def place(path):
+    """Where a path of the rules lies: below the profile's store, or here. What Snakemake does not fetch is read there."""
+    return f"{STORE}/{path}" if STORE else path
+
+
+def stored(path):
+    """Where an output is made that never passes through a node; empty where there is no store."""
+    return place(path) if STORE else ""
+
+
 def plan_path(corpus):
-    return f"results/plan/{corpus}.json"
+    return place(f"results/plan/{corpus}.json")
 
 
 def plan_corpus(corpus):
@@ -50,8 +63,10 @@ try:
     CORPORA = configuration.load_corpora(config["corpora"])
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
-    TOKENIZERS = {t.identity: t for t in (Tokenizer(name, **c) for name, c in config["tokenizers"].items())}
-    RUNS = {run: load_run(run) for run in config["runs"]}
+    TOKENIZERS = {name: Tokenizer(name, **chosen) for name, chosen in config["tokenizers"].items()}
+    # A node has neither the models nor the checkpoints that these look at; its job is known by its wildcards.
+    IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if workflow.is_main_process else {}
+    RUNS = {run: load_run(run) for run in config["runs"]} if workflow.is_main_process else {}
 except PretrainError as error:
     raise WorkflowError(f"{error.who} error: {error}") from None
 
@@ -87,12 +102,15 @@ def corpus_of(shard):
 
 
 def run_tokenizer(run):
-    name = RUNS[run]["tokenizer"]
-    return next(identity for identity, tokenizer in TOKENIZERS.items() if tokenizer.name == name)
+    return IDENTITIES[RUNS[run]["tokenizer"]]
+
+
+def tokenizer_of(identity):
+    return TOKENIZERS[identity.rpartition(".")[0]]
 
 
 def tokenizer_path(identity):
-    return f"results/tokenizers/{identity}/{TOKENIZERS[identity].file_name}"
+    return f"results/tokenizers/{identity}/{tokenizer_of(identity).file_name}"
 
 
 def run_checkpoint(run):

@@ -16,9 +16,9 @@ rule compute_probabilities:
     input:
         signature=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/data_signature.json",
         conservation=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/conservation.json",
-        data_ratio="config/runs/{run}/data_ratio.json",
-        language_probability="config/runs/{run}/lang_prob.json",
-        exclude="config/runs/{run}/exclude_iterator.json",
+        data_ratio=local("config/runs/{run}/data_ratio.json"),
+        language_probability=local("config/runs/{run}/lang_prob.json"),
+        exclude=local("config/runs/{run}/exclude_iterator.json"),
     output:
         data_path="results/runs/{run}/mixture/data_path.sh",
         json="results/runs/{run}/mixture/probabilities.json",

@@ -21,10 +21,12 @@ rule merge_shard:
         "results/benchmarks/merge_shard/{shard}.tsv"
     params:
         plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
+        store=lambda wildcards: stored(f"results/shards/{wildcards.shard}.jsonl"),
     shell:
         "python scripts/merge_shard.py"
         " --plan {params.plan:q}"
         " --shard {wildcards.shard:q}"
         " --output {output.jsonl:q}"
+        " --store={params.store:q}"
         " --receipt {output.receipt:q}"
         " 2> {log:q}"

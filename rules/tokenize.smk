@@ -17,11 +17,15 @@ localrules:
     copy_tokenizer,
 
 
+def counted_name(wildcards):
+    return "{shard}_text_document_dc={dc}_sc={sc}_tc={tc}".format(**wildcards)
+
+
 rule copy_tokenizer:
     output:
         "results/tokenizers/{tokenizer}/{tokenizer_file}",
     params:
-        model=lambda wildcards: TOKENIZERS[wildcards.tokenizer].model,
+        model=lambda wildcards: tokenizer_of(wildcards.tokenizer).model,
     shell:
         "cp {params.model:q} {output:q}"
 
@@ -44,10 +48,10 @@ rule tokenize_shard:
     threads: 2
     params:
         text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
-        prepend_bos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].prepend_bos,
-        append_eos=lambda wildcards: TOKENIZERS[wildcards.tokenizer].append_eos,
-        bos_token=lambda wildcards: TOKENIZERS[wildcards.tokenizer].bos_token or "",
-        eos_token=lambda wildcards: TOKENIZERS[wildcards.tokenizer].eos_token or "",
+        prepend_bos=lambda wildcards: tokenizer_of(wildcards.tokenizer).prepend_bos,
+        append_eos=lambda wildcards: tokenizer_of(wildcards.tokenizer).append_eos,
+        bos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).bos_token or "",
+        eos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).eos_token or "",
         prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
         "python scripts/tokenize_shard.py"
@@ -102,22 +106,23 @@ rule check_conservation:
         "results/benchmarks/check_conservation/{tokenizer}.tsv"
     params:
         plans=[plan_path(corpus) for corpus in PLANS],
-        folder=subpath(input[0], parent=True),
+        shards=place("results/shards"),
+        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
     shell:
         "python scripts/check_conservation.py"
         " --plans {params.plans:q}"
-        " --shards results/shards"
-        " --tokenized {params.folder:q}"
+        " --shards {params.shards:q}"
+        " --tokenized {params.tokenized:q}"
         " --signature {input:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 
 
-# Hard links share their time with what they link to, so its time says nothing: the counts in the name do.
+# Hard links share their time with what they link to, so its time says nothing: the counts in the name do. The pair is
+# there when its receipt is; it is no input, because a store copies it without a node that fetches it.
 rule name_indexed:
     input:
-        bin=ancient("results/tokenized/{tokenizer}/{shard}_text_document.bin"),
-        idx=ancient("results/tokenized/{tokenizer}/{shard}_text_document.idx"),
+        ancient("results/tokenized/{tokenizer}/{shard}_text_document.receipt.json"),
     output:
         bin="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin",
         idx="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.idx",
@@ -126,10 +131,12 @@ rule name_indexed:
     benchmark:
         "results/benchmarks/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.tsv"
     params:
-        prefix=subpath(input.bin, strip_suffix=".bin"),
+        prefix=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}/{wildcards.shard}_text_document"),
         output_prefix=subpath(output.bin, strip_suffix=".bin"),
+        store=lambda wildcards: stored(f"results/indexed/{wildcards.tokenizer}/{counted_name(wildcards)}"),
     shell:
         "python scripts/name_indexed.py"
         " --prefix {params.prefix:q}"
         " --output-prefix {params.output_prefix:q}"
+        " --store={params.store:q}"
         " 2> {log:q}"

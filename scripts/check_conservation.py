@@ -5,7 +5,7 @@
         --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
         --output results/tokenized/demo-8k.0a1b2c3d/conservation.json
 
-Reads plans, receipts, quarantines and .idx files; no text and no tokens.
+Reads plans, receipts, quarantines and the heads of .idx files; no text and no tokens.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from pretrain_llama.files import write_json
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="recorded plans, a JSON file a corpus")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of the merge receipts")
-    parser.add_argument("--tokenized", type=Path, required=True, help="folder of the tokenized pairs and receipts")
-    parser.add_argument("--signature", type=Path, required=True, help="data_signature.json")
+    parser.add_argument("--plans", nargs="+", required=True, help="recorded plans, a JSON file or blob a corpus")
+    parser.add_argument("--shards", required=True, help="folder of the merge receipts, or az://…")
+    parser.add_argument("--tokenized", required=True, help="folder of the tokenized pairs and receipts, or az://…")
+    parser.add_argument("--signature", required=True, help="data_signature.json")
     parser.add_argument("--output", type=Path, required=True, help="sums by corpus and in all, to write (JSON)")
     return parser.parse_args()
 

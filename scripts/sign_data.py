@@ -7,8 +7,9 @@
 import argparse
 from pathlib import Path
 
+from pretrain_llama import stores
 from pretrain_llama.errors import run_program
-from pretrain_llama.files import read_json, write_json
+from pretrain_llama.files import write_json
 from pretrain_llama.mixture.signature import sign
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.receipts import TokenizeReceipt
@@ -17,7 +18,7 @@ from pretrain_llama.shards.plan import shard_names
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="recorded plans, a JSON file a corpus")
+    parser.add_argument("--plans", nargs="+", required=True, help="recorded plans, a JSON file or blob a corpus")
     parser.add_argument("--tokenized", type=Path, required=True, help="folder of the shards' tokenization receipts")
     parser.add_argument("--output", type=Path, required=True, help="signature to write (JSON)")
     return parser.parse_args()
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    shards = [shard for path in args.plans for shard in shard_names(read_json(path))]
+    shards = [shard for path in args.plans for shard in shard_names(stores.read_json(path))]
     receipts = [TokenizeReceipt.read(args.tokenized / f"{shard}{PREFIX_SUFFIX}.receipt.json") for shard in shards]
     write_json(args.output, sign(receipts, str(args.output)))
 

@@ -1,19 +1,20 @@
 """Follow every document from the vendor files to the signature: what goes into a hop comes out of it, or is counted."""
 
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from pretrain_llama import stores
 from pretrain_llama.errors import DataError
-from pretrain_llama.files import read_json
 from pretrain_llama.mixture.signature import signed_name
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.shards.plan import shard_names
-from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.indexed import Counts, read_counts
 
 SHOWN = 10
+ASKED_AT_ONCE = 32
 
 
 @dataclass
@@ -35,20 +36,30 @@ class Ledger:
             self.problems.append(problem)
 
 
-def conserve(plans: list[Path], shards: Path, tokenized: Path, signature: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """What the hops left of a shard: their receipts, the lines in its quarantine, the counts of its pair."""
+
+    merged: MergeReceipt
+    receipt: TokenizeReceipt
+    quarantined: int
+    counts: Counts
+
+
+def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> dict[str, Any]:
     """Check every hop, and return the sums by corpus and in all.
 
     vendor files    their planned ranges begin at 0, follow each other, and end with the file
     merge           its ranges are those planned; of each plain file, as many bytes were taken as it has
-    tokenize        as many lines were read as were merged, with the same hash; each is a document, blank or rejected;
-                    the quarantine holds the rejected ones
+    tokenize        as many bytes were read as were merged, and where the merge counted and hashed, as many lines with
+                    the same hash; each line is a document, blank or rejected; the quarantine holds the rejected ones
     .bin/.idx       as many documents and tokens as counted
     signature       the counted names of these shards, and no others
 
     Args:
         plans: recorded plan of each corpus.
-        shards: folder of the merge receipts.
-        tokenized: folder of the pairs, their receipts and quarantines.
+        shards: folder of the merge receipts, or its place in a store.
+        tokenized: folder of the pairs, their receipts and quarantines, or its place in a store.
         signature: data_signature.json of that folder.
 
     Raises:
@@ -57,23 +68,22 @@ def conserve(plans: list[Path], shards: Path, tokenized: Path, signature: Path) 
     ledgers: dict[str, Ledger] = {}
     names = []
     for path in plans:
-        plan = read_json(path)
+        plan = stores.read_json(path)
         ledger = ledgers[plan["corpus"]] = Ledger(files=len(plan["files"]))
         taken: Counter[str] = Counter()
         _check_ranges(plan, ledger)
-        for shard, planned in zip(shard_names(plan), plan["shards"], strict=True):
-            merged = MergeReceipt.read(shards / f"{shard}.receipt.json")
-            ranges = [{"path": part.path, "start": part.start, "stop": part.stop} for part in merged.ranges]
-            ledger.check(ranges == planned["ranges"], f"{shard} was merged from other ranges than planned")
-            for part in merged.ranges:
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+            found = list(threads.map(lambda shard: _find(shard, shards, tokenized), shard_names(plan)))
+        for planned, one in zip(plan["shards"], found, strict=True):
+            names.append(_check_shard(planned, one, ledger))
+            for part in one.merged.ranges:
                 if part.stop is not None:
                     taken[part.path] += part.bytes
-            names.append(_check_shard(shard, merged, tokenized, ledger))
         for file, count in taken.items():
             size = plan["files"][file]["size_bytes"]
             ledger.check(count == size, f"{count} of the {size} bytes of {file} were merged")
     problems = [problem for ledger in ledgers.values() for problem in ledger.problems]
-    signed = read_json(signature)
+    signed = stores.read_json(signature)
     if sorted(names) != signed:
         problems.append(f"the signature lists {len(signed)} shards, and not just the {len(names)} that are planned")
     if problems:
@@ -83,6 +93,13 @@ def conserve(plans: list[Path], shards: Path, tokenized: Path, signature: Path) 
             action="delete the shards named here, with all that is made of them, and run again",
         )
     return _sums(ledgers)
+
+
+def _find(shard: str, shards: str, tokenized: str) -> Found:
+    prefix = f"{tokenized}/{shard}{PREFIX_SUFFIX}"
+    receipt = TokenizeReceipt.read(f"{prefix}.receipt.json")
+    quarantined = (stores.read_small(f"{prefix}.rejected.jsonl") or b"").count(b"\n")
+    return Found(MergeReceipt.read(f"{shards}/{shard}.receipt.json"), receipt, quarantined, read_counts(prefix))
 
 
 def _check_ranges(plan: dict[str, Any], ledger: Ledger) -> None:
@@ -99,24 +116,26 @@ def _check_ranges(plan: dict[str, Any], ledger: Ledger) -> None:
         ledger.check(begun == size, f"bytes {begun} to {size} of {path} are not planned")
 
 
-def _check_shard(shard: str, merged: MergeReceipt, tokenized: Path, ledger: Ledger) -> str:
+def _check_shard(planned: dict[str, Any], found: Found, ledger: Ledger) -> str:
     """Add a shard to the ledger; return its name as the signature has it."""
-    prefix = tokenized / f"{shard}{PREFIX_SUFFIX}"
-    receipt = TokenizeReceipt.read(f"{prefix}.receipt.json")
+    merged, receipt, counts = found.merged, found.receipt, found.counts
+    shard = merged.shard
+    ranges = [{"path": part.path, "start": part.start, "stop": part.stop} for part in merged.ranges]
+    ledger.check(ranges == planned["ranges"], f"{shard} was merged from other ranges than planned")
     ledger.check(merged.adds_up() and receipt.adds_up(), f"a receipt of {shard} does not add up")
     ledger.check(
         receipt.follows(merged),
         f"{merged.lines} lines, {merged.bytes} bytes were merged into {shard}, {receipt.lines}, "
         f"{receipt.jsonl_bytes} tokenized, or others",
     )
-    with open(f"{prefix}.rejected.jsonl", "rb") as quarantine:
-        kept = sum(1 for _ in quarantine)
     rejected = sum(receipt.rejected.values())
-    ledger.check(kept == rejected, f"{rejected} lines of {shard} were rejected, {kept} are in quarantine")
-    pair = IndexedReader(prefix)
     ledger.check(
-        (pair.documents, pair.sequences, pair.tokens) == (receipt.documents, receipt.sequences, receipt.tokens),
-        f"the .idx of {shard} counts {pair.documents} documents and {pair.tokens} tokens, its receipt "
+        found.quarantined == rejected,
+        f"{rejected} lines of {shard} were rejected, {found.quarantined} are in quarantine",
+    )
+    ledger.check(
+        counts == Counts(receipt.documents, receipt.sequences, receipt.tokens),
+        f"the .idx of {shard} counts {counts.documents} documents and {counts.tokens} tokens, its receipt "
         f"{receipt.documents} and {receipt.tokens}",
     )
     ledger.shards += 1

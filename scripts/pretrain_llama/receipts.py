@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from pretrain_llama import files
+from pretrain_llama import files, stores
 from pretrain_llama.errors import DataError
 
 
@@ -28,10 +28,10 @@ class Receipt:
             DataError: there is none, or another version of the programs wrote it.
         """
         try:
-            return cls(**files.read_json(path))
-        except (FileNotFoundError, TypeError, ValueError) as error:
+            return cls(**stores.read_json(path))
+        except (DataError, TypeError, ValueError) as error:
             raise DataError(
-                f"no receipt of this version: {error}",
+                f"no receipt of this version: {error}".partition("\n")[0],
                 where=path,
                 action="delete the shard's files beside it, and run again, which makes them anew",
             ) from error

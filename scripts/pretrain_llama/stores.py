@@ -6,14 +6,15 @@ to blobs is in blobs.py, which is imported only where there is one: a job withou
 
 import glob
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pretrain_llama import files
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import ConfigError, DataError
 
 BLOB = "az://"
 FINGERPRINT_BYTES = 1 << 16
@@ -157,6 +158,18 @@ def read_small(place: str | Path) -> bytes | None:
     return Path(place).read_bytes() if Path(place).exists() else None
 
 
+def read_json(place: str | Path) -> Any:
+    """Return what a JSON file or blob holds.
+
+    Raises:
+        DataError: there is none.
+    """
+    content = read_small(place)
+    if content is None:
+        raise DataError("no such file", where=place, action="run snakemake, which makes it")
+    return json.loads(content)
+
+
 def write_small(place: str | Path, content: bytes) -> None:
     """Write a small file or blob, whole or not at all."""
     if is_blob(place):
@@ -180,6 +193,14 @@ def join(parts: list[Piece | bytes], place: str) -> str:
     from pretrain_llama import blobs
 
     return blobs.join(parts, place)
+
+
+def copy(source: str, target: str) -> str:
+    """Copy a blob inside the store; return the ETag of the copy."""
+    from pretrain_llama import blobs
+
+    found = blobs.properties(source)
+    return join([Piece(source, 0, found.size, found.etag)] if found.size else [], target)
 
 
 def write_reference(path: str | Path, place: str, etag: str) -> None:

@@ -19,11 +19,13 @@ One document is one sequence here, so for 3 documents the .idx has 34 + 3 x 4 + 
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from pretrain_llama import stores
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import replacing
 
@@ -86,6 +88,44 @@ class IndexedWriter:
         self._idx.write(HEADER.pack(MAGIC, VERSION, code, self._documents, self._documents + 1))
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Documents, sequences and tokens of a pair."""
+
+    documents: int
+    sequences: int
+    tokens: int
+
+
+def read_counts(prefix: str | Path) -> Counts:
+    """Return the counts of a pair, from the head of its .idx and the size of its .bin; nothing else is read.
+
+    Args:
+        prefix: of a pair of files, or of blobs.
+
+    Raises:
+        DataError: a file is missing, or the .idx is none.
+    """
+    header = stores.read_range(f"{prefix}.idx", 0, HEADER.size)
+    dtype, sequences, boundaries = _parse_header(header, prefix)
+    return Counts(boundaries - 1, sequences, stores.size_bytes(f"{prefix}.bin") // dtype.itemsize)
+
+
+def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]:
+    """Return dtype, sequences and document boundaries."""
+    if len(header) < HEADER.size or not header.startswith(MAGIC):
+        raise _damaged("the .idx is no Megatron index", place)
+    _, version, code, sequences, boundaries = HEADER.unpack(header)
+    dtypes = {code: dtype for dtype, code in DTYPE_CODES.items()}
+    if version != VERSION or code not in dtypes:
+        raise _damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}", place)
+    return dtypes[code], sequences, boundaries
+
+
+def _damaged(problem: str, place: str | Path) -> DataError:
+    return DataError(problem, where=place, action="delete both files and run again, which makes them anew")
+
+
 class IndexedReader:
     """Read a .bin/.idx pair through memory maps.
 
@@ -110,25 +150,19 @@ class IndexedReader:
                 header = index.read(HEADER.size)
             idx_bytes, bin_bytes = (Path(f"{prefix}{suffix}").stat().st_size for suffix in (".idx", ".bin"))
         except FileNotFoundError as error:
-            raise self._damaged("its .bin or .idx is missing") from error
-        if len(header) < HEADER.size or not header.startswith(MAGIC):
-            raise self._damaged("the .idx is no Megatron index")
-        _, version, code, self.sequences, boundaries = HEADER.unpack(header)
-        dtypes = {code: dtype for dtype, code in DTYPE_CODES.items()}
-        if version != VERSION or code not in dtypes:
-            raise self._damaged(
-                f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}"
-            )
+            raise _damaged("its .bin or .idx is missing", prefix) from error
+        self.dtype, self.sequences, boundaries = _parse_header(header, prefix)
         if idx_bytes != HEADER.size + 12 * self.sequences + 8 * boundaries:
-            raise self._damaged(f"the .idx has {idx_bytes} bytes, which do not fit its {self.sequences} sequences")
-        self.dtype = dtypes[code]
+            raise _damaged(f"the .idx has {idx_bytes} bytes, which do not fit its {self.sequences} sequences", prefix)
         self.documents = boundaries - 1
         self.lengths = self._map(np.int32, HEADER.size, self.sequences)
         self.offsets = self._map(np.int64, HEADER.size + 4 * self.sequences, self.sequences)
         self.boundaries = self._map(np.int64, HEADER.size + 12 * self.sequences, boundaries)
         self.tokens = int(self.lengths.sum(dtype=np.int64))
         if bin_bytes != self.tokens * self.dtype.itemsize:
-            raise self._damaged(f"the .bin has {bin_bytes} bytes, the .idx speaks of {self.tokens} {self.dtype} tokens")
+            raise _damaged(
+                f"the .bin has {bin_bytes} bytes, the .idx speaks of {self.tokens} {self.dtype} tokens", prefix
+            )
 
     @property
     def tokens_array(self) -> np.ndarray:
@@ -141,6 +175,3 @@ class IndexedReader:
         if not count:
             return np.empty(0, dtype)
         return np.memmap(f"{self.prefix}.idx", dtype, "r", offset, (count,))
-
-    def _damaged(self, problem: str) -> DataError:
-        return DataError(problem, where=self.prefix, action="delete both files and run again, which makes them anew")
