@@ -10,6 +10,7 @@ PYTHON_FILES := scripts demo tests benchmarks
 RULE_FILES := Snakefile rules
 
 BENCH := resources/bench
+EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run test bench-inputs bench-shards lint format lock clean
 .DELETE_ON_ERROR:
@@ -40,6 +41,15 @@ $(DEMO)/tokenizer.model: | $(DEMO)/vendor/.complete
 
 $(DEMO)/llama/config.json: | $(INSTALLED)
 	python demo/make_llama.py --output $(DEMO)/llama
+
+# node and npm are the system's; the blob store of the tests is theirs.
+azurite: $(EMULATOR)/node_modules/.installed ## what the tests of Azure need besides Python
+
+$(EMULATOR)/node_modules/.installed: $(EMULATOR)/package-lock.json
+	npm ci --prefix $(EMULATOR)
+	touch $@
+
+test: $(if $(shell command -v npm),azurite) ## without npm, the tests of Azure are skipped, but not in CI
 
 test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest

@@ -11,6 +11,8 @@ import sentencepiece
 
 from project import ROOT, Project
 
+pytest_plugins = ["azure_emulator.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:

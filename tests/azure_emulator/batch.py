@@ -1,0 +1,154 @@
+"""*.batch.azure.com: pools, nodes, jobs, tasks, their files, and the supported images."""
+
+import re
+from pathlib import Path
+
+from azure_emulator import subscription as names
+from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
+from azure_emulator.login import check_token
+from azure_emulator.tasks import Cluster, Task
+
+
+def _json(value: object) -> Answer:
+    return Answer.of_json(value, content_type="application/json; odata=minimalmetadata")
+
+
+class Batch:
+    """Answers the calls of azure-batch 14 for one account."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.images = list(names.IMAGES)
+        self._routes: Routes = [
+            ("GET", r"/supportedimages", self._list_images),
+            ("GET", r"/pools", self._list_pools),
+            ("GET", r"/pools/([^/]+)", self._get_pool),
+            ("DELETE", r"/pools/([^/]+)", self._delete_pool),
+            ("GET", r"/pools/([^/]+)/nodes", self._list_nodes),
+            ("POST", r"/jobs", self._add_job),
+            ("DELETE", r"/jobs/([^/]+)", self._delete_job),
+            ("POST", r"/jobs/([^/]+)/tasks", self._add_task),
+            ("GET", r"/jobs/([^/]+)/tasks", self._list_tasks),
+            ("GET", r"/jobs/([^/]+)/tasks/([^/]+)", self._get_task),
+            ("POST", r"/jobs/([^/]+)/tasks/([^/]+)/terminate", self._terminate_task),
+            ("GET", r"/jobs/([^/]+)/tasks/([^/]+)/files/(.+)", self._get_file),
+        ]
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a request with a token for Batch.
+
+        Raises:
+            ServiceError: as the real service would refuse it, or what is asked is not emulated.
+        """
+        check_token(request)
+        return route(self._routes, request)
+
+    def _list_images(self, request: Request) -> Answer:
+        value = [
+            {
+                "nodeAgentSKUId": agent,
+                "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": "latest"},
+                "osType": "linux",
+                "capabilities": ["DockerCompatible"],
+                "verificationType": "verified",
+                **({"batchSupportEndOfLife": end} if end else {}),
+            }
+            for publisher, offer, sku, agent, end in self.images
+        ]
+        return _json({"value": value})
+
+    def _pool(self, name: str) -> dict:
+        pool = self._cluster.pools.get(name)
+        if pool is None:
+            raise ServiceError(404, "PoolNotFound", "The specified pool does not exist.")
+        value = {"id": name, "state": "active", "allocationState": "steady", "vmSize": pool.size}
+        value |= {"targetDedicatedNodes": pool.target_nodes, "currentDedicatedNodes": len(pool.usable())}
+        value["taskSlotsPerNode"] = pool.slots_per_node
+        if not pool.within_quota:
+            message = "The specified account has reached core quota"
+            value["resizeErrors"] = [{"code": "AccountCoreQuotaReached", "message": message, "values": []}]
+        return value
+
+    def _list_pools(self, request: Request) -> Answer:
+        return _json({"value": [self._pool(name) for name in self._cluster.pools]})
+
+    def _get_pool(self, request: Request, name: str) -> Answer:
+        return _json(self._pool(name))
+
+    def _delete_pool(self, request: Request, name: str) -> Answer:
+        self._pool(name)
+        del self._cluster.pools[name]
+        return Answer(202)
+
+    def _list_nodes(self, request: Request, name: str) -> Answer:
+        self._pool(name)
+        return _json({"value": [{"id": node.id, "state": node.state} for node in self._cluster.pools[name].nodes]})
+
+    def _add_job(self, request: Request) -> Answer:
+        job = request.json()
+        if job["id"] in self._cluster.jobs:
+            raise ServiceError(409, "JobExists", "The specified job already exists.")
+        if job["poolInfo"]["poolId"] not in self._cluster.pools:
+            raise ServiceError(409, "PoolNotFound", "The specified pool does not exist.")
+        self._cluster.jobs[job["id"]] = job
+        return Answer(201)
+
+    def _check_job(self, job: str) -> None:
+        if job not in self._cluster.jobs:
+            raise ServiceError(404, "JobNotFound", "The specified job does not exist.")
+
+    def _delete_job(self, request: Request, job: str) -> Answer:
+        self._check_job(job)
+        self._cluster.delete_job(job)
+        return Answer(202)
+
+    def _add_task(self, request: Request, job: str) -> Answer:
+        self._check_job(job)
+        asked = request.json()
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", asked["id"]):
+            raise ServiceError(400, "InvalidPropertyValue", f"task id {asked['id']!r}")
+        if (job, asked["id"]) in self._cluster.tasks:
+            raise ServiceError(409, "TaskExists", "The specified task already exists.")
+        if self._cluster.added_tasks >= self._cluster.most_tasks:
+            raise ServiceError(409, "ActiveTaskQuotaReached", f"the tests allow {self._cluster.most_tasks} tasks")
+        self._cluster.add_task(job, asked)
+        return Answer(201)
+
+    def _task(self, job: str, name: str) -> Task:
+        self._check_job(job)
+        task = self._cluster.tasks.get((job, name))
+        if task is None:
+            raise ServiceError(404, "TaskNotFound", "The specified task does not exist.")
+        return task
+
+    def _task_json(self, task: Task, job: str) -> dict:
+        with self._cluster.lock:
+            value = {**task.asked, "state": task.state, "creationTime": task.created, "executionInfo": dict(task.info)}
+            if task.node is not None:
+                value["nodeInfo"] = {"poolId": self._cluster.jobs[job]["poolInfo"]["poolId"], "nodeId": task.node.id}
+        return value
+
+    def _list_tasks(self, request: Request, job: str) -> Answer:
+        self._check_job(job)
+        tasks = [task for key, task in list(self._cluster.tasks.items()) if key[0] == job]
+        return _json({"value": [self._task_json(task, job) for task in tasks]})
+
+    def _get_task(self, request: Request, job: str, name: str) -> Answer:
+        return _json(self._task_json(self._task(job, name), job))
+
+    def _terminate_task(self, request: Request, job: str, name: str) -> Answer:
+        self._cluster.terminate(self._task(job, name))
+        return Answer(204)
+
+    def _get_file(self, request: Request, job: str, name: str, path: str) -> Answer:
+        task = self._task(job, name)
+        if task.node is None or task.node.state not in ("idle", "running"):
+            raise ServiceError(409, "NodeNotReady", "The node of the task is gone, and its files with it.")
+        file = self._inside(task.attempt_folder, path)
+        return Answer(200, {"Content-Type": "application/octet-stream"}, file.read_bytes())
+
+    def _inside(self, folder: Path, path: str) -> Path:
+        file = (folder / path).resolve()
+        if not file.is_file() or not file.is_relative_to(folder.resolve()):
+            raise ServiceError(404, "FileNotFound", "The specified file does not exist.")
+        return file
