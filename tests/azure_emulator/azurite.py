@@ -67,7 +67,6 @@ class Azurite:
         options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
         options += ["--oauth", "basic", "--cert", str(self.certificate), "--key", str(self.certificate_key)]
         options += ["--extentMemoryLimit", str(self.memory_mb), "--blobHost", "127.0.0.1", "--blobPort", "0"]
-        options += ["--blobKeepAliveTimeout", "120"]
         environment = {
             "PATH": os.environ["PATH"],
             "AZURITE_ACCOUNTS": f"{self.account}:{self.key}",

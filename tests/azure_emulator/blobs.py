@@ -2,6 +2,7 @@
 
 import datetime
 import http.client
+import select
 import ssl
 import threading
 import time
@@ -17,7 +18,7 @@ from azure_emulator.login import read_token
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "proxy-connection", "content-length"}
 SOURCE, SOURCE_AUTHORIZATION = "x-ms-copy-source", "x-ms-copy-source-authorization"
 SOURCE_SAS_MINUTES = 15
-IDLE_SECONDS = 60  # half of the keep-alive that Azurite is started with
+IDLE_SECONDS = 3  # Azurite closes a connection after 5
 TIMEOUT_SECONDS = 120
 
 
@@ -90,7 +91,8 @@ class BlobRelay:
         with self._lock:
             while self._idle:
                 since, connection = self._idle.pop()
-                if time.monotonic() - since < IDLE_SECONDS:
+                closed_by_azurite = select.select([connection.sock], [], [], 0)[0]
+                if time.monotonic() - since < IDLE_SECONDS and not closed_by_azurite:
                     return connection
                 connection.close()
         return http.client.HTTPSConnection(

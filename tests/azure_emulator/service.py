@@ -16,6 +16,7 @@ from azure_emulator.management import Management
 from azure_emulator.proxy import Proxy
 from azure_emulator.tasks import Cluster
 from azure_emulator.traffic import Traffic
+from azure_emulator.wheels import write_empty_wheels
 
 CONTAINER = "results"
 # An `az` where a person may be logged in is not asked: it would answer with the person's own token.
@@ -35,15 +36,20 @@ class EmulatedAzure:
     Args:
         folder: for logs and the tasks' folders.
         azurite: a running store.
-        node_environment: variables that every task gets, as an image would set them.
+        node_environment: variables that every task gets, as an image would set them; tests may add to it.
         limits: `most_slots`, `most_tasks`, `task_limit_s` of the tasks, see Cluster.
     """
 
     def __init__(
-        self, folder: Path, azurite: Azurite, node_environment: dict[str, str] | None = None, **limits: int
+        self,
+        folder: Path,
+        azurite: Azurite,
+        node_environment: dict[str, str] | None = None,
+        **limits: int,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.azurite, self._node_environment = folder, azurite, node_environment or {}
+        self.folder, self.azurite = folder, azurite
+        self.node_environment = write_empty_wheels(folder / "wheels") | (node_environment or {})
         self.faults, self.traffic = Faults(), Traffic(folder / "requests.jsonl")
         self.cluster = Cluster(folder, self.faults, self._task_environment, **limits)
         self.batch, self.management = Batch(self.cluster), Management(self.cluster)
@@ -105,4 +111,4 @@ class EmulatedAzure:
         }
 
     def _task_environment(self) -> dict[str, str]:
-        return self._route | {"LANG": "C.UTF-8"} | self._node_environment
+        return self._route | {"LANG": "C.UTF-8"} | self.node_environment

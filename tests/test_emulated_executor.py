@@ -1,0 +1,58 @@
+"""Snakemake's own Azure Batch executor and Azure storage, run against emulated Azure."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from azure_emulator import subscription as names
+from azure_emulator.faults import Lose
+from azure_emulator.service import CONTAINER, EmulatedAzure
+
+SNAKEFILE = """
+rule greet:
+    output: "greeting.txt"
+    shell: "echo hello from $AZ_BATCH_NODE_ID > {output}"
+"""
+OPTIONS = {
+    "--executor": "azure-batch",
+    "--jobs": "2",
+    "--seconds-between-status-checks": "1",
+    "--default-storage-provider": "azure",
+    "--default-storage-prefix": f"az://{CONTAINER}/greetings",
+    "--storage-azure-account-name": names.STORAGE_ACCOUNT,
+    "--azure-batch-pool-vm-size": "Standard_D2ds_v5",
+    "--default-resources": "mem_mb=500",
+}
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    folder.mkdir()
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    options = [word for option in OPTIONS.items() for word in option]
+    command = [sys.executable, "-m", "snakemake", *options, *more]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
+    result = run(tmp_path / "project")
+    assert result.returncode == 0, result.stderr
+    with azure.azurite.client() as client:
+        greeting = client.get_blob_client(CONTAINER, "greetings/greeting.txt").download_blob().readall()
+    assert greeting.startswith(b"hello from tvm-")
+    assert azure.cluster.pools == azure.cluster.jobs == {}  # both are deleted in the end
+    assert azure.refused == []
+
+
+def test_a_preempted_task_needs_no_help(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.lose_tasks(Lose(after_s=1, preempted=True))
+    result = run(tmp_path / "project")
+    assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
+    assert azure.cluster.added_tasks == 1
+
+
+def test_a_lost_node_is_answered_by_a_retry(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.lose_tasks(Lose(after_s=1))
+    result = run(tmp_path / "project", "--retries", "1")
+    assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
+    assert "NodeLost" in result.stderr
+    assert azure.cluster.added_tasks == 2
