@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.pipeline import PipelineResponse
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import (
     BlobBlock,
@@ -162,8 +163,7 @@ def join(parts: list[Piece | bytes], place: str) -> str:
                     name,
                     source_offset=block.start,
                     source_length=block.stop - block.start,
-                    source_etag=block.etag,
-                    source_match_condition=MatchConditions.IfNotModified,
+                    headers={"x-ms-source-if-match": block.etag},  # the SDK has no argument for it
                     **_source(block.path),
                 )
 
@@ -214,10 +214,11 @@ def _client(place: str) -> BlobClient:
 
 @cache
 def _service() -> BlobServiceClient:
-    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7)
+    retries = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7)
+    options = {"retry_policy": retries, "raw_response_hook": _throttled_as_busy}
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     if connection:
-        return BlobServiceClient.from_connection_string(connection, retry_policy=retry)
+        return BlobServiceClient.from_connection_string(connection, **options)
     account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
         raise OperatorError(
@@ -226,9 +227,13 @@ def _service() -> BlobServiceClient:
             action="export AZURE_STORAGE_ACCOUNT_NAME=<the storage account>",
         )
     secret = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_SAS_TOKEN")
-    return BlobServiceClient(
-        f"https://{account}.blob.core.windows.net", secret or DefaultAzureCredential(), retry_policy=retry
-    )
+    return BlobServiceClient(f"https://{account}.blob.core.windows.net", secret or DefaultAzureCredential(), **options)
+
+
+def _throttled_as_busy(response: PipelineResponse) -> None:
+    """Let the SDK repeat what is answered with 429, as it does with 503."""
+    if response.http_response.status_code == 429:
+        response.http_response.status_code = 503
 
 
 @contextmanager
@@ -242,7 +247,7 @@ def _understood(place: str) -> Iterator[None]:
         ) from None
     except ResourceModifiedError:
         raise DataError(
-            "the blob changed since it was planned",
+            "the blob changed or vanished since it was planned",
             where=place,
             action="put back what it held, and deliver new text as a new blob",
         ) from None

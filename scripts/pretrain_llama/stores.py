@@ -84,12 +84,13 @@ def _as_regex(pattern: str) -> str:
     """Return what a glob means for the text of a path, as glob.glob reads it for files."""
     meanings = {"**/": r"(?:[^/.][^/]*/)*", "**": r"(?:[^/.][^/]*/)*[^/.][^/]*", "*": r"[^/]*", "?": r"[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
-    regex = ""
-    for part in parts:
-        if part in ("*", "?") and (not regex or regex.endswith("/")):
+    regex = before = ""
+    for part in filter(None, parts):
+        if part in ("*", "?") and before.endswith("/"):
             regex += r"(?!\.)"
         is_set = part.startswith("[") and part.endswith("]")
         regex += meanings.get(part) or (part.replace("[!", "[^") if is_set else re.escape(part))
+        before = part
     return regex
 
 

@@ -1,0 +1,246 @@
+"""Vendor blobs: listed once, read in ranges, joined inside the store; what changes or fails meanwhile is noticed."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from azure_emulator.faults import Cut, Refuse, Where
+from azure_emulator.service import EmulatedAzure
+from azure_emulator.subscription import BLOB_HOST
+from pretrain_llama import blobs, stores
+from pretrain_llama.configuration import Corpus
+from pretrain_llama.errors import ConfigError, DataError, OperatorError
+from pretrain_llama.receipts import MergeReceipt
+from pretrain_llama.shards import plan
+from pretrain_llama.shards.merge import merge
+from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
+from pretrain_llama.stores import Piece
+from project import SHARD, deliver, jsonl, run_script
+
+
+@pytest.fixture(autouse=True)
+def fresh_clients() -> None:
+    blobs._service.cache_clear()
+
+
+def upload(azure: EmulatedAzure, name: str, content: bytes, container: str = "vendor") -> str:
+    with azure.azurite.client() as client:
+        client.get_blob_client(container, name).upload_blob(content, overwrite=True)
+    return f"az://{container}/{name}"
+
+
+def content_of(azure: EmulatedAzure, place: str) -> bytes:
+    container, name = blobs.split(place)
+    with azure.azurite.client() as client:
+        return client.get_blob_client(container, name).download_blob().readall()
+
+
+def plan_blobs(folder: Path, pattern: str, target_bytes: int = 1 << 40) -> plan.Plan:
+    corpus = Corpus("en", "books", "tales", pattern, "text", "corpora.tsv:2")
+    planned = plan.plan_corpus(corpus, folder / "plan.json", target_bytes)
+    plan.record(folder / "plan.json", planned)
+    return planned
+
+
+def both_ways(folder: Path, azure: EmulatedAzure, planned: plan.Plan, shard: str = SHARD) -> tuple[bytes, MergeReceipt]:
+    """Merge a shard inside the store, and by streaming; the bytes have to be the same."""
+    joined = merge_in_store(planned, shard, f"az://results/{shard}.jsonl")
+    streamed = merge(planned, shard, folder / "streamed.jsonl")
+    content = content_of(azure, f"az://results/{shard}.jsonl")
+    assert content == (folder / "streamed.jsonl").read_bytes()
+    assert joined.adds_up() and joined.bytes == streamed.bytes == len(content)
+    taken = [[(part.path, part.bytes, part.newline_added) for part in one.ranges] for one in (joined, streamed)]
+    assert taken[0] == taken[1]
+    assert (joined.lines, joined.blake3) == (None, ""), "nobody has counted them"
+    return content, joined
+
+
+def test_a_glob_lists_once_and_matches_as_the_shell_does(azure: EmulatedAzure, tmp_path: Path) -> None:
+    names = [
+        "a.jsonl",
+        "b/c.jsonl",
+        "b/d/e.jsonl",
+        ".hidden.jsonl",
+        "b/.f/g.jsonl",
+        "x.txt",
+        "b/h1.jsonl",
+        "b/h2.jsonl",
+    ]
+    for name in names:
+        upload(azure, f"drop/{name}", b"{}\n")
+        deliver(tmp_path / "drop" / name, b"{}\n")
+    upload(azure, "elsewhere.jsonl", b"{}\n")
+    azure.traffic.reset()
+    patterns = [
+        "*.jsonl",
+        "**/*.jsonl",
+        "b/**",
+        "b/*/*.jsonl",
+        "b/h[13].jsonl",
+        "b/h[!1].jsonl",
+        "?.jsonl",
+        "**/h?.jsonl",
+    ]
+    for pattern in patterns:
+        found = [file.path for file in stores.list_files(f"az://vendor/drop/{pattern}", "corpora.tsv:2")]
+        local = [file.path for file in stores.list_files(f"{tmp_path}/drop/{pattern}", "corpora.tsv:2")]
+        assert [path.removeprefix("az://vendor/") for path in found] == [
+            path.removeprefix(f"{tmp_path}/") for path in local
+        ], pattern
+    assert azure.traffic.count(BLOB_HOST).requests == len(patterns)
+    with pytest.raises(ConfigError, match="'az://vendor/drop/no\\*' matches no file"):
+        stores.list_files("az://vendor/drop/no*", "corpora.tsv:2")
+
+
+def test_a_blob_reads_as_a_file(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "RANGE_BYTES", 1_000)
+    content = bytes(range(256)) * 50
+    with stores.open_binary(upload(azure, "a.bin", content)) as file:
+        assert file.read() == content
+        assert file.seek(-300, io.SEEK_END) == len(content) - 300
+        assert file.read(100) == content[-300:-200]
+        file.seek(4_999)
+        assert file.read(2_002) == content[4_999:7_001]
+    with stores.open_binary(upload(azure, "empty.bin", b"")) as file:
+        assert file.read() == b""
+    assert stores.read_range("az://vendor/a.bin", len(content) + 5, 10) == b""
+
+
+def test_a_shard_is_joined_inside_the_store(azure: EmulatedAzure, tmp_path: Path) -> None:
+    contents = [
+        jsonl(["no final newline", "two"], final_newline=False),
+        b"",
+        jsonl(["windows"], newline="\r\n"),
+        jsonl(["long " * 30_000] * 3),
+        jsonl(["long, no final newline " * 9_000], final_newline=False),
+        jsonl(["last"], final_newline=False),
+    ]
+    for number, content in enumerate(contents):
+        upload(azure, f"tales/{number}.jsonl", content)
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*.jsonl")
+    assert can_be_joined(planned, SHARD)
+    content, _ = both_ways(tmp_path, azure, planned)
+    assert content == b"".join(c if c.endswith(b"\n") or not c else c + b"\n" for c in contents)
+
+
+def test_cut_blobs_lose_and_double_no_line(azure: EmulatedAzure, tmp_path: Path) -> None:
+    lines = jsonl([f"A tale of {number} ships. " * (number % 7) for number in range(200)], final_newline=False)
+    upload(azure, "tales/a.jsonl", lines)
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*", target_bytes=len(lines) // 7)
+    shards = plan.shard_names(planned)
+    assert len(shards) == 7
+    joined = b"".join(both_ways(tmp_path, azure, planned, shard)[0] for shard in shards)
+    assert joined == lines + b"\n"
+
+
+def test_next_to_no_bytes_pass_through_the_client(azure: EmulatedAzure, tmp_path: Path) -> None:
+    for number in range(5):
+        upload(azure, f"tales/{number}.jsonl", jsonl(["x" * 1_000] * 10_000))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    azure.traffic.reset()
+    receipt = merge_in_store(planned, SHARD, f"az://results/{SHARD}.jsonl")
+    through = azure.traffic.count(BLOB_HOST)
+    assert receipt.bytes > 50_000_000
+    assert through.bytes_from_client + through.bytes_to_client < receipt.bytes / 1_000
+    assert through.requests <= 3 * 5 + 2
+
+
+def test_crumbs_are_sent_together(azure: EmulatedAzure, tmp_path: Path) -> None:
+    for number in range(60):
+        upload(azure, f"tales/{number:03d}.jsonl", jsonl([f"crumb {number}"], final_newline=number % 2 == 0))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    azure.traffic.reset()
+    merge_in_store(planned, SHARD, f"az://results/{SHARD}.jsonl")
+    assert azure.traffic.count(BLOB_HOST).requests == 60 + 2, "a read each, one block, and the list of blocks"
+    both_ways(tmp_path, azure, planned)
+
+
+def test_compressed_and_parquet_blobs_are_streamed(azure: EmulatedAzure, tmp_path: Path) -> None:
+    texts = [f"A tale of {number} ships." for number in range(1_000)]
+    upload(azure, "tales/a.jsonl.gz", gzip.compress(jsonl(texts)))
+    upload(azure, "tales/b.parquet", deliver(tmp_path / "b.parquet", jsonl(["parquet"])).read_bytes())
+    upload(azure, "tales/c.jsonl", jsonl(["plain"], final_newline=False))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    assert not can_be_joined(planned, SHARD)
+    receipt = merge(planned, SHARD, tmp_path / "shard.jsonl")
+    merged = [json.loads(line)["text"] for line in (tmp_path / "shard.jsonl").read_bytes().splitlines()]
+    assert merged == [*texts, "parquet", "plain"]
+    assert [part.lines for part in receipt.ranges] == [1_000, 1, 1]
+
+
+@pytest.mark.parametrize("how", ["overwritten", "deleted"])
+@pytest.mark.parametrize("name", ["small.jsonl", "large.jsonl", "a.jsonl.gz"])
+def test_a_blob_that_changed_since_it_was_planned_stops_the_merge(
+    azure: EmulatedAzure, tmp_path: Path, name: str, how: str
+) -> None:
+    content = jsonl(["x" * 1_000] * (1 if name == "small.jsonl" else 200))
+    content = gzip.compress(content) if name.endswith(".gz") else content
+    upload(azure, f"tales/{name}", content)
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    if how == "overwritten":
+        upload(azure, f"tales/{name}", content)
+    else:
+        with azure.azurite.client() as client:
+            client.get_blob_client("vendor", f"tales/{name}").delete_blob()
+    problem = "the blob changed or vanished since it was planned"
+    if how == "deleted":
+        problem += "|no such blob or container"
+    with pytest.raises(DataError, match=problem):
+        merge(planned, SHARD, tmp_path / "shard.jsonl")
+    assert not (tmp_path / "shard.jsonl").exists()
+    if can_be_joined(planned, SHARD):
+        with pytest.raises(DataError, match=problem):
+            merge_in_store(planned, SHARD, f"az://results/{SHARD}.jsonl")
+        assert stores.read_small(f"az://results/{SHARD}.jsonl") is None
+    if how == "overwritten":
+        with pytest.raises(DataError, match=f"planned file az://vendor/tales/{name} changed"):
+            plan_blobs(tmp_path, "az://vendor/tales/*")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Refuse(503, "ServerBusy", retry_after_s=1), Refuse(429, "TooManyRequests", retry_after_s=1), Cut("answer", 500)],
+    ids=["busy", "throttled", "cut off"],
+)
+def test_a_failing_store_costs_a_retry_and_no_line(azure: EmulatedAzure, tmp_path: Path, fault: Refuse | Cut) -> None:
+    for number in range(3):
+        upload(azure, f"tales/{number}.jsonl", jsonl([f"{number} " * 500] * 100))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    azure.faults.add(fault, Where("blob", "PUT" if isinstance(fault, Refuse) else "GET"), times=2)
+    both_ways(tmp_path, azure, planned)
+    assert not azure.faults.left()
+
+
+def test_a_store_that_refuses_is_a_clear_error(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"))
+    with pytest.raises(OperatorError, match=r"AuthorizationPermissionMismatch \(403\)(.|\n)*make azure-doctor"):
+        stores.list_files("az://vendor/*", "corpora.tsv:2")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    blobs._service.cache_clear()
+    with pytest.raises(OperatorError, match="AZURE_STORAGE_ACCOUNT_NAME is not set"):
+        stores.list_files("az://vendor/*", "corpora.tsv:2")
+
+
+def test_a_shard_of_too_many_parts_is_refused(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "MOST_BLOCKS", 2)
+    piece = Piece(upload(azure, "a.jsonl", b"1234"), 0, 4, "")
+    with pytest.raises(OperatorError, match="3 blocks, and a blob has at most 2"):
+        stores.join([piece] * 3, "az://results/joined")
+
+
+def test_the_program_leaves_a_reference(azure: EmulatedAzure, tmp_path: Path) -> None:
+    upload(azure, "tales/a.jsonl", jsonl(["one", "two"]))
+    plan_blobs(tmp_path, "az://vendor/tales/*")
+    merged = run_script(
+        "merge_shard.py",
+        *("--plan", tmp_path / "plan.json", "--shard", SHARD, "--output", tmp_path / "s.jsonl"),
+        *("--store", f"az://results/{SHARD}.jsonl", "--receipt", tmp_path / "receipt.json"),
+    )
+    assert merged.returncode == 0, merged.stderr
+    reference = json.loads((tmp_path / "s.jsonl").read_text())
+    assert reference["lies_at"] == f"az://results/{SHARD}.jsonl"
+    assert reference["etag"] == json.loads((tmp_path / "receipt.json").read_text())["etag"]
+    assert content_of(azure, reference["lies_at"]) == jsonl(["one", "two"])
