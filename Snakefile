@@ -18,6 +18,7 @@ include: "rules/training.smk"
 rule all:
     default_target: True
     input:
+        tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
         expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
         expand("results/runs/{run}/loss.png", run=RUNS),
@@ -27,12 +28,14 @@ rule all:
 # probabilities.
 rule data:
     input:
+        tokenized(*IDENTITIES.values()),
         lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
 
 
 rule mixture:
     input:
+        tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
 
 

@@ -17,11 +17,22 @@ localrules:
     copy_tokenizer,
 
 
+def tokenized(*identities):
+    """All planned shards of some tokenizers. Targets ask for each of them: a signature that is there hides none."""
+    return expand(
+        "results/tokenized/{tokenizer}/{shard}_text_document.receipt.json", tokenizer=identities, shard=SHARDS
+    )
+
+
 def counted_files(*identities):
     """All counted shards of some tokenizers: the signatures have to be there first."""
-    signed = {identity: checkpoints.sign_data.get(tokenizer=identity).output[0] for identity in identities}
-    names = [f"{identity}/{name}" for identity, path in signed.items() for name in signature.load(path).shards]
-    return [f"results/indexed/{name}{suffix}" for name in names for suffix in (".bin", ".idx")]
+    paths = []
+    for identity in identities:
+        checkpoints.sign_data.get(tokenizer=identity)
+        signed = signature.load(place(f"results/tokenized/{identity}/data_signature.json"))
+        prefixes = [f"results/indexed/{identity}/{name}" for name in signed.shards]
+        paths += [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
+    return paths
 
 
 def counted_name(wildcards):
@@ -84,7 +95,7 @@ rule tokenize_shard:
 # The only checkpoint: the counts that it signs become wildcards below.
 checkpoint sign_data:
     input:
-        expand("results/tokenized/{{tokenizer}}/{shard}_text_document.receipt.json", shard=SHARDS),
+        lambda wildcards: tokenized(wildcards.tokenizer),
     output:
         "results/tokenized/{tokenizer}/data_signature.json",
     log:

@@ -65,6 +65,18 @@ def test_lost_metadata_and_touched_vendor_files_rebuild_nothing(copy: Project) -
     assert copy.pending() == {}
 
 
+@pytest.mark.parametrize("target", ["all", "data", "mixture"])
+def test_lost_metadata_hides_no_new_vendor_file(copy: Project, target: str) -> None:
+    shutil.rmtree(copy.folder / ".snakemake")
+    copy.vendor("en_books_tales/b.jsonl", jsonl(["A later tale."]))
+    pending = copy.pending(target)
+    assert {rule: pending[rule] for rule in ("merge_shard", "tokenize_shard", "sign_data")} == {
+        "merge_shard": 1,
+        "tokenize_shard": 1,
+        "sign_data": 1,
+    }
+
+
 def test_a_moved_tokenizer_model_rebuilds_no_shard(copy: Project, tmp_path: Path) -> None:
     moved = shutil.copy(copy.config["tokenizers"]["toy"]["model"], tmp_path / "moved.model")
     copy.config["tokenizers"]["toy"]["model"] = str(moved)

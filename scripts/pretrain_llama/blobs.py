@@ -47,7 +47,7 @@ RANGES_AHEAD = 4
 BLOCK_BYTES = 100 << 20
 MOST_BLOCKS = 50_000
 BLOCKS_AT_ONCE = 16
-LEASE_SECONDS = 60
+LEASE_SECONDS = 30
 # Longer than a block is copied for, including its repetitions.
 SAS_HOURS = 2
 
@@ -99,7 +99,7 @@ def write_small(place: str, content: bytes) -> None:
 def hold(place: str, content: bytes) -> Callable[[], None] | None:
     """Hold a blob alone, with some content, as long as this process lives.
 
-    A lease of a minute is renewed by a thread, so that a killed process lets go within that minute.
+    A lease of half a minute is renewed by a thread, so that a killed process lets go within that time.
 
     Returns:
         What lets go of it; None if another process holds it.

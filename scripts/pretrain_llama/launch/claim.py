@@ -33,6 +33,6 @@ def claim(place: str) -> None:
         raise OperatorError(
             f"another run works on this store: {who}",
             where=place,
-            action="wait until it ends, or stop it; a killed one lets go within a minute",
+            action="wait until it ends, or stop it; a killed one lets go within half a minute",
         )
     atexit.register(release)

@@ -8,8 +8,8 @@ which is the path of the shard below results/indexed/. Lists of bare names, as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretrain_llama import stores
 from pretrain_llama.errors import DataError
-from pretrain_llama.files import read_json
 from pretrain_llama.names import CountedName, parse_counted, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
 
@@ -47,7 +47,7 @@ def load(path: str | Path) -> Signature:
             with different tokenizers.
     """
     shards: dict[str, CountedName] = {}
-    entries = sorted({entry.removesuffix(".bin").removesuffix(".idx") for entry in read_json(path)})
+    entries = sorted({entry.removesuffix(".bin").removesuffix(".idx") for entry in stores.read_json(path)})
     for name in (entry.rpartition("/")[2] for entry in entries):
         counted = parse_counted(name)
         if str(counted.shard) in shards:
