@@ -1,5 +1,6 @@
 """Snakemake's own Azure Batch executor and Azure storage, run against emulated Azure."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.faults import Lose
 from azure_emulator.service import CONTAINER, EmulatedAzure
+from azure_emulator.waiting import wait_for
 
 SNAKEFILE = """
 rule greet:
@@ -26,11 +28,16 @@ OPTIONS = {
 
 
 def run(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    command = prepare(folder, SNAKEFILE)
+    return subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def prepare(folder: Path, snakefile: str) -> list[str]:
+    """Write a project; return the command that runs it."""
     folder.mkdir()
-    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "Snakefile").write_text(snakefile)
     options = [word for option in OPTIONS.items() for word in option]
-    command = [sys.executable, "-m", "snakemake", *options, *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return [sys.executable, "-m", "snakemake", *options]
 
 
 def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
@@ -56,3 +63,17 @@ def test_a_lost_node_is_answered_by_a_retry(azure: EmulatedAzure, tmp_path: Path
     assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
     assert "NodeLost" in result.stderr
     assert azure.cluster.added_tasks == 2
+
+
+def test_an_interrupted_run_deletes_its_pool(azure: EmulatedAzure, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    command = prepare(folder, SNAKEFILE.replace("echo", "sleep 100; echo"))
+    with open(tmp_path / "log.txt", "wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: any(task.state == "running" for task in list(azure.cluster.tasks.values())), 60)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    finally:
+        process.kill()
+    assert azure.cluster.pools == azure.cluster.jobs == {}, (tmp_path / "log.txt").read_text()
