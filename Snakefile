@@ -23,9 +23,11 @@ rule all:
         expand("results/runs/{run}/loss.png", run=RUNS),
 
 
-# Named targets: `snakemake data` stops at the signature, checked, `snakemake mixture` at the probabilities.
+# Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
+# probabilities.
 rule data:
     input:
+        lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
 
 
@@ -35,6 +37,7 @@ rule mixture:
 
 
 onstart:
+    claim_store()
     record_plans()
 
 

@@ -3,6 +3,7 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 """
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.errors import PretrainError
+from pretrain_llama.launch.claim import claim
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import plan
 from pretrain_llama.tokenization.engines import load_reference
@@ -19,7 +21,19 @@ from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
 
 
+@contextmanager
+def readable_errors():
+    try:
+        yield
+    except PretrainError as error:
+        raise WorkflowError(f"{error.who} error: {error}") from None
+
+
 STORE = workflow.storage_settings.default_storage_prefix if workflow.storage_settings.default_storage_provider else ""
+
+
+# A node of a store has none of the user's models and checkpoints: its jobs are known by their wildcards alone.
+HAS_INPUTS = workflow.is_main_process or not STORE
 
 
 def place(path):
@@ -58,18 +72,14 @@ def load_run(run):
     return chosen
 
 
-try:
+with readable_errors():
     config = configuration.validate(config, "config", "config/config.yaml")
     CORPORA = configuration.load_corpora(config["corpora"])
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
     TOKENIZERS = {name: Tokenizer(name, **chosen) for name, chosen in config["tokenizers"].items()}
-    # A node has neither the models nor the checkpoints that these look at; its job is known by its wildcards.
-    IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if workflow.is_main_process else {}
-    RUNS = {run: load_run(run) for run in config["runs"]} if workflow.is_main_process else {}
-except PretrainError as error:
-    raise WorkflowError(f"{error.who} error: {error}") from None
-
+    IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
+    RUNS = {run: load_run(run) for run in config["runs"]} if HAS_INPUTS else {}
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
 
 
@@ -84,6 +94,13 @@ wildcard_constraints:
     checkpoint=r"[A-Za-z0-9.-]+",
     tp=r"\d+",
     pp=r"\d+",
+
+
+def claim_store():
+    """Two runs at once would make the same shards twice, and pay for both."""
+    if STORE:
+        with readable_errors():
+            claim(place("results/running.json"))
 
 
 def record_plans():

@@ -17,6 +17,13 @@ localrules:
     copy_tokenizer,
 
 
+def counted_files(*identities):
+    """All counted shards of some tokenizers: the signatures have to be there first."""
+    signed = {identity: checkpoints.sign_data.get(tokenizer=identity).output[0] for identity in identities}
+    names = [f"{identity}/{name}" for identity, path in signed.items() for name in signature.load(path).shards]
+    return [f"results/indexed/{name}{suffix}" for name in names for suffix in (".bin", ".idx")]
+
+
 def counted_name(wildcards):
     return "{shard}_text_document_dc={dc}_sc={sc}_tc={tc}".format(**wildcards)
 

@@ -13,17 +13,9 @@ OUTPUTS
 """
 
 
-def counted_files(wildcards):
-    """All counted shards of the run's tokenizer: the signature has to be there first."""
-    tokenizer = run_tokenizer(wildcards.run)
-    signed = checkpoints.sign_data.get(tokenizer=tokenizer).output[0]
-    prefixes = [f"results/indexed/{tokenizer}/{name}" for name in signature.load(signed).shards]
-    return [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
-
-
 rule write_run_folder:
     input:
-        counted_files,
+        lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
         run=multiext("config/runs/{run}/", "run.yaml", "data_ratio.json", "lang_prob.json", "exclude_iterator.json"),
         mixture="results/runs/{run}/mixture/probabilities.json",
         tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),

@@ -10,15 +10,22 @@ import base64
 import datetime
 import io
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, BinaryIO
 
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
 from azure.core.pipeline import PipelineResponse
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import (
@@ -40,6 +47,7 @@ RANGES_AHEAD = 4
 BLOCK_BYTES = 100 << 20
 MOST_BLOCKS = 50_000
 BLOCKS_AT_ONCE = 16
+LEASE_SECONDS = 60
 # Longer than a block is copied for, including its repetitions.
 SAS_HOURS = 2
 
@@ -86,6 +94,39 @@ def write_small(place: str, content: bytes) -> None:
     """Write a small blob."""
     with _understood(place):
         _client(place).upload_blob(content, overwrite=True)
+
+
+def hold(place: str, content: bytes) -> Callable[[], None] | None:
+    """Hold a blob alone, with some content, as long as this process lives.
+
+    A lease of a minute is renewed by a thread, so that a killed process lets go within that minute.
+
+    Returns:
+        What lets go of it; None if another process holds it.
+    """
+    client = _client(place)
+    with _understood(place):
+        with suppress(ResourceExistsError):
+            client.upload_blob(b"")  # it has to be there to be leased
+        try:
+            lease = client.acquire_lease(LEASE_SECONDS)
+        except ResourceExistsError:
+            return None
+        client.upload_blob(content, overwrite=True, lease=lease)
+    let_go = threading.Event()
+
+    def renew() -> None:
+        while not let_go.wait(LEASE_SECONDS / 4):
+            with suppress(AzureError):
+                lease.renew()
+
+    def release() -> None:
+        let_go.set()
+        with suppress(AzureError):
+            lease.release()
+
+    threading.Thread(target=renew, daemon=True).start()
+    return release
 
 
 def open_blob(place: str, etag: str = "") -> BinaryIO:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -210,3 +211,10 @@ def write_reference(path: str | Path, place: str, etag: str) -> None:
     Snakemake's storage layer takes such a file for the blob that it names, and uploads nothing.
     """
     files.write_json(path, {"lies_at": place, "etag": etag})
+
+
+def hold(place: str, content: bytes) -> Callable[[], None] | None:
+    """Hold a blob alone as long as this process lives; return what lets go of it, or None if another one holds it."""
+    from pretrain_llama import blobs
+
+    return blobs.hold(place, content)

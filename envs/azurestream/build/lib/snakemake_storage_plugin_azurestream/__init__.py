@@ -17,6 +17,7 @@ from urllib.parse import urlparse
 
 import snakemake_storage_plugin_azure as original
 from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline import PipelineResponse
 from azure.identity import AzureCliCredential, ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from snakemake_interface_common.exceptions import WorkflowError
@@ -56,6 +57,7 @@ class StorageProvider(original.StorageProvider):
             max_block_size=BLOCK_BYTES,
             max_chunk_get_size=BLOCK_BYTES,
             retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7),
+            raw_response_hook=throttled_as_busy,
         )
 
     @classmethod
@@ -138,6 +140,12 @@ class StorageObject(original.StorageObject):
         prefix = urlparse(get_constant_prefix(self.query))
         names = self.container_client().list_blob_names(name_starts_with=prefix.path.lstrip("/"))
         return [f"az://{prefix.netloc}/{name}" for name in names]
+
+
+def throttled_as_busy(response: PipelineResponse) -> None:
+    """Let the SDK repeat what is answered with 429, as it does with 503."""
+    if response.http_response.status_code == 429:
+        response.http_response.status_code = 503
 
 
 def read_reference(path: Path) -> dict[str, str] | None:
