@@ -63,7 +63,9 @@ def test_the_store_holds_what_a_local_run_makes(azure_project: AzureProject, bui
     assert result.returncode == 0, result.stdout + result.stderr
     blobs = azure_project.blobs()
     print(sorted(blobs))
-    local = {str(p.relative_to(built.folder)): p.read_bytes() for p in (built.folder / "results").rglob("*") if p.is_file()}
+    local = {
+        str(p.relative_to(built.folder)): p.read_bytes() for p in (built.folder / "results").rglob("*") if p.is_file()
+    }
     same = [n for n in blobs if n.endswith((".jsonl", ".bin", ".idx", "data_signature.json", "probabilities.json"))]
     assert len(same) > 20
     for name in same:

@@ -7,7 +7,7 @@ import pytest
 from azure_emulator import subscription as names
 from azure_emulator.faults import Cut, Refuse, Where
 from azure_emulator.service import EmulatedAzure
-from doctor import Visit
+from doctor import SHIPPED, Visit
 from pretrain_llama.doctor import batch
 from pretrain_llama.doctor.profile import read_profile
 from pretrain_llama.doctor.report import Failed, Passed, Unknown
@@ -166,6 +166,12 @@ def test_a_node_agent_of_another_image(azure: EmulatedAzure, tmp_path: Path) -> 
 
 
 # The profile
+
+
+def test_the_shipped_profile_asks_for_what_there_is() -> None:
+    pool = read_profile(SHIPPED).value
+    assert pool.vm_size in names.VM_SIZES
+    assert (pool.publisher, pool.offer, pool.sku, pool.node_agent) == UBUNTU
 
 
 def test_a_profile_may_take_values_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Snakemake's own Azure Batch executor and Azure storage, run against emulated Azure."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
     assert greeting.startswith(b"hello from tvm-")
     assert azure.cluster.pools == azure.cluster.jobs == {}  # both are deleted in the end
     assert azure.refused == []
+    check_pool_as_documented(azure)
+
+
+def check_pool_as_documented(azure: EmulatedAzure) -> None:
+    """docs/azure.md names these two as the first suspects of a pool that the service refuses."""
+    request = next(line for line in azure.traffic.requests(names.MANAGEMENT_HOST) if line["method"] == "PUT")
+    pool = json.loads(request["body"])["properties"]
+    assert pool["targetNodeCommunicationMode"] == "Classic"
+    machine = pool["deploymentConfiguration"]["virtualMachineConfiguration"]
+    registry = machine["containerConfiguration"]["containerRegistries"][0]
+    assert (registry["username"], registry["password"]) == ("None", "None")
+    assert registry["identityReference"]["resourceId"] == names.IDENTITY
 
 
 def test_a_preempted_task_needs_no_help(azure: EmulatedAzure, tmp_path: Path) -> None:
