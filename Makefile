@@ -13,6 +13,7 @@ BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run test bench-inputs bench-shards lint format lock clean
+.PHONY: azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -50,6 +51,9 @@ $(EMULATOR)/node_modules/.installed: $(EMULATOR)/package-lock.json
 	touch $@
 
 test: $(if $(shell command -v npm),azurite) ## without npm, the tests of Azure are skipped, but not in CI
+
+azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the first job
+	python scripts/check_azure.py
 
 test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest

@@ -197,7 +197,7 @@ def test_pools_come_and_go(batch: BatchServiceClient) -> None:
 
 
 def test_a_pool_beyond_the_quota_gets_no_nodes(batch: BatchServiceClient) -> None:
-    add_pool("large", "Standard_D16ds_v5", nodes=5)
+    add_pool("large", "Standard_D16ds_v5", nodes=26)
     pool = batch.pool.get("large")
     assert (pool.current_dedicated_nodes, pool.resize_errors[0].code) == (0, "AccountCoreQuotaReached")
 

@@ -1,5 +1,7 @@
 """Snakemake's own Azure Batch executor and Azure storage, run against emulated Azure."""
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.faults import Lose
 from azure_emulator.service import CONTAINER, EmulatedAzure
+from azure_emulator.waiting import wait_for
 
 SNAKEFILE = """
 rule greet:
@@ -26,11 +29,16 @@ OPTIONS = {
 
 
 def run(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    command = prepare(folder, SNAKEFILE)
+    return subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def prepare(folder: Path, snakefile: str) -> list[str]:
+    """Write a project; return the command that runs it."""
     folder.mkdir()
-    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "Snakefile").write_text(snakefile)
     options = [word for option in OPTIONS.items() for word in option]
-    command = [sys.executable, "-m", "snakemake", *options, *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return [sys.executable, "-m", "snakemake", *options]
 
 
 def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
@@ -41,6 +49,18 @@ def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
     assert greeting.startswith(b"hello from tvm-")
     assert azure.cluster.pools == azure.cluster.jobs == {}  # both are deleted in the end
     assert azure.refused == []
+    check_pool_as_documented(azure)
+
+
+def check_pool_as_documented(azure: EmulatedAzure) -> None:
+    """docs/azure.md names these two as the first suspects of a pool that the service refuses."""
+    request = next(line for line in azure.traffic.requests(names.MANAGEMENT_HOST) if line["method"] == "PUT")
+    pool = json.loads(request["body"])["properties"]
+    assert pool["targetNodeCommunicationMode"] == "Classic"
+    machine = pool["deploymentConfiguration"]["virtualMachineConfiguration"]
+    registry = machine["containerConfiguration"]["containerRegistries"][0]
+    assert (registry["username"], registry["password"]) == ("None", "None")
+    assert registry["identityReference"]["resourceId"] == names.IDENTITY
 
 
 def test_a_preempted_task_needs_no_help(azure: EmulatedAzure, tmp_path: Path) -> None:
@@ -56,3 +76,17 @@ def test_a_lost_node_is_answered_by_a_retry(azure: EmulatedAzure, tmp_path: Path
     assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
     assert "NodeLost" in result.stderr
     assert azure.cluster.added_tasks == 2
+
+
+def test_an_interrupted_run_deletes_its_pool(azure: EmulatedAzure, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    command = prepare(folder, SNAKEFILE.replace("echo", "sleep 100; echo"))
+    with open(tmp_path / "log.txt", "wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: any(task.state == "running" for task in list(azure.cluster.tasks.values())), 60)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    finally:
+        process.kill()
+    assert azure.cluster.pools == azure.cluster.jobs == {}, (tmp_path / "log.txt").read_text()

@@ -18,7 +18,7 @@ class Batch:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self.images = list(names.IMAGES)
+        self.images, self.image_capabilities = list(names.IMAGES), ["DockerCompatible"]
         self._routes: Routes = [
             ("GET", r"/supportedimages", self._list_images),
             ("GET", r"/pools", self._list_pools),
@@ -49,7 +49,7 @@ class Batch:
                 "nodeAgentSKUId": agent,
                 "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": "latest"},
                 "osType": "linux",
-                "capabilities": ["DockerCompatible"],
+                "capabilities": self.image_capabilities,
                 "verificationType": "verified",
                 **({"batchSupportEndOfLife": end} if end else {}),
             }

@@ -32,11 +32,12 @@ class Refuse:
     status: int
     code: str
     retry_after_s: int | None = None
+    message: str = "injected by a test"
 
     def error(self) -> ServiceError:
         """The error, as services raise it."""
         headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        return ServiceError(self.status, self.code, "injected by a test", headers)
+        return ServiceError(self.status, self.code, self.message, headers)
 
 
 @dataclass(frozen=True)

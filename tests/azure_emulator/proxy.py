@@ -69,7 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _refuse_host(self, host: str) -> None:
         self.server.refused.append(host)
-        self.send_error(502, "no such host among the emulated ones")
+        self.send_error(403, "unreachable: no such host among the emulated ones")
         self.close_connection = True
 
     def _serve(self) -> None:

@@ -107,7 +107,8 @@ class EmulatedAzure:
             "SNAKEMAKE_AZURE_BATCH_RESOURCE_GROUP_NAME": names.RESOURCE_GROUP,
             "SNAKEMAKE_AZURE_BATCH_MANAGED_IDENTITY_RESOURCE_ID": names.IDENTITY,
             "SNAKEMAKE_AZURE_BATCH_MANAGED_IDENTITY_CLIENT_ID": names.IDENTITY_CLIENT_ID,
-            "PRETRAIN_LLAMA_IMAGE": "pretraintest.azurecr.io/pretrain-llama-data:1",
+            "PRETRAIN_LLAMA_IMAGE": f"{names.REGISTRY}/pretrain-llama-data:1",
+            "SNAKEMAKE_AZURE_BATCH_CONTAINER_REGISTRY_URL": names.REGISTRY,
         }
 
     def _task_environment(self) -> dict[str, str]:

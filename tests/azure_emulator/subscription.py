@@ -8,6 +8,7 @@ RESOURCE_GROUP = "pretrain-test"
 REGION = "westeurope"
 STORAGE_ACCOUNT = "pretrainteststore"
 BATCH_ACCOUNT = "pretraintestbatch"
+REGISTRY = "pretraintest.azurecr.io"
 GROUP_PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 IDENTITY = f"{GROUP_PATH}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
 IDENTITY_CLIENT_ID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "identity.test"))
@@ -19,11 +20,11 @@ BLOB_HOST = f"{STORAGE_ACCOUNT}.blob.core.windows.net"
 KINDS = {MANAGEMENT_HOST: "management", BATCH_HOST: "batch", BLOB_HOST: "blob"}
 
 QUOTA = {
-    "dedicatedCoreQuota": 64,
+    "dedicatedCoreQuota": 400,
     "lowPriorityCoreQuota": 32,
     "dedicatedCoreQuotaPerVMFamilyEnforced": True,
     "dedicatedCoreQuotaPerVMFamily": [
-        {"name": "standardDDSv5Family", "coreQuota": 64},
+        {"name": "standardDDSv5Family", "coreQuota": 400},
         {"name": "standardEDSv5Family", "coreQuota": 0},
     ],
     "poolQuota": 20,

@@ -1,0 +1,153 @@
+"""The Batch account: whether it is there, its quota, and the image of its nodes, against what the profile asks."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from pretrain_llama.doctor.login import BATCH_SCOPE, explain, status_and_code
+from pretrain_llama.doctor.profile import Pool
+from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
+from pretrain_llama.doctor.variables import Settings
+
+ROLE = "Azure Batch Data Contributor"
+RAISE_QUOTA = "ask for more in the portal, under the Batch account's quotas, or lower the profile's node count"
+CHOOSE_IMAGE = "choose one from `az batch pool supported-images list`, in the profile's azure-batch-pool-image-… keys"
+WARN_BEFORE = timedelta(days=90)
+
+
+class Account:
+    """The Batch account, through its management (quotas) and its own service (images, pools)."""
+
+    def __init__(self, settings: Settings, management_login: Any, batch_login: Any) -> None:
+        from azure.batch import BatchServiceClient
+        from azure.mgmt.batch import BatchManagementClient
+        from snakemake_executor_plugin_azure_batch.util import AzureIdentityCredentialAdapter
+
+        self._group, self.host = settings.resource_group, urlsplit(settings.batch_url).netloc
+        self.name = self.host.partition(".")[0]
+        self._management = BatchManagementClient(management_login, settings.subscription, retry_total=1)
+        adapted = AzureIdentityCredentialAdapter(batch_login, BATCH_SCOPE)
+        self._service = BatchServiceClient(adapted, settings.batch_url)
+        self._service.config.retry_policy.policy.total = 1
+
+    def find(self) -> Passed:
+        """Find the account in the subscription, and hold its address against the one in the environment."""
+        try:
+            account = self._management.batch_account.get(self._group, self.name)
+        except Exception as error:
+            _raise_if_unexpected(error)
+            if status_and_code(error)[0] == 404:
+                raise Failed(
+                    f"the subscription has no such account in the group {self._group} ({status_and_code(error)[1]})",
+                    "correct the variables, or create it with envs/azure/main.bicep",
+                ) from error
+            raise explain(error, "Contributor on the Batch account") from error
+        if account.account_endpoint != self.host:
+            raise Failed("its address is another one", f"set the account URL to https://{account.account_endpoint}")
+        return Passed(f"in {account.location}", account)
+
+    def compare_cores(self, account: Any, pool: Pool) -> Passed:
+        """Hold the cores that the pool needs, beside those of the pools there are, against the quota."""
+        families = self._families(account)
+        if pool.vm_size not in families:
+            raise Failed(f"{account.location} has no machines of size {pool.vm_size}", "choose another in the profile")
+        if account.dedicated_core_quota is None:
+            raise Unknown("the account's quota is the subscription's", "look at it in the portal: Quotas, Compute")
+        family, cores = families[pool.vm_size]
+        used = {name: 0 for name, _ in families.values()}
+        for other in self._service.pool.list():
+            its_family, its_cores = families.get(other.vm_size, (family, 0))
+            used[its_family] += its_cores * (other.target_dedicated_nodes or 0)
+        _check_quota("dedicated cores", pool.nodes * cores, sum(used.values()), account.dedicated_core_quota)
+        if account.dedicated_core_quota_per_vm_family_enforced:
+            limits = {entry.name: entry.core_quota for entry in account.dedicated_core_quota_per_vm_family}
+            _check_quota(f"cores of {family}", pool.nodes * cores, used[family], limits.get(family, 0))
+        spot = account.low_priority_core_quota
+        return Passed(f"{pool.nodes * cores} of {account.dedicated_core_quota} dedicated cores (spot: 0 of {spot})")
+
+    def _families(self, account: Any) -> dict[str, tuple[str, int]]:
+        """The family and the cores of every size of machine; a role on the account alone does not let one ask."""
+        try:
+            sizes = self._management.location.list_supported_virtual_machine_skus(account.location)
+            return {size.name: (size.family_name, _cores(size)) for size in sizes}
+        except Exception as error:
+            _raise_if_unexpected(error)
+            if status_and_code(error)[0] != 403:
+                raise
+            why = f"the login may not list the region's sizes of machines; the quota is {account.dedicated_core_quota}"
+            raise Unknown(why, "have the role Reader on the subscription, or count the cores by hand") from error
+
+    def compare_pools(self, account: Any) -> Passed:
+        """Hold one more pool against the quota: every run creates its own."""
+        names = [pool.id for pool in self._service.pool.list()]
+        _check_quota("pools", 1, len(names), account.pool_quota)
+        left = f"; left by other runs, and paid for: {', '.join(names)}" if names else ""
+        return Passed(f"{len(names)} of {account.pool_quota} are there{left}")
+
+    def find_image(self, pool: Pool) -> Passed:
+        """Find the machine's image among the supported ones; it must run containers, and be supported for a while."""
+        for image in self._service.account.list_supported_images():
+            reference = image.image_reference
+            if (reference.publisher, reference.offer, reference.sku) == (pool.publisher, pool.offer, pool.sku):
+                break
+        else:
+            raise Failed("the service does not support it", CHOOSE_IMAGE)
+        end = image.batch_support_end_of_life
+        if end is not None and end < datetime.now(UTC):
+            raise Failed(f"its support ended on {end:%Y-%m-%d}", CHOOSE_IMAGE)
+        if "DockerCompatible" not in (image.capabilities or []):
+            raise Failed("it does not run containers", CHOOSE_IMAGE)
+        soon = end is not None and end < datetime.now(UTC) + WARN_BEFORE
+        until = "without an end in sight" if end is None else f"until {end:%Y-%m-%d}{', which is soon' if soon else ''}"
+        return Passed(f"supported {until}", image)
+
+    def compare_agent(self, image: Any, pool: Pool) -> Passed:
+        """Hold the profile's node agent against the image's."""
+        if image.node_agent_sku_id != pool.node_agent:
+            raise Failed(
+                f"the image wants {image.node_agent_sku_id!r}, the profile has {pool.node_agent!r}",
+                "correct azure-batch-pool-vm-node-agent-sku-id in the profile",
+            )
+        return Passed(pool.node_agent)
+
+
+def check_batch(report: Report, settings: Settings, pool: Pool | None, management_login: Any, batch_login: Any) -> None:
+    """Check the Batch account against the pool that a run creates."""
+    needs = (settings.batch_url, settings.subscription, settings.resource_group, management_login, batch_login)
+    account = None if None in needs else Account(settings, management_login, batch_login)
+    found = report.check(f"Batch account {account.name if account else ''}".strip(), Account.find, account)
+    report.check("cores", _explained(Account.compare_cores), account, found, pool)
+    report.check("pools", _explained(Account.compare_pools), account, found)
+    title = f"machine image {pool.image if pool else ''}".strip()
+    image = report.check(title, _explained(Account.find_image), account, pool)
+    report.check("node agent", Account.compare_agent, account, image, pool)
+
+
+def _cores(size: Any) -> int:
+    return next(int(entry.value) for entry in size.capabilities if entry.name == "vCPUs")
+
+
+def _check_quota(what: str, needed: int, used: int, limit: int) -> None:
+    if needed + used > limit:
+        raise Failed(f"the profile asks for {needed} {what}, {used} are in use, the quota is {limit}", RAISE_QUOTA)
+
+
+def _explained(check: Callable[..., Passed]) -> Callable[..., Passed]:
+    def run(*needs: Any) -> Passed:
+        try:
+            return check(*needs)
+        except Exception as error:
+            _raise_if_unexpected(error)
+            raise explain(error, ROLE) from error
+
+    return run
+
+
+def _raise_if_unexpected(error: Exception) -> None:
+    """Let through what is no error of a client: azure-batch 14 and azure-mgmt-batch have two families of them."""
+    from azure.core.exceptions import AzureError
+    from msrest.exceptions import ClientException
+
+    if not isinstance(error, AzureError | ClientException):
+        raise error

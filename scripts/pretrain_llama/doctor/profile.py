@@ -1,0 +1,53 @@
+"""What the profile asks of the Batch account: machines and their image."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain_llama.doctor.report import Failed, Passed, Unknown
+
+PREFIX = "azure-batch-pool-"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pool that a run creates: `nodes` machines of one size, and the image that they start from."""
+
+    vm_size: str
+    nodes: int
+    publisher: str
+    offer: str
+    sku: str
+    node_agent: str
+
+    @property
+    def image(self) -> str:
+        """The machine's image, in words."""
+        return f"{self.publisher} {self.offer} {self.sku}"
+
+
+def read_profile(path: Path) -> Passed:
+    """Read the pool from a Snakemake profile; what it leaves out is the executor's default.
+
+    Raises:
+        Unknown: there is no such file.
+        Failed: it does not describe a pool.
+    """
+    import yaml
+    from snakemake_executor_plugin_azure_batch import ExecutorSettings
+
+    if not path.is_file():
+        raise Unknown("there is no such file", "name the profile that you run with: --profile FILE")
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = {name.removeprefix(PREFIX).replace("-", "_"): value for name, value in profile.items()}
+        defaults = ExecutorSettings()
+
+        def setting(name: str) -> str:
+            return os.path.expandvars(str(given.get(name, getattr(defaults, f"pool_{name}"))))
+
+        image = [setting(f"image_{part}") for part in ("publisher", "offer", "sku")]
+        pool = Pool(setting("vm_size"), int(setting("node_count")), *image, setting("vm_node_agent_sku_id"))
+    except (yaml.YAMLError, AttributeError, ValueError) as error:
+        raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azure-batch-pool-… keys") from error
+    return Passed(f"{pool.nodes} nodes of {pool.vm_size}, from {pool.image}", pool)

@@ -1,0 +1,36 @@
+"""Run check_azure.py as a user would, and read its lines."""
+
+from pathlib import Path
+
+import yaml
+
+from project import ROOT, run_script
+
+SHIPPED = ROOT / "profiles" / "azure-batch" / "config.yaml"
+# What the shipped profile asks for, with fewer nodes.
+POOL = yaml.safe_load(SHIPPED.read_text()) | {"azure-batch-pool-node-count": 2}
+VERDICTS = ("ok", "FAIL", "could not check")
+
+
+class Visit:
+    """One run: its exit code, all that it printed, and the line of each title."""
+
+    def __init__(self, folder: Path, *args: object, **changes: object) -> None:
+        profile = folder / "profile.yaml"
+        pool = POOL | {f"azure-batch-pool-{name.replace('_', '-')}": value for name, value in changes.items()}
+        profile.write_text(yaml.safe_dump(pool))
+        result = run_script("check_azure.py", "--profile", profile, *args)
+        assert result.stderr == ""
+        self.exit_code, self.printed = result.returncode, result.stdout
+        self.lines = result.stdout.splitlines()
+        assert all(line[:17].strip() in VERDICTS for line in self.lines)
+
+    def of(self, title: str) -> str:
+        """The line whose title begins so: its verdict, a colon, and what it says."""
+        found = [line for line in self.lines if line[17:].startswith(title)]
+        assert len(found) == 1, self.printed
+        return f"{found[0][:17].strip()}: {found[0][17:].partition(': ')[2]}"
+
+    def verdicts(self) -> list[str]:
+        """The verdicts that are not ok, in order."""
+        return [line[:17].strip() for line in self.lines if not line.startswith("ok ")]

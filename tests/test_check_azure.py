@@ -1,0 +1,258 @@
+"""The doctor's look at variables, logins and storage: every verdict, and never a secret."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from azure.identity import DefaultAzureCredential
+
+from azure_emulator.faults import Cut, Refuse, Shift, Where
+from azure_emulator.service import EmulatedAzure
+from doctor import Visit
+from pretrain_llama.doctor.report import Failed, Report
+from pretrain_llama.doctor.storage import Container
+from pretrain_llama.doctor.variables import VARIABLES, check_variables
+from project import ROOT, SCRIPTS
+
+BATCH = "SNAKEMAKE_AZURE_BATCH"
+GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers"
+GOOD = {
+    "AZURE_STORAGE_ACCOUNT_NAME": "vendordata1",
+    "PRETRAIN_LLAMA_STORE": "az://results-2026/llama/v1",
+    f"{BATCH}_ACCOUNT_URL": "https://llama.westeurope.batch.azure.com",
+    f"{BATCH}_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000000",
+    f"{BATCH}_RESOURCE_GROUP_NAME": "llama_(west).eu",
+    f"{BATCH}_MANAGED_IDENTITY_RESOURCE_ID": f"{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/nodes",
+    f"{BATCH}_MANAGED_IDENTITY_CLIENT_ID": "abcdef00-0000-0000-0000-000000000000",
+    "PRETRAIN_LLAMA_IMAGE": "llama.azurecr.io/pretrain-llama-data:1",
+    f"{BATCH}_CONTAINER_REGISTRY_URL": "llama.azurecr.io",
+    f"{BATCH}_POOL_SUBNET_ID": f"{GROUP}/Microsoft.Network/virtualNetworks/net/subnets/nodes",
+}
+OPTIONAL = {f"{BATCH}_CONTAINER_REGISTRY_URL", f"{BATCH}_POOL_SUBNET_ID"}
+SECRET = "AccountKey=c2VjcmV0"
+MALFORMED = [
+    ("AZURE_STORAGE_ACCOUNT_NAME", "Vendor_Data"),
+    ("PRETRAIN_LLAMA_STORE", "az://results"),
+    ("PRETRAIN_LLAMA_STORE", "az://results/prefix/"),
+    ("PRETRAIN_LLAMA_STORE", "az://Results/prefix"),
+    ("PRETRAIN_LLAMA_STORE", "az://two--hyphens/prefix"),
+    ("PRETRAIN_LLAMA_STORE", "az://ab/prefix"),
+    ("PRETRAIN_LLAMA_STORE", "az://results/prefix?sig=c2VjcmV0"),
+    (f"{BATCH}_ACCOUNT_URL", "llama.westeurope.batch.azure.com"),
+    (f"{BATCH}_ACCOUNT_URL", "https://llama.westeurope.batch.azure.com/"),
+    (f"{BATCH}_SUBSCRIPTION_ID", "my subscription"),
+    (f"{BATCH}_RESOURCE_GROUP_NAME", "ends with a dot."),
+    (f"{BATCH}_MANAGED_IDENTITY_RESOURCE_ID", "nodes"),
+    (f"{BATCH}_MANAGED_IDENTITY_CLIENT_ID", "nodes"),
+    ("PRETRAIN_LLAMA_IMAGE", "llama.azurecr.io/pretrain-llama-data"),
+    ("PRETRAIN_LLAMA_IMAGE", "pretrain-llama-data:1"),
+    (f"{BATCH}_CONTAINER_REGISTRY_URL", "llama"),
+    (f"{BATCH}_POOL_SUBNET_ID", "default"),
+    *((name, SECRET) for name in GOOD),
+]
+
+
+class Lines(list):
+    """The variables' lines by name, without running the program."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.report = Report(self.append)
+        self.settings = check_variables(self.report, environment)
+
+    def of(self, name: str) -> str:
+        return next(line for line in self if name in line.partition(": ")[0])
+
+
+# Variables
+
+
+def test_good_variables() -> None:
+    lines = Lines(GOOD)
+    assert lines.report.exit_code() == 0
+    assert len(lines) == len(GOOD)
+    assert (lines.settings.container, lines.settings.prefix) == ("results-2026", "llama/v1")
+    assert Lines(GOOD | {"PRETRAIN_LLAMA_IMAGE": f"llama.azurecr.io/a/b@sha256:{'0' * 64}"}).report.exit_code() == 0
+
+
+@pytest.mark.parametrize("name", sorted(GOOD.keys() - OPTIONAL))
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_variable_is_one_clear_line(name: str, empty: bool) -> None:
+    lines = Lines(GOOD | {name: ""} if empty else {k: v for k, v in GOOD.items() if k != name})
+    assert re.fullmatch(rf"FAIL +{name}: it is not set; next: export {name}, .+", lines.of(name))
+    assert lines.report.exit_code() == 1
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED)
+def test_a_malformed_value_is_not_shown(name: str, value: str) -> None:
+    lines = Lines(GOOD | {name: value})
+    assert re.match(
+        rf"FAIL +{name}: its value does not look like one \(and is not shown\); next: set it to", lines.of(name)
+    )
+    assert "c2VjcmV0" not in "".join(lines)
+
+
+def test_optional_variables_may_be_missing() -> None:
+    public = {k: v for k, v in GOOD.items() if k not in OPTIONAL} | {"PRETRAIN_LLAMA_IMAGE": "example.org/data:1"}
+    assert Lines(public).report.exit_code() == 0
+
+
+def test_a_private_registry_must_be_named() -> None:
+    name = f"{BATCH}_CONTAINER_REGISTRY_URL"
+    lines = Lines(GOOD | {name: ""})
+    assert f"without a login; next: export {name}=llama.azurecr.io" in lines.of(name)
+    assert "in another registry, llama.azurecr.io" in Lines(GOOD | {name: "https://other.azurecr.io"}).of(name)
+
+
+def test_every_variable_is_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "azure.md").read_text()
+    assert {variable.name for variable in VARIABLES} | {f"{BATCH}_CONTAINER_REGISTRY_URL"} == GOOD.keys()
+    assert [name for name in GOOD if f"`{name}`" not in text] == []
+
+
+# The whole
+
+
+def test_help_and_offline_load_no_client() -> None:
+    """Importing the Azure clients takes a second."""
+    code = "import check_azure, sys; print({'azure', 'msrest', 'snakemake', 'yaml'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_all_is_well(azure: EmulatedAzure, tmp_path: Path) -> None:
+    visit = Visit(tmp_path)
+    assert (visit.exit_code, visit.verdicts()) == (0, [])
+    with azure.azurite.client() as client:
+        assert list(client.get_container_client("results").list_blobs()) == []
+    assert azure.refused == []
+
+
+def test_secrets_are_never_shown(azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"AZURE_STORAGE_KEY": "c2VjcmV0a2V5", "AZURE_STORAGE_CONNECTION_STRING": f"{SECRET};"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    azure.faults.add(Refuse(403, "AuthorizationFailure", message="you sent Bearer eyJsecret"), times=20)
+    azure.faults.add(Refuse(403, "you sent Bearer eyJsecret"), Where("batch"), times=20)
+    visit = Visit(tmp_path)
+    assert visit.exit_code == 1
+    assert visit.of("AZURE_STORAGE_KEY").startswith("ok: set, and not shown")
+    for secret in (*secrets.values(), "eyJ", "sig=", os.environ["IDENTITY_HEADER"]):
+        assert secret not in visit.printed
+
+
+def test_offline_nothing_is_asked(azure: EmulatedAzure, tmp_path: Path) -> None:
+    visit = Visit(tmp_path, "--offline")
+    assert (visit.exit_code, len(visit.lines)) == (0, len(GOOD))
+    assert azure.traffic.requests() == azure.refused == []
+
+
+def test_without_a_login_every_line_says_so(
+    azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    visit = Visit(tmp_path)
+    assert visit.exit_code == 2
+    assert visit.verdicts() == ["could not check"] * 15
+    assert "no credential gave a token; next: log in with `az login`" in visit.of("login for storage")
+    assert "it needs what a line above did not give" in visit.of("clock")
+
+
+def test_a_login_that_ended_shows_its_code(
+    azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    az = azure.folder / "bin" / "az"
+    az.write_text("#!/bin/sh\necho 'ERROR: AADSTS700082: The refresh token has expired' >&2\nexit 1\n")
+    visit = Visit(tmp_path)
+    for login in ("storage", "Batch", "the subscription"):
+        assert "no credential gave a token (AADSTS700082)" in visit.of(f"login for {login}")
+
+
+def test_a_variable_that_is_missing_is_said_where_it_is_needed(
+    azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRETRAIN_LLAMA_STORE")
+    visit = Visit(tmp_path)
+    assert (visit.exit_code, visit.verdicts()) == (1, ["FAIL"] + ["could not check"] * 7)
+
+
+# Storage
+
+
+def test_an_account_that_does_not_answer(azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "misspelt")
+    visit = Visit(tmp_path)
+    assert visit.of("storage account").startswith("could not check: no answer came; next: check that the name is right")
+    assert (visit.exit_code, len(visit.verdicts())) == (2, 7)
+
+
+@pytest.mark.parametrize(("hours", "side"), [(-1, "ahead of"), (1, "behind")])
+def test_a_wrong_clock(azure: EmulatedAzure, tmp_path: Path, hours: int, side: str) -> None:
+    azure.faults.add(Shift(3600 * hours))
+    assert re.match(
+        rf"FAIL: this machine is 3\d\d\d s {side} the service; next: set its clock", Visit(tmp_path).of("clock")
+    )
+
+
+def test_a_container_that_is_not_there(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.azurite.clear()
+    visit = Visit(tmp_path)
+    assert visit.of("container results").startswith("FAIL: it does not exist; next: az storage container create ")
+    assert visit.verdicts() == ["FAIL"] + ["could not check"] * 4
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (401, "NoAuthenticationInformation", "FAIL: the login is not accepted"),
+        (403, "AuthorizationFailure", "FAIL: the account's firewall does not let this machine in"),
+        (403, "AuthorizationPermissionMismatch", "FAIL: the login may not"),
+        (409, "ContainerBeingDeleted", "FAIL: the service refused (409 ContainerBeingDeleted)"),
+        (429, "TooManyRequests", "could not check: the service is busy (429 TooManyRequests)"),
+        (503, "ServerBusy", "could not check: the service is busy (503 ServerBusy)"),
+    ],
+)
+def test_a_refusal_is_told_by_its_cause(
+    azure: EmulatedAzure, tmp_path: Path, status: int, code: str, says: str
+) -> None:
+    azure.faults.add(Refuse(status, code), Where(method="GET"), times=2)
+    assert Visit(tmp_path).of("container results").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("what", "where"),
+    [
+        ("list blobs", Where(target="comp=list")),
+        ("write a blob", Where(method="PUT")),
+        ("read a blob", Where(method="GET", target="/.doctor-")),
+    ],
+)
+def test_what_the_login_may_not_do(azure: EmulatedAzure, tmp_path: Path, what: str, where: Where) -> None:
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), where)
+    visit = Visit(tmp_path)
+    assert "next: give it the role 'Storage Blob Data Contributor'" in visit.of(what)
+    assert visit.exit_code == 1
+
+
+def test_a_probe_that_cannot_be_deleted_is_named(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where(method="DELETE"))
+    line = Visit(tmp_path).of("delete a blob")
+    assert re.match(r"FAIL: pretrain/\.doctor-\w+ is left; next: delete it; the login may not", line)
+
+
+def test_a_probe_that_changed(azure: EmulatedAzure) -> None:
+    settings = Lines(dict(os.environ)).settings
+    container = Container(settings, DefaultAzureCredential())
+    container.write()
+    with azure.azurite.client() as client:
+        client.get_blob_client("results", container.probe).upload_blob(b"other", overwrite=True)
+    with pytest.raises(Failed, match="it holds other bytes than were written"):
+        container.read()
+
+
+def test_a_store_that_hangs_up(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Cut("request"), times=2)
+    assert Visit(tmp_path).of("storage account").startswith("could not check: no answer came")
