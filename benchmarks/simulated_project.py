@@ -33,7 +33,7 @@ class SimulatedProject:
     """A working directory with a vendor file, and so a shard, for each of a number of shards; nothing is built."""
 
     def __init__(self, folder: Path, shards: int) -> None:
-        self.folder, self.shards = folder, shards
+        self.folder = folder
         self.corpora = [f"en_domain{n}_tales" for n in range(-(-shards // SHARDS_A_CORPUS))]
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "config").mkdir(parents=True)
