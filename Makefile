@@ -60,7 +60,7 @@ plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will
 	python scripts/estimate_plan.py --listing $(or $(LISTING),$(error set LISTING to a recorded listing)) \
 		$(if $(NODES),--nodes $(NODES))
 
-simulate-shards: demo-inputs ## Snakemake on 10,000 shards without data: a table, in about 15 minutes
+simulate-shards: demo-inputs ## Snakemake on 10,000 shards without data: a table, in about 12 minutes
 	python benchmarks/simulate_shards.py --scratch $(BENCH)/simulated
 
 lint: $(INSTALLED)
