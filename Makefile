@@ -68,6 +68,15 @@ $(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
 bench-shards: bench-inputs ## merging and tokenizing against their peers: a table, in about 10 minutes
 	python benchmarks/bench_shards.py --text $(BENCH)/text --scratch $(BENCH)/scratch
 
+.PHONY: plan-estimate simulate-shards
+
+plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will take, of any store, offline
+	python scripts/estimate_plan.py --listing $(or $(LISTING),$(error set LISTING to a recorded listing)) \
+		$(if $(NODES),--nodes $(NODES))
+
+simulate-shards: demo-inputs ## Snakemake on 10,000 shards without data: a table, in about 12 minutes
+	python benchmarks/simulate_shards.py --scratch $(BENCH)/simulated
+
 lint: $(INSTALLED)
 	ruff check $(PYTHON_FILES)
 	ruff format --check $(PYTHON_FILES)

@@ -1,0 +1,121 @@
+"""Stand in for a program of scripts/, under its name: note the command line, write the smallest outputs that add up.
+
+simulate_shards.py links it into a project in place of each program that would touch text, weights or a GPU. A shard is
+one document of one token, whatever it was planned from; `pair.bin` and `pair.idx` there are that document.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pretrain_llama.files import read_json, write_text
+from pretrain_llama.names import parse_shard
+from pretrain_llama.receipts import MergedRange, MergeReceipt, Receipt, TokenizeReceipt
+
+COMMANDS = Path("commands.tsv")
+PAIR = Path("pair")
+VERSION = "recorder"
+
+
+def merge_shard(args: dict[str, str]) -> None:
+    planned = read_json(args["plan"])["shards"][int(parse_shard(args["shard"]).split_id)]
+    write_merged(args["shard"], planned, Path(args["output"]), Path(args["receipt"]))
+
+
+def write_merged(shard: str, planned: dict, output: Path, receipt: Path) -> None:
+    """Write an empty shard, and a receipt of all the bytes that were planned for it, with one line."""
+    ranges = [MergedRange(**part, bytes=part["stop"] - part["start"]) for part in planned["ranges"]]
+    ranges[0].lines = 1
+    output.touch()
+    write_receipt(MergeReceipt(shard, VERSION, ranges, lines=1, bytes=planned["bytes"]), receipt)
+
+
+def tokenize_shard(args: dict[str, str]) -> None:
+    write_tokenized(args["shard"], args["tokenizer"], args["output-prefix"])
+
+
+def write_tokenized(shard: str, tokenizer: str, prefix: str) -> None:
+    """Write a pair of one document and one token, its receipt, and an empty quarantine."""
+    write_pair(str(PAIR), prefix)
+    Path(f"{prefix}.rejected.jsonl").touch()
+    counts = {"lines": 1, "documents": 1, "sequences": 1, "tokens": 1}
+    receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts)
+    write_receipt(receipt, Path(f"{prefix}.receipt.json"))
+
+
+def write_receipt(receipt: Receipt, path: Path) -> None:
+    """Write a receipt that adds up as it stands: a rename, and what it cleans up, would be measured as Snakemake's."""
+    assert receipt.adds_up(), receipt
+    path.write_text(json.dumps(asdict(receipt)))
+
+
+def name_indexed(args: dict[str, str]) -> None:
+    write_pair(args["prefix"], args["output-prefix"])
+
+
+def write_pair(prefix: str, output_prefix: str) -> None:
+    """Copy a pair."""
+    for suffix in (".bin", ".idx"):
+        Path(f"{output_prefix}{suffix}").write_bytes(Path(f"{prefix}{suffix}").read_bytes())
+
+
+def make_folder(args: dict[str, str]) -> None:
+    Path(args["output"]).mkdir(parents=True)
+
+
+def write_output(args: dict[str, str]) -> None:
+    write_text(args["output"], "")
+
+
+def write_run_folder(args: dict[str, str]) -> None:
+    write_text(Path(args["output"]) / "manifest.json", "{}")
+
+
+def launch_training(args: dict[str, str]) -> None:
+    write_text(Path(args["folder"]) / "output" / "finished.json", "{}")
+
+
+def summarize_run(args: dict[str, str]) -> None:
+    for name in ("summary.txt", "summary.json"):
+        write_text(Path(args["run-folder"]) / name, "")
+
+
+PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
+    "merge_shard": merge_shard,
+    "tokenize_shard": tokenize_shard,
+    "name_indexed": name_indexed,
+    "convert_checkpoint": make_folder,
+    "verify_checkpoint": write_output,
+    "export_checkpoint": make_folder,
+    "sample_text": write_output,
+    "plot_mixture": write_output,
+    "write_run_folder": write_run_folder,
+    "launch_training": launch_training,
+    "summarize_run": summarize_run,
+    "plot_loss": write_output,
+}
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """Return the options of a command line by name; a word that belongs to none is the folder."""
+    found, words = {}, iter(words)
+    for word in words:
+        if not word.startswith("--"):
+            found["folder"] = word
+            continue
+        name, equals, value = word.removeprefix("--").partition("=")
+        found[name] = value if equals else next(words)
+    return found
+
+
+def main() -> None:
+    program = Path(sys.argv[0]).stem
+    with open(COMMANDS, "ab", buffering=0) as file:
+        file.write("\t".join([program, *sys.argv[1:]]).encode() + b"\n")
+    PROGRAMS[program](options(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A recorded listing: the vendor's files as a store listed them, in a table (TSV), to be read without the store.
+
+The columns are the fields of `stores.SourceFile`, in their order, named in the first line. A path holds no tab and no
+line break; bytes of it that are no UTF-8 are kept as they are.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from pretrain_llama import files
+from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.stores import SourceFile
+
+COLUMNS = {field.name: field.type for field in fields(SourceFile)}
+HEADER = "\t".join(COLUMNS)
+LIST_ANEW = "list the store anew, or correct the line"
+
+Component = Callable[[str], object]
+
+
+def write(path: str | Path, listing: Iterable[SourceFile]) -> None:
+    """Record a listing, whole or not at all.
+
+    Raises:
+        DataError: a file's path holds a tab or a line break, or stands there twice.
+    """
+    seen: set[str] = set()
+    with files.replacing(path) as output:
+        output.write(f"{HEADER}\n".encode())
+        for number, file in enumerate(listing, 2):
+            if re.search(r"[\t\r\n]", file.path):
+                raise DataError(
+                    f"path {file.path!r} holds a tab or a line break", where=path, action="rename the vendor's file"
+                )
+            _check_new(file.path, seen, f"{path}:{number}")
+            output.write(("\t".join(map(str, astuple(file))) + "\n").encode(errors="surrogateescape"))
+
+
+def read(path: str | Path) -> list[SourceFile]:
+    """Return a recorded listing, in its order.
+
+    Raises:
+        ConfigError: no such file.
+        DataError: another header, a line with another number of columns, a number that is none, a negative size, or a
+            path that stands there twice.
+    """
+    try:
+        text = Path(path).read_bytes().decode(errors="surrogateescape")
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such listing", where=path, action="record one, or correct the path that names it"
+        ) from None
+    header, *lines = text.removesuffix("\n").split("\n")
+    if header != HEADER:
+        raise DataError(
+            f"the columns are {header[:200]!r}, not {HEADER!r}",
+            where=f"{path}:1",
+            action="list the store anew with these programs, or correct the first line",
+        )
+    seen: set[str] = set()
+    listing = []
+    for number, line in enumerate(lines, 2):
+        file = _parse(line, f"{path}:{number}")
+        _check_new(file.path, seen, f"{path}:{number}")
+        listing.append(file)
+    return listing
+
+
+def _parse(line: str, place: str) -> SourceFile:
+    values = line.split("\t")
+    if len(values) != len(COLUMNS):
+        raise DataError(
+            f"{len(values)} columns, not {len(COLUMNS)}, in {line[:200]!r}",
+            where=place,
+            action=f"separate the columns by one tab: {', '.join(COLUMNS)}",
+        )
+    try:
+        file = SourceFile(*[convert(value) for convert, value in zip(COLUMNS.values(), values, strict=True)])
+    except ValueError as error:
+        raise DataError(f"no number: {error}", where=place, action=LIST_ANEW) from None
+    if file.size_bytes < 0:
+        raise DataError(f"{file.size_bytes} is no size in bytes of {file.path}", where=place, action=LIST_ANEW)
+    return file
+
+
+def _check_new(path: str, seen: set[str], place: str) -> None:
+    if path in seen:
+        raise DataError(f"{path} stands there twice", where=place, action="list the store anew, or remove the line")
+    seen.add(path)
+
+
+def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[SourceFile]:
+    """Return the files of a listing that a glob matches, sorted by path, as `stores.list_files` would of the store.
+
+    The glob and the paths are compared as text, part by part between slashes: the path of a blob, az://container/…, as
+    that of a file. Hidden files and folders, whose names begin with a dot, need a dot in the glob.
+
+    Args:
+        listing: the files.
+        pattern: the glob; ** descends into folders.
+        place: where the glob was given, for the message.
+
+    Raises:
+        ConfigError: it matches no file.
+    """
+    beginning = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    components = [None if part == "**" else _component(part) for part in pattern.split("/")]
+    found = [f for f in listing if f.path.startswith(beginning) and _matches(f.path.split("/"), components)]
+    if not found:
+        raise ConfigError(
+            f"source {pattern!r} matches no file of the listing",
+            where=place,
+            action="correct the glob, or record a listing of the store that it names",
+        )
+    return sorted(found, key=lambda file: file.path)
+
+
+def _component(part: str) -> Component:
+    """Return what says whether a name matches a part of a glob."""
+    if not re.search(r"[*?[]", part):
+        return part.__eq__
+    match = re.compile(fnmatch.translate(part)).match
+    return match if part.startswith(".") else lambda name: not name.startswith(".") and match(name)
+
+
+def _matches(names: list[str], components: list[Component | None]) -> bool:
+    """Say whether names match a glob's components; None, which is **, stands for any number of folders."""
+    for index, component in enumerate(components):
+        if component is None:
+            return _matches_below(names[index:], components[index + 1 :])
+        if index == len(names) or not component(names[index]):
+            return False
+    return len(names) == len(components)
+
+
+def _matches_below(names: list[str], components: list[Component | None]) -> bool:
+    """Say whether what is left of a path matches what follows ** in a glob; at its end, ** takes all files below."""
+    shown = next((index for index, name in enumerate(names) if name.startswith(".")), len(names))
+    if not components:
+        return bool(names) and shown == len(names)
+    return any(_matches(names[index:], components) for index in range(min(shown, len(names) - 1) + 1))
