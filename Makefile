@@ -12,15 +12,16 @@ RULE_FILES := Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run test bench-inputs bench-shards lint format lock clean
-.PHONY: azurite azure-doctor
+.PHONY: install demo demo-inputs demo-dry-run test test-azure bench-inputs bench-shards bench-azure lint format lock
+.PHONY: clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
 
-$(INSTALLED): envs/requirements.lock
+$(INSTALLED): envs/requirements.lock envs/azurestream/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps envs/azurestream
 	touch $@
 
 demo: demo-inputs ## vendor shards to a trained, resumable Llama
@@ -57,6 +58,10 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 
 test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest
+
+test-azure: demo-inputs azurite ## the tests of Azure alone
+	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \
+		tests/test_azure_emulator.py tests/test_bicep.py
 
 bench-inputs: $(BENCH)/text/.complete
 

@@ -40,8 +40,7 @@ rule mixture:
 
 
 onstart:
-    claim_store()
-    record_plans()
+    begin_run()
 
 
 onsuccess:

@@ -96,16 +96,18 @@ wildcard_constraints:
     pp=r"\d+",
 
 
-def claim_store():
-    """Two runs at once would make the same shards twice, and pay for both."""
-    if STORE:
-        with readable_errors():
+def begin_run():
+    """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
+
+    An executor has its nodes by now: a run that is refused ends through the scheduler, which lets go of them.
+    """
+    try:
+        if STORE:
             claim(place("results/running.json"))
-
-
-def record_plans():
-    for corpus, planned in PLANS.items():
-        plan.record(plan_path(corpus), planned)
+        for corpus, planned in PLANS.items():
+            plan.record(plan_path(corpus), planned)
+    except PretrainError as error:
+        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
 
 
 def print_summaries():
