@@ -2,6 +2,7 @@
 The configuration, validated; the plan of the shards; the look-ups that the rules share.
 """
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,11 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.errors import PretrainError
+from pretrain_llama.doctor.variables import require
+from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
 from pretrain_llama.mixture import choices, signature
-from pretrain_llama.shards import plan
+from pretrain_llama.shards import cost, listing, plan
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
@@ -54,7 +56,14 @@ def plan_corpus(corpus):
     """Only the process that the user started lists the vendor's files; the jobs on nodes read the recorded plan."""
     if not workflow.is_main_process:
         return plan.load(plan_path(corpus.name), corpus)
+    if "listing" in config:
+        files = listing.matching(LISTED, corpus.source, corpus.place)
+        return plan.extend(plan.empty(corpus), files, corpus, config["shard_size_bytes"], listed_bytes)
     return plan.plan_corpus(corpus, plan_path(corpus.name), config["shard_size_bytes"])
+
+
+def listed_bytes(file, _text_key):
+    return cost.jsonl_bytes(file, config["estimate"]["ratios"])
 
 
 def load_run(run):
@@ -74,7 +83,10 @@ def load_run(run):
 
 with readable_errors():
     config = configuration.validate(config, "config", "config/config.yaml")
+    if STORE and workflow.is_main_process:
+        require(os.environ)
     CORPORA = configuration.load_corpora(config["corpora"])
+    LISTED = listing.read(config["listing"]) if "listing" in config else []
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
     TOKENIZERS = {name: Tokenizer(name, **chosen) for name, chosen in config["tokenizers"].items()}
@@ -102,6 +114,10 @@ def begin_run():
     An executor has its nodes by now: a run that is refused ends through the scheduler, which lets go of them.
     """
     try:
+        if "listing" in config:
+            raise ConfigError(
+                "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
+            )
         if STORE:
             claim(place("results/running.json"))
         for corpus, planned in PLANS.items():

@@ -16,6 +16,7 @@ import pytest
 
 from azure_emulator.azurite import Azurite
 from azure_emulator.faults import Lose, Refuse, Where
+from azure_emulator.login import make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
 from pretrain_llama.blobs import LEASE_SECONDS
@@ -26,6 +27,7 @@ TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azure-batch-pool-vm-s
 TEST_OPTIONS += ["--azure-batch-pool-node-count", "2", "--set-threads", "tokenize_shard=1"]
 TARGETS = ["data", "mixture"]
 PREFIX = "pretrain/"
+PLANTED = "a-secret-of-the-shell"
 
 
 class AzureProject(Project):
@@ -94,7 +96,7 @@ def azure(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         EmulatedAzure(tmp_path_factory.mktemp("azure"), azurite, most_slots=2) as service,
         pytest.MonkeyPatch.context() as patch,
     ):
-        for name, value in service.environment.items():
+        for name, value in (service.environment | {"AZURE_CLIENT_SECRET": PLANTED}).items():
             patch.setenv(name, value)
         yield service
 
@@ -136,14 +138,30 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
 
 def test_a_second_run_lists_once_and_does_nothing(project: AzureProject) -> None:
     shutil.rmtree(project.folder / ".snakemake")
-    project.azure.traffic.reset()
+    tasks, known = project.azure.cluster.added_tasks, len(project.azure.traffic.requests(BLOB_HOST))
     result = project.snakemake(*TARGETS)
     assert "Nothing to be done" in result.stdout + result.stderr, result.stdout + result.stderr
-    assert project.azure.cluster.added_tasks == project.azure.cluster.added_tasks
-    lists = [r for r in project.azure.traffic.requests(BLOB_HOST) if "comp=list" in r["target"]]
-    results = [r for r in lists[-10:] if r["target"].startswith(f"/{CONTAINER}?")]
-    assert len(results) >= 1
-    assert project.azure.traffic.count(BLOB_HOST).requests < 25
+    assert project.azure.cluster.added_tasks == tasks
+    requests = [r["method"] + r["target"] for r in project.azure.traffic.requests(BLOB_HOST)[known:]]
+    listed = [request for request in requests if "comp=list" in request]
+    assert len([request for request in listed if f"/{CONTAINER}?" in request]) == 1, listed
+    assert len(listed) == 1 + 2, "the results, and the source of each corpus"
+    assert len(requests) < 15, requests
+
+
+def test_a_missing_variable_is_one_sentence_before_anything_is_paid_for(
+    project: AzureProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SNAKEMAKE_AZURE_BATCH_RESOURCE_GROUP_NAME")
+    monkeypatch.delenv("PRETRAIN_LLAMA_STORE")
+    requests = project.azure.traffic.count().requests
+    result = project.snakemake(*TARGETS)
+    assert result.returncode == 1
+    text = result.stdout + result.stderr
+    assert "SNAKEMAKE_AZURE_BATCH_RESOURCE_GROUP_NAME: it is not set; next: export" in text
+    assert "PRETRAIN_LLAMA_STORE: it is not set; next: export PRETRAIN_LLAMA_STORE, where results lie" in text
+    assert "Traceback" not in text
+    assert project.azure.traffic.count().requests == requests, "nothing was asked of Azure"
 
 
 def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: Project) -> None:
@@ -192,16 +210,12 @@ def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: A
 
 
 def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite) -> None:
-    """The only secrets here: the account's key, the tokens of the identity. They are searched for in everything."""
-    tokens = {"c2ln", azurite.key, "sig="}
-    written = {
-        str(path): path.read_bytes()
-        for path in project.folder.rglob("*")
-        if path.is_file() and ".git/" not in str(path)
-    }
-    written |= {str(p): p.read_bytes() for p in project.azure.folder.rglob("tasks/**/*.txt") if p.is_file()}
-    written |= project.blobs()
+    """What nobody may see: the account's key, signatures, the identity's tokens, a planted secret of the shell."""
+    secrets = {azurite.key, "sig=", make_token("")[0].partition(".")[0], PLANTED}
+    folders = [project.folder, project.azure.folder / "tasks"]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    written = {str(path): path.read_bytes() for path in paths} | project.blobs()
     written["requests"] = project.azure.traffic.log.read_bytes()
-    assert len(written) > 50
-    for token in tokens:
-        assert [name for name, content in written.items() if token.encode() in content] == [], token
+    assert len(written) > 100
+    for secret in secrets:
+        assert [name for name, content in written.items() if secret.encode() in content] == [], secret

@@ -3,9 +3,12 @@
 import gzip
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from azure_emulator.faults import Cut, Refuse, Where
 from azure_emulator.service import EmulatedAzure
@@ -18,7 +21,7 @@ from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
 from pretrain_llama.stores import Piece
-from project import SHARD, deliver, jsonl, run_script
+from project import SHARD, Project, deliver, jsonl, run_script
 
 
 @pytest.fixture(autouse=True)
@@ -244,3 +247,63 @@ def test_the_program_leaves_a_reference(azure: EmulatedAzure, tmp_path: Path) ->
     assert reference["lies_at"] == f"az://results/{SHARD}.jsonl"
     assert reference["etag"] == json.loads((tmp_path / "receipt.json").read_text())["etag"]
     assert content_of(azure, reference["lies_at"]) == jsonl(["one", "two"])
+
+
+def test_a_recorded_listing_previews_without_the_store(azure: EmulatedAzure, project: Project) -> None:
+    for number in range(4):
+        upload(azure, f"tales/{number}.jsonl", jsonl([f"A tale of {number} ships."] * 100))
+    upload(azure, "news/a.jsonl.gz", gzip.compress(jsonl(["news"] * 100)))
+    project.corpora(
+        ["en", "books", "tales", "az://vendor/tales/*", "text"], ["ar", "news", "daily", "az://vendor/news/*", "text"]
+    )
+    recorded = run_script("list_vendor.py", "--output", "listing.tsv", cwd=project.folder)
+    assert recorded.returncode == 0, recorded.stderr
+    assert recorded.stdout.startswith("5 files, ")
+    azure.traffic.reset()
+    preview = project.pending("--config", "listing=listing.tsv")
+    assert preview["merge_shard"] == preview["tokenize_shard"] == 3
+    assert azure.traffic.count().requests == 0, "nobody was asked"
+    refused = project.snakemake("--config", "listing=listing.tsv")
+    assert refused.returncode == 1
+    assert "a recorded listing is for previews" in refused.stdout + refused.stderr
+    assert not (project.folder / "results" / "plan").exists()
+
+
+@pytest.mark.parametrize("login", ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"])
+def test_keys_and_signatures_stay_in_the_environment(
+    azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    content = jsonl(["x" * 100_000] * 3)
+    joined = login != "AZURE_STORAGE_SAS_TOKEN"  # as the source of a copy, Azurite answers an account's SAS with 500
+    name, stored = ("tales/a.jsonl", content) if joined else ("tales/a.jsonl.gz", gzip.compress(content))
+    upload(azure, name, stored)
+    plan_blobs(tmp_path, "az://vendor/tales/*")
+    secrets = [azure.azurite.key]
+    if login == "AZURE_STORAGE_CONNECTION_STRING":
+        monkeypatch.setenv(login, azure.azurite.connection_string)
+    elif login == "AZURE_STORAGE_KEY":
+        monkeypatch.setenv(login, azure.azurite.key)
+    else:
+        signature = generate_account_sas(
+            azure.azurite.account,
+            azure.azurite.key,
+            ResourceTypes(service=True, container=True, object=True),
+            AccountSasPermissions(read=True, list=True, write=True, create=True),
+            datetime.now(UTC) + timedelta(hours=1),
+        )
+        monkeypatch.setenv(login, signature)
+        secrets.append(signature.partition("sig=")[2])
+    args = ["--plan", tmp_path / "plan.json", "--shard", SHARD, "--output", tmp_path / "s.jsonl"]
+    args += ["--store", f"az://results/{SHARD}.jsonl", "--receipt", tmp_path / "receipt.json"]
+    merged = run_script("merge_shard.py", *args)
+    assert merged.returncode == 0, merged.stderr
+    made = content_of(azure, f"az://results/{SHARD}.jsonl") if joined else (tmp_path / "s.jsonl").read_bytes()
+    assert made == content
+    upload(azure, name, stored)
+    failed = run_script("merge_shard.py", *args)
+    assert failed.returncode == 2
+    written = "".join(path.read_text() for path in tmp_path.glob("*.json*"))
+    for secret in secrets:
+        for text in (written, merged.stdout, merged.stderr, failed.stdout, failed.stderr):
+            assert secret not in text
+            assert quote(secret, safe="") not in text

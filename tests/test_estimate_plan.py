@@ -120,7 +120,7 @@ def test_shards_are_those_of_the_demos_real_plan(monkeypatch: pytest.MonkeyPatch
         found = stores.list_files(corpus.source, corpus.place)
         listing.write(tmp_path / "listing.tsv", found)
         real = plan.plan_corpus(corpus, tmp_path / "none.json", SHIPPED["shard_size_bytes"])
-        ratios = [text_bytes(f.path, corpus.text_key) / f.size_bytes for f in found if not can_be_cut(f.path)]
+        ratios = [text_bytes(f, corpus.text_key) / f.size_bytes for f in found if not can_be_cut(f.path)]
         settings = deepcopy(SHIPPED["estimate"])
         settings["ratios"]["gz"] = (ratios or [1])[0]
         recorded = listing.matching(listing.read(tmp_path / "listing.tsv"), corpus.source, corpus.place)

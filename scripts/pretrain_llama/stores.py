@@ -8,13 +8,12 @@ import glob
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pretrain_llama import files
+from pretrain_llama import files, globs
 from pretrain_llama.errors import ConfigError, DataError
 
 BLOB = "az://"
@@ -69,8 +68,8 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
     if is_blob(pattern):
         from pretrain_llama import blobs
 
-        matches = re.compile(_as_regex(pattern))
-        found = [file for file in blobs.list_blobs(re.split(r"[*?[]", pattern)[0]) if matches.fullmatch(file.path)]
+        matches = globs.matcher(pattern)
+        found = [file for file in blobs.list_blobs(globs.beginning(pattern)) if matches(file.path)]
     else:
         paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
         found = [source_file(path) for path in paths]
@@ -79,20 +78,6 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
             f"source {pattern!r} matches no file", where=place, action="correct the glob, or fetch the vendor's files"
         )
     return sorted(found, key=lambda file: file.path)
-
-
-def _as_regex(pattern: str) -> str:
-    """Return what a glob means for the text of a path, as glob.glob reads it for files."""
-    meanings = {"**/": r"(?:[^/.][^/]*/)*", "**": r"(?:[^/.][^/]*/)*[^/.][^/]*", "*": r"[^/]*", "?": r"[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
-    regex = before = ""
-    for part in filter(None, parts):
-        if part in ("*", "?") and before.endswith("/"):
-            regex += r"(?!\.)"
-        is_set = part.startswith("[") and part.endswith("]")
-        regex += meanings.get(part) or (part.replace("[!", "[^") if is_set else re.escape(part))
-        before = part
-    return regex
 
 
 def fingerprint(file: SourceFile) -> str:

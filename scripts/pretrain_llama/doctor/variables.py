@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pretrain_llama.doctor.report import Failed, Passed, Report
+from pretrain_llama.errors import OperatorError
 
 UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 GROUP = r"[\w().-]{0,89}[\w()-]"
@@ -104,6 +105,26 @@ class Settings:
     batch_url: str | None
     subscription: str | None
     resource_group: str | None
+
+
+def require(environment: Mapping[str, str]) -> None:
+    """Check that every variable that a run on Azure needs is set and looks right, before anything is paid for.
+
+    Raises:
+        OperatorError: one or more are not; names each, and what it should be.
+    """
+    wrong = []
+    for variable in [*VARIABLES, REGISTRY]:
+        try:
+            variable.read(environment)
+        except Failed as failed:
+            wrong.append(f"{variable.name}: {failed}")
+    if wrong:
+        raise OperatorError(
+            "the profile azure-batch needs more of the environment:\n    " + "\n    ".join(wrong),
+            where="the environment",
+            action="set them as docs/azure.md says, and run make azure-doctor",
+        )
 
 
 def check_variables(report: Report, environment: Mapping[str, str]) -> Settings:

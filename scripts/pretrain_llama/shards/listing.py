@@ -4,21 +4,18 @@ The columns are the fields of `stores.SourceFile`, in their order, named in the 
 line break; bytes of it that are no UTF-8 are kept as they are.
 """
 
-import fnmatch
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from pretrain_llama import files
+from pretrain_llama import files, globs
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
 COLUMNS = {field.name: field.type for field in fields(SourceFile)}
 HEADER = "\t".join(COLUMNS)
 LIST_ANEW = "list the store anew, or correct the line"
-
-Component = Callable[[str], object]
 
 
 def write(path: str | Path, listing: Iterable[SourceFile]) -> None:
@@ -95,9 +92,6 @@ def _check_new(path: str, seen: set[str], place: str) -> None:
 def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[SourceFile]:
     """Return the files of a listing that a glob matches, sorted by path, as `stores.list_files` would of the store.
 
-    The glob and the paths are compared as text, part by part between slashes: the path of a blob, az://container/…, as
-    that of a file. Hidden files and folders, whose names begin with a dot, need a dot in the glob.
-
     Args:
         listing: the files.
         pattern: the glob; ** descends into folders.
@@ -106,9 +100,8 @@ def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[So
     Raises:
         ConfigError: it matches no file.
     """
-    beginning = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-    components = [None if part == "**" else _component(part) for part in pattern.split("/")]
-    found = [f for f in listing if f.path.startswith(beginning) and _matches(f.path.split("/"), components)]
+    matches = globs.matcher(pattern)
+    found = [file for file in listing if matches(file.path)]
     if not found:
         raise ConfigError(
             f"source {pattern!r} matches no file of the listing",
@@ -116,29 +109,3 @@ def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[So
             action="correct the glob, or record a listing of the store that it names",
         )
     return sorted(found, key=lambda file: file.path)
-
-
-def _component(part: str) -> Component:
-    """Return what says whether a name matches a part of a glob."""
-    if not re.search(r"[*?[]", part):
-        return part.__eq__
-    match = re.compile(fnmatch.translate(part)).match
-    return match if part.startswith(".") else lambda name: not name.startswith(".") and match(name)
-
-
-def _matches(names: list[str], components: list[Component | None]) -> bool:
-    """Say whether names match a glob's components; None, which is **, stands for any number of folders."""
-    for index, component in enumerate(components):
-        if component is None:
-            return _matches_below(names[index:], components[index + 1 :])
-        if index == len(names) or not component(names[index]):
-            return False
-    return len(names) == len(components)
-
-
-def _matches_below(names: list[str], components: list[Component | None]) -> bool:
-    """Say whether what is left of a path matches what follows ** in a glob; at its end, ** takes all files below."""
-    shown = next((index for index, name in enumerate(names) if name.startswith(".")), len(names))
-    if not components:
-        return bool(names) and shown == len(names)
-    return any(_matches(names[index:], components) for index in range(min(shown, len(names) - 1) + 1))

@@ -13,6 +13,7 @@ files open new shards; a planned shard never changes.
 """
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
 def load(path: str | Path, corpus: Corpus) -> Plan:
     """Return the recorded plan of a corpus, or an empty one."""
     recorded = stores.read_small(path)
-    return json.loads(recorded) if recorded is not None else _empty(corpus)
+    return json.loads(recorded) if recorded is not None else empty(corpus)
 
 
-def _empty(corpus: Corpus) -> Plan:
+def empty(corpus: Corpus) -> Plan:
+    """Return a plan that holds nothing yet."""
     return {"corpus": corpus.name, "text_key": corpus.text_key, "files": {}, "shards": []}
 
 
@@ -112,8 +114,17 @@ def shard_names(plan: Plan) -> list[str]:
     return [names.shard_name(plan["corpus"], split_id) for split_id in range(len(plan["shards"]))]
 
 
-def extend(plan: Plan, listing: list[SourceFile], corpus: Corpus, target_bytes: int) -> Plan:
-    """Return a plan with shards for the files of a listing that it does not hold yet; see `plan_corpus`."""
+def extend(
+    plan: Plan,
+    listing: list[SourceFile],
+    corpus: Corpus,
+    target_bytes: int,
+    size_of: Callable[[SourceFile, str], int] = text_bytes,
+) -> Plan:
+    """Return a plan with shards for the files of a listing that it does not hold yet; see `plan_corpus`.
+
+    `size_of` says how many bytes of jsonl a file becomes, given the text key.
+    """
     if plan["text_key"] != corpus.text_key and any(is_parquet(path) for path in plan["files"]):
         raise DataError(
             f"text_key was {plan['text_key']!r} when parquet files were planned, and is {corpus.text_key!r}",
@@ -127,7 +138,7 @@ def extend(plan: Plan, listing: list[SourceFile], corpus: Corpus, target_bytes: 
         check_format(file.path, corpus.place)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
         fingerprints = threads.map(stores.fingerprint, new)
-        sizes = list(threads.map(lambda file: (file.path, text_bytes(file, corpus.text_key)), new))
+        sizes = list(threads.map(lambda file: (file.path, size_of(file, corpus.text_key)), new))
     added = {
         file.path: {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, "fingerprint": found}
         for file, found in zip(new, fingerprints, strict=True)
