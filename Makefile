@@ -73,6 +73,9 @@ $(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
 bench-shards: bench-inputs ## merging and tokenizing against their peers: a table, in about 10 minutes
 	python benchmarks/bench_shards.py --text $(BENCH)/text --scratch $(BENCH)/scratch
 
+bench-azure: azurite | $(INSTALLED) ## bytes, requests and memory of a client of the store: a table, in about 3 minutes
+	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py
+
 .PHONY: plan-estimate simulate-shards
 
 plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will take, of any store, offline
