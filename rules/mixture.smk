@@ -12,6 +12,11 @@ OUTPUTS
 """
 
 
+localrules:
+    compute_probabilities,
+    plot_mixture,
+
+
 rule compute_probabilities:
     input:
         signature=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/data_signature.json",

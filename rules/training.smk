@@ -13,6 +13,11 @@ OUTPUTS
 """
 
 
+localrules:
+    summarize_run,
+    plot_loss,
+
+
 def counted_files(wildcards):
     """All counted shards of the run's tokenizer: the signature has to be there first."""
     tokenizer = run_tokenizer(wildcards.run)
