@@ -11,7 +11,7 @@ RULE_FILES := Snakefile rules
 
 BENCH := resources/bench
 
-.PHONY: install demo demo-inputs demo-dry-run test bench-inputs bench-shards lint format lock clean
+.PHONY: install demo demo-inputs demo-dry-run test test-slurm bench-inputs bench-shards lint format lock clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -43,6 +43,10 @@ $(DEMO)/llama/config.json: | $(INSTALLED)
 
 test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest
+
+test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
+	tests/install_slurm.sh
+	pytest tests/test_slurm.py
 
 bench-inputs: $(BENCH)/text/.complete
 
