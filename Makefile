@@ -12,8 +12,8 @@ RULE_FILES := Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run test test-azure bench-inputs bench-shards bench-azure lint format lock
-.PHONY: clean azurite azure-doctor
+.PHONY: install demo demo-inputs demo-dry-run test test-azure test-slurm bench-inputs bench-shards bench-azure
+.PHONY: plan-estimate simulate-shards lint format lock clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -63,6 +63,10 @@ test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \
 		tests/test_azure_emulator.py tests/test_bicep.py
 
+test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
+	tests/install_slurm.sh
+	pytest tests/test_slurm.py
+
 bench-inputs: $(BENCH)/text/.complete
 
 $(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
@@ -75,8 +79,6 @@ bench-shards: bench-inputs ## merging and tokenizing against their peers: a tabl
 
 bench-azure: azurite | $(INSTALLED) ## bytes, requests and memory of a client of the store: a table, in about 3 minutes
 	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py
-
-.PHONY: plan-estimate simulate-shards
 
 plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will take, of any store, offline
 	python scripts/estimate_plan.py --listing $(or $(LISTING),$(error set LISTING to a recorded listing)) \

@@ -13,8 +13,11 @@ OUTPUTS
 """
 
 
+# On a cluster, not worth a queue: they copy, link or read what is small.
 localrules:
     copy_tokenizer,
+    sign_data,
+    name_indexed,
 
 
 def tokenized(*identities):

@@ -13,6 +13,11 @@ OUTPUTS
 """
 
 
+localrules:
+    summarize_run,
+    plot_loss,
+
+
 rule write_run_folder:
     input:
         lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
