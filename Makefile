@@ -56,8 +56,9 @@ test: $(if $(shell command -v npm),azurite) ## without npm, the tests of Azure a
 azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the first job
 	python scripts/check_azure.py
 
+# A file's tests stay together: some build a project that all of them look at.
 test: demo-inputs ## some tests hold the programs against the demo's text
-	pytest
+	pytest -n 2 --dist loadfile --ignore tests/test_slurm.py
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \

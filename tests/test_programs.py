@@ -9,8 +9,19 @@ import pytest
 from project import ROOT, SCRIPTS, run_script
 
 PROGRAMS = sorted(path.name for path in SCRIPTS.glob("*.py"))
-LIGHT = ["names", "errors", "files", "stores", "receipts", "configuration", "shards", "tokenization", "mixture"]
-HEAVY = ["torch", "transformers", "snakemake", "megatron"]
+LIGHT = [
+    "names",
+    "errors",
+    "files",
+    "stores",
+    "receipts",
+    "configuration",
+    "shards",
+    "tokenization",
+    "mixture",
+    "doctor",
+]
+HEAVY = ["torch", "transformers", "snakemake", "megatron", "azure"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
