@@ -3,6 +3,8 @@
 One project goes through all of it, in the order of the file: built, asked again, extended while things go wrong.
 """
 
+import csv
+import gzip
 import json
 import os
 import shutil
@@ -27,29 +29,43 @@ TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azure-batch-pool-vm-s
 TEST_OPTIONS += ["--azure-batch-pool-node-count", "2", "--set-threads", "tokenize_shard=1"]
 TARGETS = ["data", "mixture"]
 PREFIX = "pretrain/"
+DEMO = ROOT / "resources" / "demo"
+SHARDS = 5
 PLANTED = "a-secret-of-the-shell"
 
 
-class AzureProject(Project):
+class DemoProject(Project):
+    """A project with the demo's text, tokenizer, Llama and mixture, in shards of up to 10 MB."""
+
+    def __init__(self, folder: Path, vendor: str) -> None:
+        """vendor: where the demo's drop lies."""
+        super().__init__(folder, DEMO / "tokenizer.model", DEMO / "llama")
+        self.config["shard_size_bytes"] = 10_000_000
+        self.save()
+        with open(ROOT / "config" / "corpora.tsv", newline="") as file:
+            _, *rows = csv.reader(file, delimiter="\t")
+        self.corpora(*([cell.replace("resources/demo/vendor", vendor) for cell in row] for row in rows))
+        for name in ("data_ratio.json", "lang_prob.json", "exclude_iterator.json"):
+            shutil.copy(ROOT / "config" / "runs" / "demo" / name, folder / "config" / "runs" / "tiny" / name)
+
+
+class AzureProject(DemoProject):
     """A clone of its own, whose vendor files are blobs, run with the profile azure-batch."""
 
-    def __init__(self, folder: Path, tokenizer: Path, llama: Path, azure: EmulatedAzure) -> None:
+    def __init__(self, folder: Path, azure: EmulatedAzure) -> None:
+        super().__init__(folder, "az://vendor")
         self.azure = azure
-        super().__init__(folder, tokenizer, llama)
+        for path in (DEMO / "vendor").glob("*/*"):
+            self.upload(f"{path.parent.name}/{path.name}", path.read_bytes())
         for name in ("Snakefile", "rules", "scripts", "profiles", "envs", "config/schemas"):
             (folder / name).unlink()
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
         (folder / "azure-batch").symlink_to("profiles/azure-batch")
-        self.corpora(
-            ["en", "books", "tales", "az://vendor/en_books_tales/*", "text"],
-            ["ar", "news", "daily", "az://vendor/ar_news_daily/*", "text"],
-        )
         subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
 
-    def vendor(self, name: str, content: bytes) -> None:
-        """Deliver a vendor file: here as well, for a local run to compare with."""
-        super().vendor(name, content)
+    def upload(self, name: str, content: bytes) -> None:
+        """Deliver a vendor file."""
         with self.azure.azurite.client() as client:
             client.get_blob_client("vendor", name).upload_blob(content, overwrite=True)
 
@@ -73,16 +89,16 @@ class AzureProject(Project):
             names = list(container.list_blob_names(name_starts_with=f"{PREFIX}results/"))
             return {name.removeprefix(PREFIX): container.download_blob(name).readall() for name in names}
 
-    def check_same_as(self, local: Project, shards: int, documents: int) -> None:
-        """Check that the store holds the very bytes that a run on one machine makes."""
+    def check_same_as(self, local: DemoProject, shards: int) -> int:
+        """Check that the store holds the very bytes that a run on one machine makes; return the documents in all."""
         blobs = self.blobs()
-        suffixes = (".jsonl", ".bin", ".idx", "data_signature.json", "probabilities.json", "probabilities.csv")
-        names = [name for name in blobs if name.endswith(suffixes)]
-        assert len(names) == shards * (1 + 3 + 2) + 3, "jsonl; .bin, .idx, .rejected.jsonl; counted .bin, .idx"
+        sums = next(name for name in blobs if name.endswith("conservation.json"))
+        ends = (".jsonl", ".bin", ".idx", "data_signature.json", "probabilities.json", "probabilities.csv", sums)
+        names = [name for name in blobs if name.endswith(ends)]
+        assert len(names) == shards * (1 + 3 + 2) + 4, "jsonl; .bin, .idx, .rejected.jsonl; counted .bin, .idx"
         for name in names:
             assert blobs[name] == (local.folder / name).read_bytes(), name
-        sums = json.loads(next(content for name, content in blobs.items() if name.endswith("conservation.json")))
-        assert sums["total"]["documents"] == documents
+        return json.loads(blobs[sums])["total"]["documents"]
 
 
 @pytest.fixture(scope="module")
@@ -102,23 +118,24 @@ def azure(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def project(
-    azure: EmulatedAzure, tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama: Path
-) -> AzureProject:
+def project(azure: EmulatedAzure, tmp_path_factory: pytest.TempPathFactory) -> AzureProject:
     """The project of this file."""
-    project = AzureProject(tmp_path_factory.mktemp("project"), tokenizer_model, llama, azure)
-    project.config["shard_size_bytes"] = 100_000
-    project.save()
-    return project
+    assert (DEMO / "tokenizer.model").exists(), "make demo-inputs"
+    return AzureProject(tmp_path_factory.mktemp("project"), azure)
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama: Path) -> Project:
+def local(tmp_path_factory: pytest.TempPathFactory) -> DemoProject:
     """The same project on one machine, to be built beside it."""
-    local = Project(tmp_path_factory.mktemp("local"), tokenizer_model, llama)
-    local.config["shard_size_bytes"] = 100_000
-    local.save()
-    return local
+    folder = tmp_path_factory.mktemp("local")
+    shutil.copytree(DEMO / "vendor", folder / "drop", ignore=shutil.ignore_patterns(".*"))
+    return DemoProject(folder, "drop")
+
+
+def lines_of(drop: Path) -> int:
+    """Count the lines of a drop's files: each is a document."""
+    openers = {".gz": gzip.open, ".jsonl": open}
+    return sum(len(openers[path.suffix](path, "rb").read().splitlines()) for path in drop.glob("*/*"))
 
 
 def build(project: Project) -> None:
@@ -126,12 +143,12 @@ def build(project: Project) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, local: Project) -> None:
-    assert project.pending(*TARGETS)["merge_shard"] == 2
+def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, local: DemoProject) -> None:
+    assert project.pending(*TARGETS)["merge_shard"] == SHARDS
     assert not project.blobs(), "a dry-run writes nothing"
     build(project)
     build(local)
-    project.check_same_as(local, shards=2, documents=400)
+    assert project.check_same_as(local, SHARDS) == lines_of(local.folder / "drop") > 4_000
     assert not project.azure.cluster.pools, "nothing goes on to cost"
     assert not project.azure.refused
 
@@ -145,8 +162,8 @@ def test_a_second_run_lists_once_and_does_nothing(project: AzureProject) -> None
     requests = [r["method"] + r["target"] for r in project.azure.traffic.requests(BLOB_HOST)[known:]]
     listed = [request for request in requests if "comp=list" in request]
     assert len([request for request in listed if f"/{CONTAINER}?" in request]) == 1, listed
-    assert len(listed) == 1 + 2, "the results, and the source of each corpus"
-    assert len(requests) < 15, requests
+    assert len(listed) == 1 + 5, "the results, and the source of each corpus"
+    assert len(requests) < 30, requests
 
 
 def test_a_missing_variable_is_one_sentence_before_anything_is_paid_for(
@@ -164,10 +181,11 @@ def test_a_missing_variable_is_one_sentence_before_anything_is_paid_for(
     assert project.azure.traffic.count().requests == requests, "nothing was asked of Azure"
 
 
-def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: Project) -> None:
+def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: DemoProject) -> None:
     """A new vendor file arrives; a node is lost, another preempted, the store is busy; then the main process dies."""
-    for one in (project, local):
-        one.vendor("en_books_tales/b.jsonl", jsonl([f"A later tale of {n} ships." for n in range(100)]))
+    late = jsonl([f"A later tale of {n} ships." for n in range(100)])
+    project.upload("en_code_python/part-900.jsonl", late)
+    (local.folder / "drop" / "en_code_python" / "part-900.jsonl").write_bytes(late)
     expected = {"merge_shard": 1, "tokenize_shard": 1, "sign_data": 1, "check_conservation": 1}
     pending = project.pending(*TARGETS)
     assert {rule: pending[rule] for rule in expected} == expected, "exactly the jobs of the new file"
@@ -189,12 +207,12 @@ def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: Proje
     build(project)
     assert not project.azure.faults.left(), "all of them happened"
     build(local)
-    project.check_same_as(local, shards=3, documents=500)
+    assert project.check_same_as(local, SHARDS + 1) == lines_of(local.folder / "drop")
 
 
 def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: AzureProject) -> None:
     for number in range(2):
-        project.vendor(f"en_books_tales/c{number}.jsonl", jsonl([f"The last tale, part {number}."]))
+        project.upload(f"en_code_python/part-91{number}.jsonl", jsonl([f"The last tale, part {number}."]))
     first = project.start(*TARGETS)
     deadline = time.monotonic() + 60
     while not project.azure.cluster.jobs and time.monotonic() < deadline:

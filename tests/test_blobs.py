@@ -13,7 +13,7 @@ from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_ac
 from azure_emulator.faults import Cut, Refuse, Where
 from azure_emulator.service import EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
-from pretrain_llama import blobs, stores
+from pretrain_llama import blobs, ranged_reader, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.receipts import MergeReceipt
@@ -99,7 +99,7 @@ def test_a_glob_lists_once_and_matches_as_the_shell_does(azure: EmulatedAzure, t
 
 
 def test_a_blob_reads_as_a_file(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "RANGE_BYTES", 1_000)
+    monkeypatch.setattr(ranged_reader, "RANGE_BYTES", 1_000)
     content = bytes(range(256)) * 50
     with stores.open_binary(upload(azure, "a.bin", content)) as file:
         assert file.read() == content

@@ -11,12 +11,11 @@ import datetime
 import io
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -39,10 +38,9 @@ from azure.storage.blob import (
 )
 
 from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.ranged_reader import RANGE_BYTES, RangedReader
 from pretrain_llama.stores import BLOB, Piece, SourceFile
 
-RANGE_BYTES = 1 << 23
-RANGES_AHEAD = 4
 # Put Block From URL takes up to 4,000 MiB; smaller blocks are copied at once, and repeated at less cost.
 BLOCK_BYTES = 100 << 20
 MOST_BLOCKS = 50_000
@@ -130,56 +128,11 @@ def hold(place: str, content: bytes) -> Callable[[], None] | None:
 
 
 def open_blob(place: str, etag: str = "") -> BinaryIO:
-    """Open a blob to read: ranges of 8 MiB, four of them asked for ahead; it can be sought."""
+    """Open a blob to read, in ranges of 8 MiB, four of them asked for ahead; it can be sought."""
     found = properties(place)
-    return io.BufferedReader(RangedBlob(place, found.size, etag or found.etag), RANGE_BYTES)
-
-
-class RangedBlob(io.RawIOBase):
-    """A blob as a file. Every range has to be of the blob with the same ETag."""
-
-    def __init__(self, place: str, size: int, etag: str) -> None:
-        """size: of the blob, in bytes."""
-        self._place, self._size, self._etag = place, size, etag
-        self._position = self._asked = 0
-        self._ranges: deque[Future[bytes]] = deque()
-        self._current = memoryview(b"")
-        self._pool = ThreadPoolExecutor(RANGES_AHEAD)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        target = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if target != self._position:
-            self._ranges.clear()
-            self._current = memoryview(b"")
-            self._position = self._asked = target
-        return target
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._current:
-            while len(self._ranges) < RANGES_AHEAD and self._asked < self._size:
-                self._ranges.append(self._pool.submit(read_range, self._place, self._asked, RANGE_BYTES, self._etag))
-                self._asked += RANGE_BYTES
-            if not self._ranges:
-                return 0
-            self._current = memoryview(self._ranges.popleft().result())
-        count = min(len(buffer), len(self._current))
-        buffer[:count] = self._current[:count]
-        self._current = self._current[count:]
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        super().close()
+    etag = etag or found.etag
+    ranges = RangedReader(lambda start, length: read_range(place, start, length, etag), found.size)
+    return io.BufferedReader(ranges, RANGE_BYTES)
 
 
 def join(parts: list[Piece | bytes], place: str) -> str:
