@@ -78,7 +78,7 @@ $(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
 bench-shards: bench-inputs ## merging and tokenizing against their peers: a table, in about 10 minutes
 	python benchmarks/bench_shards.py --text $(BENCH)/text --scratch $(BENCH)/scratch
 
-bench-azure: azurite | $(INSTALLED) ## bytes, requests and memory of a client of the store: a table, in about 3 minutes
+bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
 	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py
 
 plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will take, of any store, offline

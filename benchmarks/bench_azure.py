@@ -23,8 +23,10 @@ from pretrain_llama import blobs, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge_in_store import merge_in_store
+from project import ROOT, Project
 
 MB = 10**6
+DEMO = ROOT / "resources" / "demo"
 FILES, FILE_BYTES = 100, 10 * MB
 LISTED = 10_000
 # One rule that fetches a blob and stores a copy of it.
@@ -81,6 +83,30 @@ def bench_listing(azure: EmulatedAzure, upload: Callable[[str, bytes], object]) 
     row(f"requests of listing {LISTED:,} blobs", f"{requests}, {seconds:.1f} s", "one a blob", requests / LISTED, "")
 
 
+def bench_preview(scratch: Path) -> None:
+    """Preview a shard for each of the listed blobs: with the store, and from a recorded listing without it."""
+    scratch.mkdir()
+    project = Project(scratch, DEMO / "tokenizer.model", DEMO / "llama")
+    (scratch / "azure-batch").symlink_to("profiles/azure-batch")
+    project.corpora(["en", "books", "tales", "az://vendor/many/*.jsonl", "text"])
+    project.config["shard_size_bytes"] = 3
+    project.save()
+    project.choose("data_ratio.json", {"books": 1})
+    project.choose("lang_prob.json", {"en": 1})
+    listed = [sys.executable, "scripts/list_vendor.py", "--output", "listing.tsv"]
+    subprocess.run(listed, cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+
+    def seconds(*options: str) -> float:
+        start = time.perf_counter()
+        result = project.snakemake("--dry-run", "data", *options)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+        assert f"merge_shard           {LISTED}" in result.stdout
+        return time.perf_counter() - start
+
+    ours, peer = seconds("--profile", "azure-batch"), seconds("--config", "listing=listing.tsv")
+    row(f"dry-run of {LISTED:,} shards, with the store, offline", f"{ours:.0f} s", f"{peer:.0f} s", ours / peer, "")
+
+
 def peak_memory_mb(provider: str) -> float:
     """Return the peak memory of a snakemake that fetches in.bin and stores out.bin through a storage provider."""
     with tempfile.TemporaryDirectory() as folder:
@@ -121,6 +147,7 @@ def main() -> None:
         print("| what | ours | peer | ratio | goal |\n|---|---|---|---|---|")
         bench_merging(azure, vendor.upload_blob)
         bench_listing(azure, vendor.upload_blob)
+        bench_preview(Path(scratch) / "project")
         bench_memory(azure, args.shard_mb)
 
 
