@@ -267,6 +267,10 @@ def test_a_recorded_listing_previews_without_the_store(azure: EmulatedAzure, pro
     assert refused.returncode == 1
     assert "a recorded listing is for previews" in refused.stdout + refused.stderr
     assert not (project.folder / "results" / "plan").exists()
+    del project.config["estimate"]
+    project.save()
+    refused = project.snakemake("--dry-run", "--config", "listing=listing.tsv")
+    assert "'estimate' is a dependency of 'listing'" in refused.stdout + refused.stderr, "it has the ratios"
 
 
 @pytest.mark.parametrize("login", ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"])

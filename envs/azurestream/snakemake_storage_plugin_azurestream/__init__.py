@@ -12,6 +12,7 @@ It is snakemake-storage-plugin-azure 0.4.4 with four differences:
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
@@ -23,6 +24,7 @@ from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime, get_constant_prefix
 from snakemake_interface_storage_plugins.storage_object import retry_decorator
+from snakemake_interface_storage_plugins.storage_provider import StorageQueryValidationResult
 
 # 50,000 blocks of 16 MiB are 781 GiB, more than any shard.
 BLOCK_BYTES = 16 << 20
@@ -59,6 +61,12 @@ class StorageProvider(original.StorageProvider):
             retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7),
             raw_response_hook=throttled_as_busy,
         )
+
+    @classmethod
+    @lru_cache(1 << 20)  # Snakemake asks several times for each of a hundred thousand paths
+    def is_valid_query(cls, query: str) -> StorageQueryValidationResult:
+        """Say whether a query is az://{container}/{path}."""
+        return super().is_valid_query(query)
 
     @classmethod
     def get_storage_object_cls(cls) -> type["StorageObject"]:
