@@ -19,6 +19,7 @@ from pretrain_llama import __version__
 from pretrain_llama.errors import ConfigError, DataError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Reference, load_reference
+from pretrain_llama.tokenization.heap import limit_heaps
 from pretrain_llama.tokenization.parity import EnginesDiffer, GatedEngine
 from pretrain_llama.tokenization.quarantine import RejectionLimits
 from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
@@ -80,6 +81,7 @@ def frame_of(reference: Reference, args: argparse.Namespace) -> Frame:
 
 def main() -> None:
     args = parse_args()
+    limit_heaps(args.threads)
     reference = load_reference(args.tokenizer_model, args.threads)
     frame = frame_of(reference, args)
     merged = MergeReceipt.read(args.merge_receipt)

@@ -11,8 +11,7 @@ from pyarrow import json as arrow_json
 from pretrain_llama.tokenization.texts import Texts
 
 UTF8_BOM = b"\xef\xbb\xbf"
-BACKSLASH = re.compile(rb"\\")
-NEWLINE, RETURN, OPEN, CLOSE = b"\n\r{}"
+NEWLINE, RETURN, OPEN, CLOSE, BACKSLASH = b"\n\r{}\\"
 # First bytes of the characters that str.isspace() is true for.
 SPACE_BYTES = np.array([byte <= 0x20 or byte in b"\xc2\xe1\xe2\xe3" for byte in range(256)])
 
@@ -88,7 +87,7 @@ def texts_of(block: bytes | memoryview, text_key: str, max_line_bytes: int) -> T
         for _ in text_key.split(".")[1:]:
             table = pyarrow.Table.from_struct_array(table.column(0).combine_chunks())
         column = table.column(0).combine_chunks()
-        if BACKSLASH.search(block):
+        if (data == BACKSLASH).any():
             column.validate(full=True)  # an escape can name a lone surrogate, which UTF-8 cannot hold
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
         return None
