@@ -1,7 +1,7 @@
 """Stand in for a program of scripts/, under its name: note the command line, write the smallest outputs that add up.
 
 simulate_shards.py links it into a project in place of each program that would touch text, weights or a GPU. A shard is
-one document of one token, whatever it was planned from; `pair.bin` and `pair.idx` there are that document.
+one document of one token to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there are that document.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pretrain_llama.files import read_json, write_text
-from pretrain_llama.names import parse_shard
+from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import MergedRange, MergeReceipt, Receipt, TokenizeReceipt
 
 COMMANDS = Path("commands.tsv")
@@ -25,11 +25,11 @@ def merge_shard(args: dict[str, str]) -> None:
 
 
 def write_merged(shard: str, planned: dict, output: Path, receipt: Path) -> None:
-    """Write an empty shard, and a receipt of all the bytes that were planned for it, with one line."""
+    """Write an empty shard, and a receipt of all the bytes that were planned for it, with two lines."""
     ranges = [MergedRange(**part, bytes=part["stop"] - part["start"]) for part in planned["ranges"]]
-    ranges[0].lines = 1
+    ranges[0].lines = 2
     output.touch()
-    write_receipt(MergeReceipt(shard, VERSION, ranges, lines=1, bytes=planned["bytes"]), receipt)
+    write_receipt(MergeReceipt(shard, VERSION, ranges, lines=2, bytes=planned["bytes"]), receipt)
 
 
 def tokenize_shard(args: dict[str, str]) -> None:
@@ -37,10 +37,11 @@ def tokenize_shard(args: dict[str, str]) -> None:
 
 
 def write_tokenized(shard: str, tokenizer: str, prefix: str) -> None:
-    """Write a pair of one document and one token, its receipt, and an empty quarantine."""
-    write_pair(str(PAIR), prefix)
+    """Write pairs of one document and one token, to train on and held out, the receipt, and an empty quarantine."""
+    for suffix in (PREFIX_SUFFIX, HELD_OUT_SUFFIX):
+        write_pair(str(PAIR), str(Path(prefix).with_name(f"{shard}{suffix}")))
     Path(f"{prefix}.rejected.jsonl").touch()
-    counts = {"lines": 1, "documents": 1, "sequences": 1, "tokens": 1}
+    counts = {"lines": 2, "documents": 1, "sequences": 1, "tokens": 1, "held_out_documents": 1, "held_out_tokens": 1}
     receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts)
     write_receipt(receipt, Path(f"{prefix}.receipt.json"))
 

@@ -63,7 +63,8 @@ class SimulatedProject:
     def _configure(self) -> None:
         config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
         (name, tokenizer), *_ = config["tokenizers"].items()
-        self.tokenizer = Tokenizer(name, **tokenizer | {"model": str(ROOT / tokenizer["model"])}).identity
+        chosen = tokenizer | {"model": str(ROOT / tokenizer["model"]), "held_out_fraction": config["held_out_fraction"]}
+        self.tokenizer = Tokenizer(name, **chosen).identity
         config |= {"shard_size_bytes": FILE_BYTES, "runs": ["demo"]}
         (self.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
         shutil.copytree(ROOT / "config" / "runs" / "demo", self.folder / "config" / "runs" / "demo")

@@ -89,7 +89,8 @@ with readable_errors():
     LISTED = listing.read(config["listing"]) if "listing" in config else []
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
-    TOKENIZERS = {name: Tokenizer(name, **chosen) for name, chosen in config["tokenizers"].items()}
+    held_out = config["held_out_fraction"]
+    TOKENIZERS = {n: Tokenizer(n, held_out_fraction=held_out, **chosen) for n, chosen in config["tokenizers"].items()}
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
     RUNS = {run: load_run(run) for run in config["runs"]} if HAS_INPUTS else {}
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}

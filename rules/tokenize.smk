@@ -8,6 +8,7 @@ REQUIRED INPUTS
 OUTPUTS
     results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json
     results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
+    results/tokenized/{tokenizer}/{shard}_held_out_document.bin, .idx      for validation
     results/tokenized/{tokenizer}/data_signature.json, conservation.json
     results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin, .idx
 """
@@ -62,6 +63,7 @@ rule tokenize_shard:
         idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
         receipt="results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
         rejected="results/tokenized/{tokenizer}/{shard}_text_document.rejected.jsonl",
+        held_out=multiext("results/tokenized/{tokenizer}/{shard}_held_out_document", ".bin", ".idx"),
     log:
         "results/logs/tokenize_shard/{tokenizer}/{shard}.log",
     benchmark:
@@ -89,6 +91,7 @@ rule tokenize_shard:
         " --max-rejected-fraction {config[max_rejected_fraction]}"
         " --max-rejected-lines {config[max_rejected_lines]}"
         " --max-line-bytes {config[max_line_bytes]}"
+        " --held-out-fraction {config[held_out_fraction]}"
         " --on-engine-difference {config[on_engine_difference]}"
         " --threads {threads}"
         " --output-prefix {params.prefix:q}"

@@ -54,9 +54,16 @@ def parse_args() -> argparse.Namespace:
         default="fallback",
         help="where gigatoken's ids are not the reference's: encode with the reference, or fail",
     )
+    parser.add_argument(
+        "--held-out-fraction", type=float, default=0.0, help="fraction of documents, 0 to 1, held out for validation"
+    )
     parser.add_argument("--threads", type=int, default=1, help="cores to encode with")
     parser.add_argument(
-        "--output-prefix", type=Path, required=True, help="writes PREFIX.bin, .idx, .receipt.json and .rejected.jsonl"
+        "--output-prefix",
+        type=Path,
+        required=True,
+        help="writes PREFIX.bin, .idx, .receipt.json and .rejected.jsonl, and SHARD_held_out_document.bin and .idx "
+        "beside them",
     )
     return parser.parse_args()
 
@@ -105,6 +112,7 @@ def main() -> None:
             text_key=args.text_key,
             max_line_bytes=args.max_line_bytes,
             limits=RejectionLimits(args.max_rejected_fraction, args.max_rejected_lines),
+            held_out_fraction=args.held_out_fraction,
             prefix=args.output_prefix,
         )
         return receipt

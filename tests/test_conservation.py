@@ -32,19 +32,30 @@ def engine(tokenizer_model: Path) -> GatedEngine:
     return GatedEngine(load_reference(tokenizer_model), str(tokenizer_model), 2)
 
 
-def through_both_hops(folder: Path, engine: Engine, *files: Path) -> tuple[MergeReceipt, TokenizeReceipt, list[dict]]:
+def through_both_hops(
+    folder: Path, engine: Engine, *files: Path, held_out_fraction: float = 0.0
+) -> tuple[MergeReceipt, TokenizeReceipt, list[dict]]:
     """Plan, merge and tokenize vendor files in this process; return the receipts and the quarantine."""
     recorded = plan.read(plan_files(folder, *files), SHARD)
     merged = merge.merge(recorded, SHARD, folder / "shard.jsonl")
     receipt = TokenizeReceipt(SHARD, "", "toy.01234567", True, True, 400, "uint16")
-    limits = RejectionLimits(1.0, 1000)
-    line = MAX_LINE_BYTES
     tokenize(
-        engine, Frame([1], [2], 400), receipt, merged, folder / "shard.jsonl", "text", line, limits, folder / PREFIX
+        engine,
+        Frame([1], [2], 400),
+        receipt,
+        merged,
+        folder / "shard.jsonl",
+        "text",
+        MAX_LINE_BYTES,
+        RejectionLimits(1.0, 1000),
+        held_out_fraction,
+        folder / PREFIX,
     )
     quarantine = (folder / f"{PREFIX}.rejected.jsonl").read_text().splitlines()
     pair = IndexedReader(folder / PREFIX)
     assert (pair.documents, pair.tokens) == (receipt.documents, receipt.tokens)
+    held_out = IndexedReader(folder / f"{SHARD}_held_out_document")
+    assert (held_out.documents, held_out.tokens) == (receipt.held_out_documents, receipt.held_out_tokens)
     assert receipt.adds_up() and merged.adds_up()
     return merged, receipt, [json.loads(line) for line in quarantine]
 
@@ -124,10 +135,11 @@ def test_whatever_the_lines_the_sum_holds(
     contents = [b"\n".join(lines) + (b"\n" if final_newline else b"") for lines in files]
     contents.append(jsonl(["good"]))
     paths = [deliver(tmp_path / f"{number}.jsonl", content) for number, content in enumerate(contents)]
-    merged, receipt, quarantine = through_both_hops(tmp_path, engine, *paths)
+    merged, receipt, quarantine = through_both_hops(tmp_path, engine, *paths, held_out_fraction=0.5)
     expected = sum(content.count(b"\n") + (not content.endswith(b"\n")) for content in contents if content)
     assert merged.lines == receipt.lines == expected
-    assert receipt.lines == receipt.documents + receipt.blank + len(quarantine)
+    documents = receipt.documents + receipt.held_out_documents
+    assert receipt.lines == documents + receipt.blank + len(quarantine)
     assert sum(receipt.rejected.values()) == len(quarantine)
 
 
@@ -181,7 +193,7 @@ def test_killed_at_thirty_moments_the_results_are_the_same_bytes(tmp_path: Path,
         ]
         shard = ["--shard", SHARD, "--jsonl", folder / "s.jsonl", "--merge-receipt", folder / "m.json"]
         tokenizer = ["--text-key", "text", "--tokenizer", "toy.01234567", "--tokenizer-model", tokenizer_model]
-        tokenize_args = [*shard, *tokenizer, "--output-prefix", folder / PREFIX]
+        tokenize_args = [*shard, *tokenizer, "--held-out-fraction", 0.1, "--output-prefix", folder / PREFIX]
         programs = [("merge_shard.py", merge_args), ("tokenize_shard.py", tokenize_args)]
         return [[sys.executable, str(SCRIPTS / name), *map(str, args)] for name, args in programs]
 
@@ -193,7 +205,7 @@ def test_killed_at_thirty_moments_the_results_are_the_same_bytes(tmp_path: Path,
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.monotonic() - start)
     expected = {path.name: path.read_bytes() for path in golden.iterdir()}
-    assert len(expected) == 6
+    assert len(expected) == 8
 
     moments = random.Random(0)
     deaths = [0, 0]
@@ -234,6 +246,7 @@ def spoil_receipt(path: Path, **changes: object) -> None:
         (lambda p: spoil_receipt(p["merge"], ranges=[]), "en_books_tales_split_0000 was merged from other ranges"),
         (lambda p: spoil_receipt(p["tokens"], documents=1), "a receipt of en_books_tales_split_0000 does not add up"),
         (lambda p: spoil_receipt(p["tokens"], tokens=1), "the .idx of en_books_tales_split_0000 counts"),
+        (lambda p: p["held_out"].write_bytes(b""), "the .idx of what is held out of en_books_tales_split_0000 counts"),
         (lambda p: p["rejected"].write_text("{}\n"), "0 lines of en_books_tales_split_0000 were rejected, 1 are in"),
         (lambda p: write_json(p["signature"], read_json(p["signature"])[1:]), "the signature lists 3 shards"),
         (
@@ -249,6 +262,7 @@ def test_a_sum_that_does_not_hold_fails_the_workflow(copy: Project, spoil: Calla
         "plan": copy.folder / "results" / "plan" / "en_books_tales.json",
         "merge": copy.folder / "results" / "shards" / f"{shard}.receipt.json",
         "tokens": tokenized / f"{shard}_text_document.receipt.json",
+        "held_out": tokenized / f"{shard}_held_out_document.bin",
         "rejected": tokenized / f"{shard}_text_document.rejected.jsonl",
         "signature": tokenized / "data_signature.json",
     }
@@ -284,7 +298,7 @@ def test_rejected_lines_say_which_line_of_which_range_they_were(
             part.lines = None
         assert merged.adds_up()
     receipt = TokenizeReceipt(SHARD, "", "toy.01234567", True, True, 400, "uint16")
-    places = [tmp_path / "shard.jsonl", "text", MAX_LINE_BYTES, RejectionLimits(1.0, 1000), tmp_path / PREFIX]
+    places = [tmp_path / "shard.jsonl", "text", MAX_LINE_BYTES, RejectionLimits(1.0, 1000), 0.0, tmp_path / PREFIX]
     tokenize(engine, Frame([1], [2], 400), receipt, merged, *places)
     entries = [json.loads(line) for line in (tmp_path / f"{PREFIX}.rejected.jsonl").read_text().splitlines()]
     assert [(Path(entry["file"]).name, entry["line"]) for entry in entries[:-2]] == [

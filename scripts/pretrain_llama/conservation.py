@@ -8,7 +8,7 @@ from typing import Any
 from pretrain_llama import stores
 from pretrain_llama.errors import DataError
 from pretrain_llama.mixture.signature import signed_name
-from pretrain_llama.names import PREFIX_SUFFIX
+from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.shards.plan import shard_names
 from pretrain_llama.tokenization.indexed import Counts, read_counts
@@ -25,9 +25,11 @@ class Ledger:
     shards: int = 0
     lines: int = 0
     documents: int = 0
+    held_out_documents: int = 0
     blank: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
+    held_out_tokens: int = 0
     problems: list[str] = field(default_factory=list)
 
     def check(self, holds: bool, problem: str) -> None:
@@ -38,12 +40,13 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Found:
-    """What the hops left of a shard: their receipts, the lines in its quarantine, the counts of its pair."""
+    """What the hops left of a shard: their receipts, the lines in its quarantine, the counts of its pairs."""
 
     merged: MergeReceipt
     receipt: TokenizeReceipt
     quarantined: int
     counts: Counts
+    held_out: Counts
 
 
 def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> dict[str, Any]:
@@ -52,8 +55,9 @@ def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> d
     vendor files    their planned ranges begin at 0, follow each other, and end with the file
     merge           its ranges are those planned; of each plain file, as many bytes were taken as it has
     tokenize        as many bytes were read as were merged, and where the merge counted and hashed, as many lines with
-                    the same hash; each line is a document, blank or rejected; the quarantine holds the rejected ones
-    .bin/.idx       as many documents and tokens as counted
+                    the same hash; each line is a document, held out or not, or blank, or rejected; the quarantine holds
+                    the rejected ones
+    .bin/.idx       as many documents and tokens as counted, in the pair to train on and in the one held out
     signature       the counted names of these shards, and no others
 
     Args:
@@ -99,7 +103,9 @@ def _find(shard: str, shards: str, tokenized: str) -> Found:
     prefix = f"{tokenized}/{shard}{PREFIX_SUFFIX}"
     receipt = TokenizeReceipt.read(f"{prefix}.receipt.json")
     quarantined = (stores.read_small(f"{prefix}.rejected.jsonl") or b"").count(b"\n")
-    return Found(MergeReceipt.read(f"{shards}/{shard}.receipt.json"), receipt, quarantined, read_counts(prefix))
+    merged = MergeReceipt.read(f"{shards}/{shard}.receipt.json")
+    held_out = read_counts(f"{tokenized}/{shard}{HELD_OUT_SUFFIX}")
+    return Found(merged, receipt, quarantined, read_counts(prefix), held_out)
 
 
 def _check_ranges(plan: dict[str, Any], ledger: Ledger) -> None:
@@ -138,9 +144,17 @@ def _check_shard(planned: dict[str, Any], found: Found, ledger: Ledger) -> str:
         f"the .idx of {shard} counts {counts.documents} documents and {counts.tokens} tokens, its receipt "
         f"{receipt.documents} and {receipt.tokens}",
     )
+    held_out = receipt.held_out_documents
+    ledger.check(
+        found.held_out == Counts(held_out, held_out, receipt.held_out_tokens),
+        f"the .idx of what is held out of {shard} counts {found.held_out.documents} documents and "
+        f"{found.held_out.tokens} tokens, its receipt {held_out} and {receipt.held_out_tokens}",
+    )
     ledger.shards += 1
     ledger.lines += receipt.lines
     ledger.documents += receipt.documents
+    ledger.held_out_documents += held_out
+    ledger.held_out_tokens += receipt.held_out_tokens
     ledger.blank += receipt.blank
     ledger.rejected.update(receipt.rejected)
     ledger.tokens += receipt.tokens
@@ -150,8 +164,9 @@ def _check_shard(planned: dict[str, Any], found: Found, ledger: Ledger) -> str:
 def _sums(ledgers: dict[str, Ledger]) -> dict[str, Any]:
     total = Ledger()
     for ledger in ledgers.values():
-        for key in ("files", "shards", "lines", "documents", "blank", "tokens"):
-            setattr(total, key, getattr(total, key) + getattr(ledger, key))
+        for key, value in vars(ledger).items():
+            if isinstance(value, int):
+                setattr(total, key, getattr(total, key) + value)
         total.rejected.update(ledger.rejected)
     return {"total": _as_json(total), "corpora": {corpus: _as_json(ledger) for corpus, ledger in ledgers.items()}}
 

@@ -4,6 +4,7 @@
     shard    {corpus}_split_{split_id}                          en_code_python_split_0003
     prefix   {shard}_text_document                              en_code_python_split_0003_text_document
     counted  {prefix}_dc={documents}_sc={sequences}_tc={tokens}
+    {shard}_held_out_document                               its documents for validation
 
 A language holds letters, digits and "-"; a domain holds no "_"; a subdomain may hold "_", "-" and even
 "split": the last "_split_<digits>" counts. We write split ids with four digits. Historical names, without a
@@ -21,6 +22,7 @@ SUBDOMAIN = r"[A-Za-z0-9_.+-]+"
 CORPUS = f"{LANGUAGE}_{DOMAIN}_{SUBDOMAIN}"
 SHARD = rf"{CORPUS}_split_\d{{4}}\d*"  # Snakemake does not read an open repetition, \d{{4,}}, in a constraint
 PREFIX_SUFFIX = "_text_document"
+HELD_OUT_SUFFIX = "_held_out_document"
 
 _SHARD = re.compile(
     rf"(?P<language>{LANGUAGE})_(?P<domain>{DOMAIN})(?:_(?P<subdomain>{SUBDOMAIN}))?"

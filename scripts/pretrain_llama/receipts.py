@@ -82,7 +82,9 @@ class MergeReceipt(Receipt):
 
 @dataclass
 class TokenizeReceipt(Receipt):
-    """Of tokenizing: lines = documents + blank + what was rejected, by reason. One document is one sequence.
+    """Of tokenizing: lines = documents + held out + blank + what was rejected, by reason. A document is a sequence.
+
+    `documents`, `sequences`, `tokens` and `text_bytes` are of what is trained on; `held_out_…` of what is for validation.
 
     `jsonl_bytes` and `jsonl_blake3` are of the shard that was read, `bin_blake3` of the .bin that was written. `engine`
     encoded; `compared` documents were also encoded by the reference, with the same ids; `warning` says why the engine
@@ -102,6 +104,8 @@ class TokenizeReceipt(Receipt):
     lines: int = 0
     documents: int = 0
     sequences: int = 0
+    held_out_documents: int = 0
+    held_out_tokens: int = 0
     blank: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     text_bytes: int = 0
@@ -111,7 +115,8 @@ class TokenizeReceipt(Receipt):
     bin_blake3: str = ""
 
     def adds_up(self) -> bool:
-        return self.lines == self.documents + self.blank + sum(self.rejected.values())
+        documents = self.documents + self.held_out_documents
+        return self.lines == documents + self.blank + sum(self.rejected.values())
 
     def follows(self, merged: MergeReceipt) -> bool:
         """Say whether what was read is what was merged: the same bytes, and lines and hash where the merge has them."""

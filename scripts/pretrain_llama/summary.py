@@ -33,6 +33,7 @@ def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
             "vendor_lines": total["lines"],
             "blank": total["blank"],
             "rejected": sum(total["rejected"].values()),
+            "held_out": total["held_out_documents"],
             "tokenized": total["documents"],
         },
         "corpora": _by_domain(sums["corpora"], probabilities, mixture["training_tokens"]),
@@ -74,7 +75,7 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
     lines = [
         f"run {run_folder.name}: {summary['shards']} shards, {summary['iterations']} iterations",
         f"documents: {documents['vendor_lines']:,} vendor lines = {documents['tokenized']:,} tokenized"
-        f" + {documents['rejected']:,} rejected + {documents['blank']:,} blank",
+        f" + {documents['held_out']:,} held out + {documents['rejected']:,} rejected + {documents['blank']:,} blank",
         "",
         f"{'language':<10} {'domain':<14} {'documents':>10} {'tokens':>14} {'probability':>11} {'epochs':>8}",
     ]

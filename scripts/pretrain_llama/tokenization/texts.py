@@ -33,6 +33,6 @@ class Texts:
         return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes()
 
     @property
-    def bytes(self) -> int:
-        """Their size."""
-        return int(self.offsets[-1] - self.offsets[0])
+    def lengths(self) -> np.ndarray:
+        """(texts,) int64, bytes in each."""
+        return np.diff(self.offsets)

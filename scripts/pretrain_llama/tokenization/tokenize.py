@@ -17,9 +17,11 @@ from blake3 import blake3
 
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import replacing
+from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Encoded
+from pretrain_llama.tokenization.held_out import are_held_out, divide
 from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.origins import Origins
@@ -80,6 +82,16 @@ class Frame:
         return framed, framed_lengths
 
 
+@dataclass(frozen=True)
+class Tokenized:
+    """What became of a block of lines: of its documents, those to train on and those held out, framed."""
+
+    batch: Batch
+    trained: Encoded
+    held_out: Encoded
+    trained_text_bytes: int
+
+
 def tokenize(
     engine: Engine,
     frame: Frame,
@@ -89,9 +101,10 @@ def tokenize(
     text_key: str,
     max_line_bytes: int,
     limits: RejectionLimits,
+    held_out_fraction: float,
     prefix: Path,
 ) -> None:
-    """Write a shard's .bin and .idx, and its rejected lines.
+    """Write a shard's .bin and .idx, the same for what is held out, and its rejected lines.
 
     Args:
         engine: what encodes the texts.
@@ -102,7 +115,9 @@ def tokenize(
         text_key: key of the text in each document.
         max_line_bytes: a longer line is rejected.
         limits: of the number of rejected lines.
-        prefix: writes PREFIX.bin, PREFIX.idx and PREFIX.rejected.jsonl, the last also where the limits are passed.
+        held_out_fraction: of the documents, 0 to 1.
+        prefix: writes PREFIX.bin, PREFIX.idx, {shard}_held_out_document.bin and .idx beside them, and
+            PREFIX.rejected.jsonl, the last also where the limits are passed.
 
     Raises:
         DataError: more lines are rejected than allowed, or the shard is not what was merged.
@@ -110,7 +125,8 @@ def tokenize(
     """
     receipt.engine = engine.name
     rejected_path = f"{prefix}.rejected.jsonl"
-    with writing_indexed(prefix, frame.dtype) as writer:
+    held_out_prefix = prefix.with_name(f"{receipt.shard}{HELD_OUT_SUFFIX}")
+    with writing_indexed(prefix, frame.dtype) as trained, writing_indexed(held_out_prefix, frame.dtype) as held_out:
         with (
             Progress(merged.bytes, "B", f"tokenize {receipt.shard}") as progress,
             open(jsonl, "rb") as file,
@@ -118,11 +134,13 @@ def tokenize(
         ):
             quarantine = Quarantine(rejected, rejected_path, receipt.shard)
             reader = ShardReader(file, max_line_bytes)
-            outcome = Outcome(writer, quarantine, Origins(merged), receipt, progress)
+            outcome = Outcome(trained, held_out, quarantine, Origins(merged), receipt, progress)
 
-            def encode(block: memoryview) -> tuple[Batch, Encoded]:
+            def encode(block: memoryview) -> Tokenized:
                 batch = sort_lines(block, text_key, max_line_bytes)
-                return batch, frame.around(engine.encode(batch.texts))
+                are_out = are_held_out(batch.texts, held_out_fraction)
+                trained, out = divide(frame.around(engine.encode(batch.texts)), are_out)
+                return Tokenized(batch, trained, out, int(batch.texts.lengths[~are_out].sum()))
 
             _encode_all(reader, encode, engine.at_once, outcome)
         receipt.sequences = receipt.documents
@@ -131,33 +149,36 @@ def tokenize(
         receipt.jsonl_bytes = jsonl.stat().st_size
         receipt.jsonl_blake3 = reader.digest.hexdigest()
         receipt.check_handover(merged, jsonl)
-        quarantine.check(limits, receipt.documents, receipt.lines)
+        quarantine.check(limits, receipt.documents + receipt.held_out_documents, receipt.lines)
 
 
 class Outcome:
     """Writes and counts what became of a shard's lines, in their order.
 
     Attributes:
-        digest: BLAKE3 of the .bin so far.
+        digest: BLAKE3 of the .bin so far, of what is trained on.
     """
 
     def __init__(
         self,
-        writer: IndexedWriter,
+        trained: IndexedWriter,
+        held_out: IndexedWriter,
         quarantine: Quarantine,
         origins: Origins,
         receipt: TokenizeReceipt,
         progress: Progress,
     ) -> None:
         self.digest = blake3()
-        self._writer, self._quarantine, self._origins = writer, quarantine, origins
+        self._trained, self._held_out = trained, held_out
+        self._quarantine, self._origins = quarantine, origins
         self._receipt, self._progress = receipt, progress
         self._bytes = 0
 
-    def take(self, block: memoryview, batch: Batch, encoded: Encoded) -> None:
+    def take(self, block: memoryview, tokenized: Tokenized) -> None:
         """Take the next block."""
-        ids, lengths = encoded
-        self._writer.add_documents(ids, lengths)
+        batch, (ids, lengths) = tokenized.batch, tokenized.trained
+        self._trained.add_documents(ids, lengths)
+        self._held_out.add_documents(*tokenized.held_out)
         self.digest.update(ids.view(np.uint8).data)
         self._origins.pass_block(self._bytes, block, self._receipt.lines)
         for rejected in batch.rejected:
@@ -166,9 +187,11 @@ class Outcome:
         self._bytes += len(block)
         self._receipt.lines += batch.lines
         self._receipt.blank += batch.blank
-        self._receipt.documents += len(batch.texts)
-        self._receipt.text_bytes += batch.texts.bytes
+        self._receipt.documents += len(lengths)
+        self._receipt.text_bytes += tokenized.trained_text_bytes
         self._receipt.tokens += len(ids)
+        self._receipt.held_out_documents += len(tokenized.held_out[1])
+        self._receipt.held_out_tokens += len(tokenized.held_out[0])
         self._progress.advance(len(block))
 
     def take_long_line(self, pieces: Iterable[bytes]) -> None:
@@ -188,14 +211,14 @@ class Outcome:
 
 
 def _encode_all(
-    reader: ShardReader, encode: Callable[[memoryview], tuple[Batch, Encoded]], at_once: int, outcome: Outcome
+    reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome
 ) -> None:
-    in_flight: deque[tuple[memoryview, Future[tuple[Batch, Encoded]]]] = deque()
+    in_flight: deque[tuple[memoryview, Future[Tokenized]]] = deque()
 
     def take_until(left: int) -> None:
         while len(in_flight) > left:
-            block, encoded = in_flight.popleft()
-            outcome.take(block, *encoded.result())
+            block, tokenized = in_flight.popleft()
+            outcome.take(block, tokenized.result())
 
     with ThreadPoolExecutor(at_once) as threads:
         for block in reader.blocks():

@@ -1,0 +1,54 @@
+"""Documents held out for validation: which, how many, and that none is on both sides."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pretrain_llama.files import read_json
+from pretrain_llama.tokenization.held_out import are_held_out
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.texts import Texts
+from project import PREFIX, SHARD, Result, deliver, jsonl, merge_shard, tokenize_shard
+
+TALES = [f"A tale of {number} ships, and of the sea." for number in range(400)]
+
+
+def documents(prefix: Path) -> list[bytes]:
+    pair = IndexedReader(prefix)
+    return [part.tobytes() for part in np.split(pair.tokens_array, np.cumsum(pair.lengths)[:-1])]
+
+
+def tokenize(folder: Path, model: Path, texts: list[str], fraction: float) -> Result:
+    folder.mkdir(exist_ok=True)
+    assert merge_shard(folder, deliver(folder / "vendor.jsonl", jsonl(texts))).returncode == 0
+    return tokenize_shard(folder, model, "--held-out-fraction", fraction)
+
+
+def test_the_choice_is_stable_and_of_about_the_fraction() -> None:
+    texts = Texts.of(str(number).encode() for number in range(10_000))
+    held_out = are_held_out(texts, 0.1)
+    assert np.flatnonzero(held_out)[:5].tolist() == [0, 7, 14, 25, 29]
+    assert 900 < held_out.sum() < 1_100
+    assert not (held_out & ~are_held_out(texts, 0.2)).any(), "a larger fraction holds out the same documents, and more"
+    assert not are_held_out(texts, 0).any()
+
+
+def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_model: Path) -> None:
+    assert tokenize(tmp_path / "whole", tokenizer_model, TALES, 0).returncode == 0
+    assert tokenize(tmp_path / "divided", tokenizer_model, TALES + TALES, 0.25).returncode == 0
+    whole = documents(tmp_path / "whole" / PREFIX)
+    trained = documents(tmp_path / "divided" / PREFIX)
+    held_out = documents(tmp_path / "divided" / f"{SHARD}_held_out_document")
+    assert 120 < len(held_out) < 280 and len(trained) + len(held_out) == 800
+    assert not set(trained) & set(held_out), "the second copy of a document is on the side of the first"
+    assert trained == [document for document in whole + whole if document in set(trained)]
+    assert held_out == [document for document in whole + whole if document in set(held_out)]
+    receipt = read_json(tmp_path / "divided" / f"{PREFIX}.receipt.json")
+    assert (receipt["documents"], receipt["held_out_documents"]) == (len(trained), len(held_out))
+    assert receipt["held_out_tokens"] * 2 == sum(map(len, held_out))
+    assert receipt["text_bytes"] == sum(len(tale) for tale, doc in zip(TALES * 2, whole * 2, strict=True) if doc in set(trained))
+
+
+def test_without_a_fraction_the_pair_held_out_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
+    assert tokenize(tmp_path, tokenizer_model, TALES[:3], 0).returncode == 0
+    assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 0
