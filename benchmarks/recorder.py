@@ -1,7 +1,8 @@
 """Stand in for a program of scripts/, under its name: note the command line, write the smallest outputs that add up.
 
 simulate_shards.py links it into a project in place of each program that would touch text, weights or a GPU. A shard is
-one document of one token to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there are that document.
+one document of one token to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there
+are that document.
 """
 
 import json

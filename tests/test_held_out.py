@@ -8,7 +8,7 @@ from pretrain_llama.files import read_json
 from pretrain_llama.tokenization.held_out import are_held_out
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.texts import Texts
-from project import PREFIX, SHARD, Result, deliver, jsonl, merge_shard, tokenize_shard
+from project import PREFIX, SHARD, Result, deliver, jsonl, merge_shard, run_script, tokenize_shard
 
 TALES = [f"A tale of {number} ships, and of the sea." for number in range(400)]
 
@@ -46,9 +46,25 @@ def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_mo
     receipt = read_json(tmp_path / "divided" / f"{PREFIX}.receipt.json")
     assert (receipt["documents"], receipt["held_out_documents"]) == (len(trained), len(held_out))
     assert receipt["held_out_tokens"] * 2 == sum(map(len, held_out))
-    assert receipt["text_bytes"] == sum(len(tale) for tale, doc in zip(TALES * 2, whole * 2, strict=True) if doc in set(trained))
+    text_of = dict(zip(whole, TALES, strict=True))
+    assert receipt["text_bytes"] == sum(len(text_of[document]) for document in trained)
 
 
 def test_without_a_fraction_the_pair_held_out_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
     assert tokenize(tmp_path, tokenizer_model, TALES[:3], 0).returncode == 0
     assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 0
+
+
+def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_model: Path) -> None:
+    assert tokenize(tmp_path / "divided", tokenizer_model, TALES, 0.25).returncode == 0
+    assert tokenize(tmp_path / "whole", tokenizer_model, TALES, 0).returncode == 0
+    held_out = tmp_path / "divided" / f"{SHARD}_held_out_document.bin"
+    sound = run_script("check_held_out.py", "--held-out", held_out, "--trained", tmp_path / "divided" / f"{PREFIX}.bin")
+    count = IndexedReader(held_out.with_suffix("")).documents
+    assert sound.returncode == 0, sound.stderr
+    assert sound.stdout == f"1 pairs to train on hold none of the {count} documents held out\n"
+    mixed = run_script("check_held_out.py", "--held-out", held_out, "--trained", tmp_path / "whole" / f"{PREFIX}.bin")
+    assert mixed.returncode == 2
+    first = np.flatnonzero(are_held_out(Texts.of(tale.encode() for tale in TALES), 0.25))[0]
+    assert f"{count} documents are trained on and held out" in mixed.stderr
+    assert f"{SHARD}_text_document, document {first}" in mixed.stderr

@@ -84,7 +84,7 @@ class MergeReceipt(Receipt):
 class TokenizeReceipt(Receipt):
     """Of tokenizing: lines = documents + held out + blank + what was rejected, by reason. A document is a sequence.
 
-    `documents`, `sequences`, `tokens` and `text_bytes` are of what is trained on; `held_out_…` of what is for validation.
+    `documents`, `sequences`, `tokens` and `text_bytes` are of what is trained on, `held_out_…` of what is held out.
 
     `jsonl_bytes` and `jsonl_blake3` are of the shard that was read, `bin_blake3` of the .bin that was written. `engine`
     encoded; `compared` documents were also encoded by the reference, with the same ids; `warning` says why the engine

@@ -210,9 +210,7 @@ class Outcome:
             yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
 
 
-def _encode_all(
-    reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome
-) -> None:
+def _encode_all(reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome) -> None:
     in_flight: deque[tuple[memoryview, Future[Tokenized]]] = deque()
 
     def take_until(left: int) -> None:

@@ -1,0 +1,46 @@
+"""Check that no document is both trained on and held out for validation.
+
+    python scripts/check_held_out.py --held-out results/validation/demo-8k.0a1b2c3d/*.bin \
+        --trained results/indexed/demo-8k.0a1b2c3d/*.bin
+
+Documents are compared by their ids, so both sides have to be of one tokenizer. The held-out ones take about 200 bytes
+of memory each; of the others, only eight ids each are read, and the whole of those that look alike.
+"""
+
+import argparse
+from pathlib import Path
+
+from pretrain_llama.errors import DataError, run_program
+from pretrain_llama.progress import Progress
+from pretrain_llama.tokenization.overlap import DocumentSet
+
+SHOWN = 5
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--held-out", type=Path, nargs="+", required=True, help="pairs for validation: their .bin")
+    parser.add_argument("--trained", type=Path, nargs="+", required=True, help="pairs to train on: their .bin")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    held_out = DocumentSet([path.with_suffix("") for path in args.held_out])
+    common = []
+    with Progress(len(args.trained), "pairs", "compare") as progress:
+        for path in args.trained:
+            common += held_out.common_with(path.with_suffix(""))
+            progress.advance(1)
+    if common:
+        shown = "\n    ".join(f"{one.pair}, document {one.document}" for one in common[:SHOWN])
+        raise DataError(
+            f"{len(common):,} documents are trained on and held out. The first:\n    {shown}",
+            where=common[0].pair,
+            action="use pairs that were tokenized with the same held_out_fraction; delete the others",
+        )
+    print(f"{len(args.trained):,} pairs to train on hold none of the {held_out.count:,} documents held out")
+
+
+if __name__ == "__main__":
+    run_program(main)
