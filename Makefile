@@ -12,7 +12,7 @@ RULE_FILES := Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run test test-azure test-slurm bench-inputs bench-shards bench-azure
+.PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards bench-azure
 .PHONY: plan-estimate simulate-shards lint format lock clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
@@ -30,6 +30,9 @@ demo: demo-inputs ## vendor shards to a trained, resumable Llama
 
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
+
+status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
+	python scripts/show_status.py
 
 demo-inputs: $(DEMO)/tokenizer.model $(DEMO)/llama/config.json
 

@@ -39,8 +39,16 @@ def test_a_fresh_project_previews_every_job_down_to_the_training(project: Projec
 def test_a_run_accounts_for_every_document_and_learns(built: Project) -> None:
     run = built.folder / "results" / "runs" / "tiny"
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["documents"] == {"vendor_lines": 400, "blank": 0, "rejected": 0, "tokenized": 400}
-    assert sum(row["documents"] for row in summary["corpora"]) == 400
+    held_out, tokenized = summary["documents"]["held_out"], summary["documents"]["tokenized"]
+    assert held_out > 0 and held_out + tokenized == 400
+    assert summary["documents"] | {"held_out": 0, "tokenized": 0} == {
+        "vendor_lines": 400,
+        "held_out": 0,
+        "blank": 0,
+        "rejected": 0,
+        "tokenized": 0,
+    }
+    assert sum(row["documents"] for row in summary["corpora"]) == tokenized
     assert summary["iterations"] == 6
     assert summary["last_loss"] < summary["first_loss"]
     assert "A tale of" in (run / "sample.txt").read_text()
@@ -52,7 +60,7 @@ def test_counted_names_carry_the_counts_of_the_index(built: Project) -> None:
     for name in signature:
         assert (built.folder / "results" / "indexed" / name).stat().st_size > 0
     documents = sum(int(name.split("_dc=")[1].split("_")[0]) for name in signature)
-    assert documents == 400
+    assert documents == json.loads((built.folder / "results/runs/tiny/summary.json").read_text())["documents"]["tokenized"]
 
 
 def test_nothing_new_means_nothing_to_do(built: Project) -> None:
@@ -169,7 +177,7 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
     assert {name: after[name] for name in before} == before, "a finished shard never changes"
     assert after.keys() - before.keys() == {f"en_books_tales_split_0003{end}" for end in (".jsonl", ".receipt.json")}
     run = copy.folder / "results" / "runs" / "tiny"
-    assert json.loads((run / "summary.json").read_text())["documents"]["tokenized"] == 401
+    assert json.loads((run / "summary.json").read_text())["documents"]["vendor_lines"] == 401
     assert (run / "output_before_change_1" / "log.jsonl").exists(), "on_change: restart keeps the earlier output"
     assert copy.pending() == {}
 

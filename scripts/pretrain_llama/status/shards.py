@@ -1,0 +1,88 @@
+"""How far the shards of each corpus are."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pretrain_llama import stores
+from pretrain_llama.configuration import Corpus
+from pretrain_llama.errors import PretrainError
+from pretrain_llama.names import PREFIX_SUFFIX
+from pretrain_llama.receipts import TokenizeReceipt
+from pretrain_llama.shards import plan
+
+ASKED_AT_ONCE = 32
+
+
+@dataclass
+class CorpusStatus:
+    """The shards of a corpus by stage, and the documents and tokens of those that are tokenized.
+
+    Attributes:
+        planned: shards in the recorded plan.
+        new_files: vendor files that no plan holds yet.
+        problem: why its vendor files or its receipts cannot be read.
+    """
+
+    corpus: str
+    planned: int = 0
+    merged: int = 0
+    tokenized: int = 0
+    documents: int = 0
+    tokens: int = 0
+    held_out: int = 0
+    rejected: int = 0
+    new_files: int = 0
+    problem: str = ""
+
+    def add(self, receipt: TokenizeReceipt) -> None:
+        """Count a tokenized shard."""
+        self.tokenized += 1
+        self.documents += receipt.documents
+        self.tokens += receipt.tokens
+        self.held_out += receipt.held_out_documents
+        self.rejected += sum(receipt.rejected.values())
+
+
+def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
+    """Return how far a corpus is.
+
+    Args:
+        corpus: a row of the table.
+        results: where results lie: a folder, or az://container/path.
+        tokenizer: identity of the tokenizer whose shards are counted.
+    """
+    recorded = plan.load(f"{results}/plan/{corpus.name}.json", corpus)
+    shards = plan.shard_names(recorded)
+    status = CorpusStatus(corpus.name, planned=len(shards))
+    merged = [f"{results}/shards/{shard}.receipt.json" for shard in shards]
+    tokenized = [f"{results}/tokenized/{tokenizer}/{shard}{PREFIX_SUFFIX}.receipt.json" for shard in shards]
+    try:
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+            status.merged = Counter(threads.map(_is_there, merged))[True]
+            for receipt in threads.map(_receipt, tokenized):
+                if receipt:
+                    status.add(receipt)
+        listed = {file.path for file in stores.list_files(corpus.source, corpus.place)}
+        status.new_files = len(listed - recorded["files"].keys())
+    except PretrainError as error:
+        status.problem = str(error)
+    return status
+
+
+def total(corpora: list[CorpusStatus]) -> CorpusStatus:
+    """Return the sums."""
+    summed = CorpusStatus("total")
+    for status in corpora:
+        for key, value in vars(status).items():
+            if isinstance(value, int):
+                setattr(summed, key, getattr(summed, key) + value)
+    return summed
+
+
+def _is_there(place: str) -> bool:
+    return stores.read_small(place) is not None
+
+
+def _receipt(place: str) -> TokenizeReceipt | None:
+    return TokenizeReceipt.read(place) if _is_there(place) else None

@@ -1,0 +1,97 @@
+"""Show where the project stands: shards by stage, documents, tokens, runs, and what the newest Snakemake does or did.
+
+    python scripts/show_status.py                                    or: make status
+    python scripts/show_status.py --results az://container/results   of results in a store
+
+Nothing is run and nothing is written. `snakemake --dry-run` says which jobs are pending.
+"""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from pretrain_llama import configuration
+from pretrain_llama.errors import PretrainError, run_program
+from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
+from pretrain_llama.status.snakemake_log import NewestRun, newest_run
+from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.training.log_file import read_log
+
+COUNTS = ("planned", "merged", "tokenized", "documents", "tokens", "held_out", "rejected", "new_files")
+SHOWN_JOBS = 5
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="config.yaml")
+    parser.add_argument("--results", default="results", help="where results lie: a folder, or az://container/path")
+    return parser.parse_args()
+
+
+def shards_table(rows: list[CorpusStatus]) -> str:
+    width = max(len(row.corpus) for row in rows)
+    lines = [" " * width + "".join(f"{name.replace('_', ' '):>{_width(name)}}" for name in COUNTS)]
+    for row in rows:
+        counts = "".join(f"{getattr(row, name):>{_width(name)},}" for name in COUNTS)
+        lines.append(f"{row.corpus:<{width}}{counts}" + (f"   {row.problem}" if row.problem else ""))
+    return "\n".join(lines)
+
+
+def _width(name: str) -> int:
+    return 18 if name == "tokens" else max(len(name) + 2, 11)
+
+
+def run_line(run: str) -> str:
+    """Say how far a run is; iterations are optimizer steps."""
+    folder = Path("results/runs") / run
+    if not (folder / "manifest.json").exists():
+        return f"run {run}: its folder is not written yet"
+    records = read_log(folder / "output")
+    wanted = configuration.load_run(folder)["training"]["iterations"]
+    if (folder / "output" / "finished.json").exists():
+        return f"run {run}: finished, {wanted:,} iterations, loss {records[-1]['loss']:.3f}"
+    if not records:
+        return f"run {run}: ready to train"
+    return f"run {run}: iteration {records[-1]['iteration']:,} of {wanted:,}, loss {records[-1]['loss']:.3f}"
+
+
+def snakemake_lines(run: NewestRun | None) -> list[str]:
+    if run is None:
+        return ["Snakemake has not run here"]
+    state = "is running" if run.is_running else "ended"
+    lines = [f"the newest Snakemake here {state}: {run.log}"]
+    verb = "in progress" if run.is_running else "interrupted"
+    lines += [f"  {verb}: {job.rule} {job.output}" for job in run.in_progress[:SHOWN_JOBS]]
+    if len(run.in_progress) > SHOWN_JOBS:
+        lines.append(f"  and {len(run.in_progress) - SHOWN_JOBS:,} more")
+    for job in run.failed[:SHOWN_JOBS]:
+        lines.append(f"  failed: {job.rule} {job.output}; its log {job.log or 'is none'}")
+        lines += [f"    | {line}" for line in job.last_lines(Path.cwd())]
+    if len(run.failed) > SHOWN_JOBS:
+        lines.append(f"  and {len(run.failed) - SHOWN_JOBS:,} more failed")
+    return lines
+
+
+def main() -> None:
+    args = parse_args()
+    config = configuration.validate(yaml.safe_load(args.config.read_text()), "config", str(args.config))
+    corpora = configuration.load_corpora(config["corpora"])
+    for name, chosen in config["tokenizers"].items():
+        try:
+            identity = Tokenizer(name, held_out_fraction=config["held_out_fraction"], **chosen).identity
+        except PretrainError as error:
+            print(f"tokenizer {name}: {error}\n")
+            continue
+        rows = [corpus_status(corpus, args.results, identity) for corpus in corpora]
+        summed = total(rows)
+        print(f"shards of tokenizer {identity}\n{shards_table([*rows, summed])}")
+        pending = summed.planned - summed.tokenized
+        print(f"pending: {pending:,} shards, {summed.new_files:,} vendor files that no plan holds yet\n")
+    for run in config["runs"]:
+        print(run_line(run))
+    print("", *snakemake_lines(newest_run(Path.cwd())), sep="\n")
+
+
+if __name__ == "__main__":
+    run_program(main)
