@@ -67,7 +67,7 @@ def snakemake_lines(run: NewestRun | None) -> list[str]:
         lines.append(f"  and {len(run.in_progress) - SHOWN_JOBS:,} more")
     for job in run.failed[:SHOWN_JOBS]:
         lines.append(f"  failed: {job.rule} {job.output}; its log {job.log or 'is none'}")
-        lines += [f"    | {line}" for line in job.last_lines(Path.cwd())]
+        lines += [f"    | {line}" for line in job.last_lines(Path())]
     if len(run.failed) > SHOWN_JOBS:
         lines.append(f"  and {len(run.failed) - SHOWN_JOBS:,} more failed")
     return lines
@@ -90,7 +90,7 @@ def main() -> None:
         print(f"pending: {pending:,} shards, {summed.new_files:,} vendor files that no plan holds yet\n")
     for run in config["runs"]:
         print(run_line(run))
-    print("", *snakemake_lines(newest_run(Path.cwd())), sep="\n")
+    print("", *snakemake_lines(newest_run(Path())), sep="\n")
 
 
 if __name__ == "__main__":

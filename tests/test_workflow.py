@@ -60,7 +60,8 @@ def test_counted_names_carry_the_counts_of_the_index(built: Project) -> None:
     for name in signature:
         assert (built.folder / "results" / "indexed" / name).stat().st_size > 0
     documents = sum(int(name.split("_dc=")[1].split("_")[0]) for name in signature)
-    assert documents == json.loads((built.folder / "results/runs/tiny/summary.json").read_text())["documents"]["tokenized"]
+    summary = json.loads((built.folder / "results" / "runs" / "tiny" / "summary.json").read_text())
+    assert documents == summary["documents"]["tokenized"]
 
 
 def test_nothing_new_means_nothing_to_do(built: Project) -> None:

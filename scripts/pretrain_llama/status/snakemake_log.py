@@ -80,7 +80,7 @@ def _is_running(folder: Path) -> bool:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
-            works_here = Path(os.readlink(process / "cwd")) == folder.resolve()
+            works_here = (process / "cwd").readlink() == folder.resolve()
         except OSError:  # it ended, or is another user's
             continue
         if works_here and any(Path(os.fsdecode(word)).name == "snakemake" for word in words[:3]):
