@@ -29,6 +29,7 @@ STYLE = {
     "grid.color": FAINT,
 }
 WIDTH, ROW_HEIGHT, MARGIN = 4.4, 0.21, 0.75  # inches
+MANY_DECADES = 1e3
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"), (0, ""))
 
 
@@ -47,7 +48,7 @@ def tokens_figure(mixture: Mixture) -> str:
         axes.hlines(range(len(rows)), there, wanted, FAINT, linewidth=2, zorder=1)
         axes.scatter(there, range(len(rows)), 45, "none", "o", edgecolors=THERE, linewidths=1.8, label="there")
         axes.scatter(wanted, range(len(rows)), 18, WANTED, "D", linewidths=0, label="wanted")
-        _finish(axes, list(rows), "tokens", LogLocator(numticks=6))
+        _finish(axes, list(rows), "tokens", (1, 3))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: short(tokens)))
         return _svg(figure)
 
@@ -65,7 +66,7 @@ def epochs_figure(mixture: Mixture) -> str:
             label = None if number else "the most epochs"
             axes.plot([cap, cap], [y - 0.45, y + 0.45], color=CAP, linewidth=2, label=label)
         axes.axvline(1, color=FAINT, linewidth=1, linestyle=":", zorder=0)
-        _finish(axes, rows, "epochs", LogLocator(subs=(1, 2, 5), numticks=9))
+        _finish(axes, rows, "epochs", (1, 2, 5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda epochs, _: f"{epochs:g}"))
         return _svg(figure)
 
@@ -88,10 +89,12 @@ def _axes(rows: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _finish(axes: Axes, labels: list[str], title: str, ticks: LogLocator) -> None:
+def _finish(axes: Axes, labels: list[str], title: str, steps: tuple[int, ...]) -> None:
+    """Label the axes; steps: the ticks of a decade, where there are not many of them."""
+    low, high = axes.get_xlim()
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel(title)
-    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps if high / low < MANY_DECADES else (1,), numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", linewidth=0.5)
     axes.set_axisbelow(True)
