@@ -20,7 +20,7 @@ rule all:
     input:
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
-        expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
+        expand("results/runs/{run}/mixture.html", run=RUNS),
         expand("results/runs/{run}/loss.png", run=RUNS),
 
 
@@ -36,7 +36,7 @@ rule data:
 rule mixture:
     input:
         tokenized(*map(run_tokenizer, RUNS)),
-        expand("results/runs/{run}/mixture/mixture.png", run=RUNS),
+        expand("results/runs/{run}/mixture.html", run=RUNS),
 
 
 onstart:

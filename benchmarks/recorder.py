@@ -93,6 +93,7 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "export_checkpoint": make_folder,
     "sample_text": write_output,
     "plot_mixture": write_output,
+    "check_mixture": write_output,
     "write_run_folder": write_run_folder,
     "launch_training": launch_training,
     "summarize_run": summarize_run,

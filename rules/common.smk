@@ -77,7 +77,7 @@ def load_run(run):
         load_reference(config["tokenizers"][chosen["tokenizer"]]["model"]).vocab_size,
         f"{folder}/run.yaml",
     )
-    choices.check_against_corpora(folder, CORPORA, chosen["omissions"] == "list")
+    choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 
 
@@ -155,6 +155,6 @@ def run_checkpoint(run):
     return f"results/checkpoints/{RUNS[run]['checkpoint']}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
 
 
-def training_tokens(run):
-    training = RUNS[run]["training"]
-    return training["iterations"] * training["global_batch_size_sequences"] * training["sequence_length_tokens"]
+def choice(name):
+    """An input: one of a run's choices, in JSON or YAML."""
+    return lambda wildcards: str(choices.find(f"config/runs/{wildcards.run}", name))

@@ -3,12 +3,14 @@ Counted shards and a person's choices to selection probabilities.
 
 REQUIRED INPUTS
     results/tokenized/{tokenizer}/data_signature.json, conservation.json
-    config/runs/{run}/data_ratio.json, lang_prob.json, exclude_iterator.json
+    results/indexed/{tokenizer}/, to check the blend
+    config/runs/{run}/run.yaml; data_ratio, lang_prob and exclude_iterator, .json or .yaml
 
 OUTPUTS
-    results/runs/{run}/mixture/data_path.sh           Megatron-LM's --data-path
-    results/runs/{run}/mixture/probabilities.json, .csv
-    results/runs/{run}/mixture/mixture.png
+    results/runs/{run}/mixture/iterator_prob.sh, data_path.txt, blend.json     for Megatron-LM
+    results/runs/{run}/mixture/probabilities.json, mixture.csv
+    results/runs/{run}/mixture/check_mixture.json     megatron-core builds this blend, with these counts
+    results/runs/{run}/mixture.html                   to look at, before it is paid for
 """
 
 
@@ -21,20 +23,19 @@ rule compute_probabilities:
     input:
         signature=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/data_signature.json",
         conservation=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/conservation.json",
-        data_ratio=local("config/runs/{run}/data_ratio.json"),
-        language_probability=local("config/runs/{run}/lang_prob.json"),
-        exclude=local("config/runs/{run}/exclude_iterator.json"),
+        data_ratio=local(choice("data_ratio")),
+        language_probability=local(choice("lang_prob")),
+        exclude=local(choice("exclude_iterator")),
+        run=local("config/runs/{run}/run.yaml"),
     output:
-        data_path="results/runs/{run}/mixture/data_path.sh",
+        multiext("results/runs/{run}/mixture/", "iterator_prob.sh", "data_path.txt", "blend.json", "mixture.csv"),
         json="results/runs/{run}/mixture/probabilities.json",
-        csv="results/runs/{run}/mixture/probabilities.csv",
     log:
         "results/logs/compute_probabilities/{run}.log",
     benchmark:
         "results/benchmarks/compute_probabilities/{run}.tsv"
     params:
-        training_tokens=lambda wildcards: training_tokens(wildcards.run),
-        omissions=lambda wildcards: RUNS[wildcards.run]["omissions"],
+        indexed=lambda wildcards: place(f"results/indexed/{run_tokenizer(wildcards.run)}"),
         folder=subpath(output.json, parent=True),
     shell:
         "python scripts/compute_probabilities.py"
@@ -42,20 +43,44 @@ rule compute_probabilities:
         " --data-ratio {input.data_ratio:q}"
         " --language-probability {input.language_probability:q}"
         " --exclude {input.exclude:q}"
-        " --training-tokens {params.training_tokens}"
-        " --omissions {params.omissions}"
-        " --output-folder {params.folder:q}"
+        " --run-config {input.run:q}"
+        " --bin-idx-path {params.indexed:q}"
+        " --output-dir {params.folder:q}"
         " > {log:q} 2>&1"
 
 
 rule plot_mixture:
     input:
-        "results/runs/{run}/mixture/probabilities.csv",
+        "results/runs/{run}/mixture/probabilities.json",
     output:
-        report("results/runs/{run}/mixture/mixture.png", category="Mixture", labels={"run": "{run}"}),
+        report("results/runs/{run}/mixture.html", category="Mixture", labels={"run": "{run}"}),
     log:
         "results/logs/plot_mixture/{run}.log",
     benchmark:
         "results/benchmarks/plot_mixture/{run}.tsv"
     shell:
-        "python scripts/plot_mixture.py" " --probabilities {input:q}" " --output {output:q}" " 2> {log:q}"
+        "python scripts/plot_mixture.py"
+        " --mixture {input:q}"
+        " --title {wildcards.run:q}"
+        " --output {output:q}"
+        " 2> {log:q}"
+
+
+rule check_mixture:
+    input:
+        lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
+        mixture="results/runs/{run}/mixture/probabilities.json",
+    output:
+        "results/runs/{run}/mixture/check_mixture.json",
+    log:
+        "results/logs/check_mixture/{run}.log",
+    benchmark:
+        "results/benchmarks/check_mixture/{run}.tsv"
+    params:
+        indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
+    shell:
+        "python scripts/check_mixture.py"
+        " --mixture {input.mixture:q}"
+        " --indexed {params.indexed:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"

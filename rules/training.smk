@@ -21,8 +21,10 @@ localrules:
 rule write_run_folder:
     input:
         lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
-        run=multiext("config/runs/{run}/", "run.yaml", "data_ratio.json", "lang_prob.json", "exclude_iterator.json"),
+        *map(choice, choices.FILES),
+        run="config/runs/{run}/run.yaml",
         mixture="results/runs/{run}/mixture/probabilities.json",
+        checked="results/runs/{run}/mixture/check_mixture.json",
         tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),
         checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
         verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",

@@ -93,7 +93,7 @@ class AzureProject(DemoProject):
         """Check that the store holds the very bytes that a run on one machine makes; return the documents in all."""
         blobs = self.blobs()
         sums = next(name for name in blobs if name.endswith("conservation.json"))
-        ends = (".jsonl", ".bin", ".idx", "data_signature.json", "probabilities.json", "probabilities.csv", sums)
+        ends = (".jsonl", ".bin", ".idx", "data_signature.json", "probabilities.json", "mixture.csv", sums)
         names = [name for name in blobs if name.endswith(ends)]
         assert len(names) == shards * (1 + 3 + 2) + 4, "jsonl; .bin, .idx, .rejected.jsonl; counted .bin, .idx"
         for name in names:

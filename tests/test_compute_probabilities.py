@@ -1,4 +1,4 @@
-"""Selection probabilities: the formula, what is left out, and three mixtures as they were published."""
+"""Selection probabilities: the formula, the forms of its files, and three mixtures as they were published."""
 
 import csv
 import json
@@ -8,145 +8,133 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixtures import RATIO, RUN, SIGNATURE, compute, epochs, probabilities, written
 from pretrain_llama.mixture.entropy import unigram_entropy
 from pretrain_llama.mixture.outputs import positional
-from project import ROOT, Result, run_script
+from project import ROOT, run_script
 
 PUBLISHED = ROOT.parent / "shared" / "data" / "published_mixtures"
-SIGNATURE = [
-    "ar_news_daily_split_0000_text_document_dc=5_sc=5_tc=500.bin",
-    "en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000.bin",
-    "en_books_tales_split_0001_text_document_dc=9_sc=9_tc=3000.bin",
-    "en_web_crawl_split_0000_text_document_dc=7_sc=7_tc=2000.bin",
-]
-RATIO = {"en": {"books": 1, "web": 2}, "ar": {"news": 1}}
+EXPECTED = {
+    "ar_news_daily_split_0000": 0.25,
+    "en_books_tales_split_0000": 0.75 * 1000 / 8000,
+    "en_books_tales_split_0001": 0.75 * 3000 / 8000,
+    "en_web_crawl_split_0000": 0.75 * 4000 / 8000,
+}
 
 
-def compute(folder: Path, *args: object, signature=SIGNATURE, ratio=RATIO, shares=None, excluded=()) -> Result:
-    """Run compute_probabilities.py on choices given as Python values."""
-    files = {
-        "--signature": signature,
-        "--data-ratio": ratio,
-        "--language-probability": shares or {"en": 3, "ar": 1},
-        "--exclude": {"exclude_iterator_name": list(excluded)},
-    }
-    paths = []
-    for option, value in files.items():
-        path = folder / f"{option.strip('-')}.json"
-        path.write_text(json.dumps(value))
-        paths += [option, path]
-    return run_script(
-        "compute_probabilities.py", *paths, "--training-tokens", 10_000, "--output-folder", folder / "out", *args
-    )
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        RATIO,
+        {"books": 1, "web": 2, "news": 1},
+        {"en": RATIO["en"], "news": 5},
+        {"en": {"books": {"tales": 1}, "web": {"crawl": 2}}, "ar": {"news": {"daily": 0.5}}},
+        {"books": {"tales": 1}, "web": 2, "ar": {"news": 1}},
+    ],
+    ids=["nested", "flat", "mixed", "three levels", "subdomains of all languages"],
+)
+def test_the_formula_with_every_form_of_rates(tmp_path: Path, ratio: dict, suffix: str) -> None:
+    result = compute(tmp_path, ratio=ratio, suffix=suffix)
+    assert result.returncode == 0, result.stderr
+    assert probabilities(tmp_path) == pytest.approx(EXPECTED, abs=1e-15)
 
 
-def probabilities(folder: Path) -> dict[str, float]:
-    written = json.loads((folder / "out" / "probabilities.json").read_text())["probabilities"]
-    return {name.split("_text_document")[0]: p for name, p in written.items()}
+def test_subdomains_have_rates_of_their_own(tmp_path: Path) -> None:
+    signature = [*SIGNATURE, "en_web_feeds_split_0000_text_document_dc=7_sc=7_tc=2000.bin"]
+    ratio = {"en": {"books": 1, "web": {"crawl": 1, "feeds": 2}}, "ar": {"news": 1}}
+    compute(tmp_path, signature=signature, ratio=ratio)
+    assert probabilities(tmp_path)["en_web_feeds_split_0000"] == pytest.approx(0.75 * 4000 / 10_000, abs=1e-15)
 
 
-@pytest.mark.parametrize("ratio", [RATIO, {"books": 1, "web": 2, "news": 1}, {"en": RATIO["en"], "news": 5}])
-def test_the_formula_with_flat_and_nested_rates(tmp_path: Path, ratio: dict) -> None:
-    assert compute(tmp_path, ratio=ratio).returncode == 0
-    assert probabilities(tmp_path) == pytest.approx(
-        {
-            "ar_news_daily_split_0000": 0.25,
-            "en_books_tales_split_0000": 0.75 * 1000 / 8000,
-            "en_books_tales_split_0001": 0.75 * 3000 / 8000,
-            "en_web_crawl_split_0000": 0.75 * 4000 / 8000,
-        },
-        abs=1e-15,
-    )
+@pytest.mark.parametrize("shares", [{"en": 0.75, "ar": 0.25}, {"en": 7_500_000_000, "ar": 2_500_000_000}])
+def test_shares_of_languages_may_be_token_counts(tmp_path: Path, shares: dict) -> None:
+    compute(tmp_path, shares=shares)
+    assert probabilities(tmp_path) == pytest.approx(EXPECTED, abs=1e-15)
 
 
-def test_the_table_and_the_data_path_say_the_same(tmp_path: Path) -> None:
-    compute(tmp_path)
-    with open(tmp_path / "out" / "probabilities.csv") as file:
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_proportional_languages_are_sampled_by_tokens_times_rate(tmp_path: Path, suffix: str) -> None:
+    result = compute(tmp_path, shares='"proportional"', suffix=suffix)
+    assert result.returncode == 0, result.stderr
+    weighted = {"ar_news": 500, "en_books_tales_split_0000": 1000, "en_books_tales_split_0001": 3000, "en_web": 4000}
+    assert list(probabilities(tmp_path).values()) == pytest.approx([w / 8500 for w in weighted.values()], abs=1e-15)
+
+
+def test_a_yaml_file_has_no_surprises(tmp_path: Path) -> None:
+    norwegian = compute(tmp_path, shares="en: 3\nar: 1\nno: 2\n", suffix=".yaml")
+    assert "key False is no text" in norwegian.stderr
+    assert "write it in quotes" in norwegian.stderr
+    exponent = compute(tmp_path, ratio="books: 1\nweb: 2\nnews: 1e0\n", suffix=".yaml")
+    assert "'1e0' is no rate" in exponent.stderr
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        [name.replace("_split_", "_") for name in SIGNATURE],
+        [name.removesuffix(".bin") + end for name in SIGNATURE for end in (".bin", ".idx")],
+        [f"/old/disk/{name}" for name in SIGNATURE],
+        [name.removesuffix(".bin") for name in SIGNATURE],
+        list(reversed(SIGNATURE)),
+    ],
+    ids=["without _split_", "with .idx", "with folders", "prefixes", "in another order"],
+)
+def test_historical_names_are_read(tmp_path: Path, signature: list[str]) -> None:
+    result = compute(tmp_path, signature=signature)
+    assert result.returncode == 0, result.stderr
+    assert list(probabilities(tmp_path).values()) == pytest.approx(list(EXPECTED.values()), abs=1e-15)
+
+
+def test_the_length_comes_from_the_run(tmp_path: Path) -> None:
+    longer = RUN | {"training": RUN["training"] | {"iterations": 50}}
+    assert compute(tmp_path, mixture={}, run=longer).returncode == 0
+    mixture = written(tmp_path)
+    assert (mixture["training_tokens"], mixture["training_sequences"]) == (20_000, 1_000)
+    assert epochs(tmp_path)["ar_news_daily_split_0000"] == 10
+    assert sum(mixture["sequences"].values()) == 1_000
+
+
+def test_every_output_says_the_same(tmp_path: Path) -> None:
+    compute(tmp_path, "--bin-idx-path", "/shards/", mixture={})
+    out = tmp_path / "out"
+    with open(out / "mixture.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["name"] + ".bin", row["epochs"]) for row in rows] == [
-        (SIGNATURE[0], "5.0000"),
-        (SIGNATURE[1], "0.9375"),
-        (SIGNATURE[2], "0.9375"),
-        (SIGNATURE[3], "1.8750"),
+        (SIGNATURE[0], "5.000000"),
+        (SIGNATURE[1], "0.937500"),
+        (SIGNATURE[2], "0.937500"),
+        (SIGNATURE[3], "1.875000"),
     ]
-    sourced = f'BIN_IDX_PATH=/shards source {tmp_path / "out" / "data_path.sh"}; printf "%s\\n" "${{DATA_PATH[@]}}"'
+    assert [int(row["wanted_tokens"]) for row in rows] == [20 * int(row["sequences"]) for row in rows]
+    pairs = [(float(row["probability"]), f"/shards/{row['name']}") for row in rows]
+    # As users of the replaced pipeline call it.
+    sourced = f"BIN_IDX_PATH=/shards; source {out / 'iterator_prob.sh'}; printf '%s\\n' ${{DATA_PATH[@]}}"
     words = subprocess.run(["bash", "-euc", sourced], capture_output=True, text=True, check=True).stdout.split()
-    assert words[1::2] == [f"/shards/{row['name']}" for row in rows]
-    assert [float(word) for word in words[::2]] == [float(row["probability"]) for row in rows]
+    assert words[0] == "--data-path"
+    assert list(zip(map(float, words[1::2]), words[2::2], strict=True)) == pairs
+    words = (out / "data_path.txt").read_text().split()
+    assert list(zip(map(float, words[::2]), words[1::2], strict=True)) == pairs
+    blend = json.loads((out / "blend.json").read_text())
+    assert list(zip(map(float, blend["train"][::2]), blend["train"][1::2], strict=True)) == pairs
+    assert (blend["valid"], blend["test"]) == (None, None)
+
+
+def test_the_script_has_the_form_of_the_replaced_pipeline(tmp_path: Path) -> None:
+    compute(tmp_path)
+    lines = (tmp_path / "out" / "iterator_prob.sh").read_text().splitlines()
+    code = [line for line in lines if not line.startswith(("#", ":"))]
+    assert code[0] == "DATA_PATH=( --data-path "
+    assert code[1] == "0.25 $BIN_IDX_PATH/ar_news_daily_split_0000_text_document_dc\\=5_sc\\=5_tc\\=500"
+    assert code[-1] == ")"
+    unset = subprocess.run(["bash", "-c", f"source {tmp_path}/out/iterator_prob.sh"], capture_output=True, text=True)
+    assert "BIN_IDX_PATH: set it to the folder" in unset.stderr
 
 
 @pytest.mark.parametrize("number", [1e-300, 6.155679418718625e-05, 0.1, 1 / 3, 1.0])
 def test_probabilities_never_use_exponents_and_lose_no_digit(number: float) -> None:
     assert "e" not in positional(number)
     assert float(positional(number)) == number
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        "en_books_tales_split_0000",
-        "en_books_tales_split_0000_text_document",
-        "en_books_tales_split_0000_text_document_dc=1_sc=1_tc=1",
-        "en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000.bin",
-        "en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000.idx",
-    ],
-)
-def test_an_exclude_list_outlives_its_tokenizer(tmp_path: Path, entry: str) -> None:
-    result = compute(tmp_path, excluded=[entry])
-    assert result.returncode == 0, result.stderr
-    assert "en_books_tales_split_0000" not in probabilities(tmp_path)
-    assert sum(probabilities(tmp_path).values()) == pytest.approx(1, abs=1e-12)
-    assert (
-        "left out: en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000 (1,000 tokens): excluded" in result.stdout
-    )
-
-
-def test_rate_0_and_empty_shards_are_left_out_and_listed(tmp_path: Path) -> None:
-    empty = "en_web_empty_split_0000_text_document_dc=0_sc=0_tc=0.bin"
-    result = compute(tmp_path, signature=[*SIGNATURE, empty], ratio={"books": 0, "web": 1, "news": 1})
-    assert result.returncode == 0, result.stderr
-    left_out = json.loads((tmp_path / "out" / "probabilities.json").read_text())["left_out"]
-    assert [(entry["name"].split("_text")[0], entry["reason"]) for entry in left_out] == [
-        ("en_books_tales_split_0000", "rate 0"),
-        ("en_books_tales_split_0001", "rate 0"),
-        ("en_web_empty_split_0000", "holds no tokens"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"excluded": ["en_books_tale_split_0000"]}, "excluded 'en_books_tale_split_0000' matches no shard"),
-        ({"ratio": RATIO | {"de": {"web": 1}}}, "the rate of domain 'web' of language 'de' matches no shard"),
-        ({"ratio": {"en": {"books": 1}, "ar": {"news": 1}}}, "domain 'web' of language 'en' has no rate"),
-        ({"ratio": {"books": 0, "web": 0, "news": 0}}, "has a probability, but no shard to sample"),
-        ({"ratio": {"en": {"books": "1"}}}, "'1' is no rate"),
-        ({"shares": {"en": 1}}, "language 'ar' has no probability"),
-        (
-            {"signature": [*SIGNATURE, SIGNATURE[0].replace("500", "501")]},
-            "ar_news_daily_split_0000 stands there twice",
-        ),
-        ({"signature": ["ar_news_daily_split_0000.bin"]}, "carries no counts"),
-    ],
-)
-def test_what_does_not_fit_is_refused(tmp_path: Path, wrong: dict, message: str) -> None:
-    result = compute(tmp_path, **wrong)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "next:" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_listed_omissions_are_left_out_with_their_tokens(tmp_path: Path) -> None:
-    ratio = {"en": {"books": 1, "bokos": 3}, "ar": {"news": 1}}
-    result = compute(tmp_path, "--omissions", "list", ratio=ratio, excluded=["en_no_such_split_0000"])
-    assert result.returncode == 0, result.stderr
-    written = json.loads((tmp_path / "out" / "probabilities.json").read_text())
-    assert [entry["tokens"] for entry in written["left_out"]] == [2000]
-    assert written["unmatched_keys"] == [
-        "excluded 'en_no_such_split_0000' matches no shard",
-        "the rate of domain 'bokos' of language 'en' matches no shard",
-    ]
 
 
 def test_unigram_entropy_weighs_shards_by_probability() -> None:
@@ -160,19 +148,20 @@ def test_unigram_entropy_weighs_shards_by_probability() -> None:
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published mixtures are not here")
 @pytest.mark.parametrize(
-    ("mixture", "removed_by_hand", "unmatched"),
+    ("mixture", "rows", "removed_by_hand", "unmatched"),
     [
-        ("llama_en_ar_v1", [], []),
-        ("llama_en_reasoning_ar_lr_hyp_tune", ["en_books_books_split_02"], []),
+        ("llama_en_ar_v1", 116, [], []),
+        ("llama_en_reasoning_ar_lr_hyp_tune", 64, ["en_books_books_split_02"], []),
         (
             "llama_ve_three_languages",
+            148,
             ["ar_Allam-transcribed_000"],
-            ["the rate of domain 'books' of language 'trans-ar' matches no shard"],
+            ["the rate of trans-ar.books matches no shard"],
         ),
     ],
 )
 def test_published_mixtures_come_out_as_published(
-    tmp_path: Path, mixture: str, removed_by_hand: list[str], unmatched: list[str]
+    tmp_path: Path, mixture: str, rows: int, removed_by_hand: list[str], unmatched: list[str]
 ) -> None:
     """Rows that the publication lost by hand are named above; it did not renormalise after that."""
     folder = PUBLISHED / mixture
@@ -183,15 +172,16 @@ def test_published_mixtures_come_out_as_published(
         "--exclude": "exclude_iterator.json",
     }
     paths = [word for option, name in files.items() for word in (option, folder / name)]
-    options = ["--omissions", "list", "--training-tokens", 10**12, "--output-folder", tmp_path]
+    options = ["--omissions", "list", "--total-tokens", "1_000_000_000_000", "--output-dir", tmp_path / "out"]
     result = run_script("compute_probabilities.py", *paths, *options)
     assert result.returncode == 0, result.stderr
-    written = json.loads((tmp_path / "probabilities.json").read_text())
-    ours = {name.split("_text_document")[0]: p for name, p in written["probabilities"].items()}
+    ours = probabilities(tmp_path)
     published = json.loads((folder / "published_weights.json").read_text())
     theirs = {name.split("_text_document")[0]: p for name, p in published.items()}
+    assert len(ours) == rows
     assert sorted(ours.keys() - theirs.keys()) == removed_by_hand
     assert theirs.keys() <= ours.keys()
     assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
     assert sum(ours.values()) == pytest.approx(1, abs=1e-12)
-    assert written["unmatched_keys"] == unmatched
+    assert written(tmp_path)["unmatched_keys"] == unmatched
+    assert sum(written(tmp_path)["sequences"].values()) == 10**12

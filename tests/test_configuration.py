@@ -109,11 +109,11 @@ WRONG = {
     ),
     "an unknown domain": (
         choose("data_ratio.json", {"en": {"books": 1, "bokos": 2}, "ar": {"news": 1}}),
-        ["the rate of domain 'bokos' of language 'en' matches no shard", "data_ratio.json", "domains there are books"],
+        ["the rate of en.bokos matches no shard", "data_ratio.json", "write 'books' for 'bokos', or remove it"],
     ),
     "a domain without a rate": (
         choose("data_ratio.json", {"en": {"books": 1}, "ar": {}}),
-        ["domain 'news' of language 'ar' has no rate", "rate 0 leaves it out", "or set omissions: list"],
+        ["domain 'news' of language 'ar' has no rate", "add rates; 0 leaves out", "or choose omissions: list"],
     ),
     "a rate that is no number": (
         choose("data_ratio.json", {"books": "2", "news": 1}),
@@ -122,7 +122,7 @@ WRONG = {
     "a negative rate": (choose("data_ratio.json", {"books": 1, "news": -1}), ["-1 is no rate", "at least 0"]),
     "a language without a probability": (
         choose("lang_prob.json", {"en": 1}),
-        ["language 'ar' has no probability", "lang_prob.json", "add it"],
+        ["language 'ar' has no probability", "lang_prob.json", "add its probability"],
     ),
     "a language without shards": (
         choose("lang_prob.json", {"en": 1, "ar": 1, "fr": 1}),
@@ -131,15 +131,27 @@ WRONG = {
     "a probability of 0": (choose("lang_prob.json", {"en": 1, "ar": 0}), ["0 is no probability", "above 0"]),
     "an exclude list of another form": (
         choose("exclude_iterator.json", ["en_books_tales_split_0000"]),
-        ["not a JSON object with keys", "exclude_iterator.json"],
+        ["not a list to exclude", "exclude_iterator.json"],
     ),
     "an exclude list under another key": (
         choose("exclude_iterator.json", {"exclude": []}),
         ["not a list to exclude", 'write {"exclude_iterator_name": [shard names]}'],
     ),
+    "a misspelt key of the mixture": (
+        set_run("mixture", {"max_epoch": 4}),
+        ["unknown key 'max_epoch'", "config/runs/tiny/run.yaml: mixture", "write 'max_epochs'"],
+    ),
+    "a cap without a corpus": (
+        set_run("mixture", {"max_epochs": {"en": {"bokos": 4}}}),
+        ["the max_epochs of en.bokos matches no shard", "run.yaml: mixture.max_epochs", "write 'books' for 'bokos'"],
+    ),
+    "rates twice, in JSON and YAML": (
+        lambda project: (project.folder / "config/runs/tiny/data_ratio.yaml").write_text("books: 1\nnews: 1\n"),
+        ["there are data_ratio.json and data_ratio.yaml", "config/runs/tiny", "keep the one that you mean"],
+    ),
     "no rates": (
         remove("config/runs/tiny/data_ratio.json"),
-        ["no such file", "data_ratio.json", "as in config/runs/demo"],
+        ["no such file", "data_ratio.json", "write it, or correct the path"],
     ),
     "rates that are no JSON": (
         lambda project: (project.folder / "config/runs/tiny/data_ratio.json").write_text("{books: 1}"),
@@ -211,6 +223,6 @@ def test_another_architecture_is_refused(project: Project, key: str, value: obje
 
 def test_omissions_may_be_listed(project: Project) -> None:
     project.choose("data_ratio.json", {"en": {"books": 1, "bokos": 2}, "ar": {"news": 1}})
-    project.run["omissions"] = "list"
+    project.run["mixture"] = {"omissions": "list"}
     project.save()
     assert project.snakemake("--dry-run").returncode == 0

@@ -12,6 +12,7 @@ from project import Project, jsonl, run_script
 AFTER_THE_MIXTURE = {
     "compute_probabilities": 1,
     "plot_mixture": 1,
+    "check_mixture": 1,
     "write_run_folder": 1,
     "launch_training": 1,
     "export_checkpoint": 1,
@@ -119,8 +120,8 @@ def test_a_run_that_mixes_two_tokenizers_is_refused(copy: Project) -> None:
         *("--data-ratio", choices / "data_ratio.json"),
         *("--language-probability", choices / "lang_prob.json"),
         *("--exclude", choices / "exclude_iterator.json"),
-        *("--training-tokens", 1000),
-        *("--output-folder", mixture),
+        *("--total-tokens", 1000),
+        *("--output-dir", mixture),
     )
     assert computed.returncode == 2
     assert f"shards of different tokenizers: other.{signed.parent.name[4:]}, {signed.parent.name}" in computed.stderr
@@ -163,7 +164,7 @@ def test_a_changed_choice_rebuilds_the_mixture_and_what_follows(copy: Project, n
 def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
     shards = copy.folder / "results" / "shards"
     before = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
-    copy.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
+    copy.vendor("en_books_tales/b.jsonl", jsonl([f"A new tale, of {n} ships." for n in range(20)]))
     assert copy.pending() == {
         "merge_shard": 1,
         "tokenize_shard": 1,
@@ -178,7 +179,7 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
     assert {name: after[name] for name in before} == before, "a finished shard never changes"
     assert after.keys() - before.keys() == {f"en_books_tales_split_0003{end}" for end in (".jsonl", ".receipt.json")}
     run = copy.folder / "results" / "runs" / "tiny"
-    assert json.loads((run / "summary.json").read_text())["documents"]["vendor_lines"] == 401
+    assert json.loads((run / "summary.json").read_text())["documents"]["vendor_lines"] == 420
     assert (run / "output_before_change_1" / "log.jsonl").exists(), "on_change: restart keeps the earlier output"
     assert copy.pending() == {}
 

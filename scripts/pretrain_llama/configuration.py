@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
@@ -120,9 +121,12 @@ def load_run(folder: str | Path) -> dict:
     Raises:
         ConfigError: no such run, or a value that the schema does not allow.
     """
-    path = Path(folder) / "run.yaml"
-    with _opened(path) as file:
-        return validate(yaml.safe_load(file), "run", str(path))
+    return load_run_config(Path(folder) / "run.yaml")
+
+
+def load_run_config(path: str | Path) -> dict:
+    """Return a run.yaml, as `load_run`."""
+    return validate(mappings.read(path), "run", str(path))
 
 
 def check_choice(name: str, known: dict[str, Any], kind: str, place: str) -> None:

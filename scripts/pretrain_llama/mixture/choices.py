@@ -1,177 +1,186 @@
-"""What a person decides about a mixture: rates by domain, probabilities by language, shards to leave out."""
+"""What a person decides about a mixture: rates, shares of languages, shards to leave out, and run.yaml's `mixture`."""
 
-import json
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama import mappings
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.names import PREFIX_SUFFIX, ShardName
+from pretrain_llama.mixture.exclusion import Excluded
+from pretrain_llama.mixture.languages import Shares, load_shares, match_shares
+from pretrain_llama.mixture.omissions import Omissions
+from pretrain_llama.mixture.rates import Tree
+from pretrain_llama.mixture.weighting import Weighting
+from pretrain_llama.names import ShardName
 
-Rates = dict[tuple[str | None, str], float]
+FILES = ("data_ratio", "lang_prob", "exclude_iterator")
 
 
-@dataclass
-class Omissions:
-    """What a mixture leaves out, and keys that match nothing; with `listed`, these are no error.
+@dataclass(frozen=True)
+class Choices:
+    """What a person decided.
 
     Attributes:
-        listed: `omissions: list` of the run, against `error`.
-        shards: reason by shard name.
-        keys: what was given and matches no shard, in words.
+        ratio_path, language_path, exclude_path, run_path: the files, for messages.
+        rates: of data_ratio.json.
+        shares: of lang_prob.json, None for proportional.
+        excluded: of exclude_iterator.json.
+        max_epochs: most epochs by domain, or of all, or None.
+        min_probability: shards below it are left out.
+        weighting: what takes the place of rates, by language.
+        list_omissions: omissions are listed, and no error.
     """
 
-    listed: bool = False
-    shards: dict[str, str] = field(default_factory=dict)
-    keys: list[str] = field(default_factory=list)
+    ratio_path: Path
+    language_path: Path
+    exclude_path: Path | None
+    run_path: Path | None
+    rates: Tree
+    shares: Shares | None
+    excluded: Excluded
+    max_epochs: Tree | float | None
+    min_probability: float
+    weighting: dict[str, Weighting]
+    list_omissions: bool
 
-    def leave_out(self, shard: ShardName, reason: str) -> None:
-        """Note a shard that a person left out on purpose."""
-        self.shards[str(shard)] = reason
-
-    def unintended(self, problem: str, *, where: object, action: str, shard: ShardName | None = None) -> None:
-        """Note a shard or key that looks forgotten, or raise ConfigError where omissions are not listed."""
-        if not self.listed:
-            action += "; or set omissions: list in run.yaml, and it is listed with its tokens"
-            raise ConfigError(problem, where=where, action=action)
-        if shard:
-            self.shards[str(shard)] = problem
-        else:
-            self.keys.append(problem)
+    def cap(self, shard: ShardName) -> float:
+        """Return the most epochs of a shard, infinity where nothing caps it."""
+        most = self.max_epochs.find(shard) if isinstance(self.max_epochs, Tree) else self.max_epochs
+        return float("inf") if most is None else most
 
 
-def load_rates(path: str | Path) -> Rates:
-    """Return the rates of a data_ratio.json by (language, domain); language None stands for all of them.
+def load(
+    ratio_path: Path,
+    language_path: Path,
+    exclude_path: Path | None,
+    run_path: Path | None = None,
+    mixture: dict[str, Any] | None = None,
+    omissions: str | None = None,
+) -> Choices:
+    """Load what a person decided.
 
-    The file is flat, {domain: rate}, or per language, {language: {domain: rate}}, or both; a language with rates
-    of its own uses no others. Rate 0 leaves a domain out.
+    Args:
+        ratio_path, language_path, exclude_path: JSON or YAML; see `rates`, `languages`, `exclusion`.
+        run_path: run.yaml.
+        mixture: its section of that name.
+        omissions: error or list, where it is not the section's that counts.
 
     Raises:
-        ConfigError: no JSON object, or a rate that is no number of at least 0.
+        ConfigError: a file cannot be read, or holds what it may not.
     """
-    rates: Rates = {}
-    for key, value in _load_object(path).items():
-        own = (
-            {(key, domain): rate for domain, rate in value.items()} if isinstance(value, dict) else {(None, key): value}
+    mixture = mixture or {}
+    most = mixture.get("max_epochs")
+    if isinstance(most, dict):
+        place = f"{run_path}: mixture.max_epochs"
+        most = Tree(most, "max_epochs", place, lambda number: number > 0, "give a number of epochs above 0")
+    return Choices(
+        ratio_path,
+        language_path,
+        exclude_path,
+        run_path,
+        Tree(
+            mappings.read(ratio_path),
+            "rate",
+            str(ratio_path),
+            lambda number: number >= 0,
+            "give a number of at least 0; 0 leaves it out",
+        ),
+        load_shares(language_path),
+        Excluded(exclude_path),
+        most,
+        mixture.get("min_probability", 0.0),
+        mixture.get("weighting", {}),
+        (omissions or mixture.get("omissions")) == "list",
+    )
+
+
+def find(folder: str | Path, name: str) -> Path:
+    """Return the path of one of a run's FILES: JSON, or YAML.
+
+    Raises:
+        ConfigError: there are both.
+    """
+    found = [path for suffix in (".json", ".yaml", ".yml") if (path := Path(folder, f"{name}{suffix}")).exists()]
+    if len(found) > 1:
+        raise ConfigError(
+            f"there are {found[0].name} and {found[1].name}", where=folder, action="keep the one that you mean"
         )
-        rates.update(own)
-    for (language, domain), rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < float("inf"):
-            place = f"{path}: {language}.{domain}" if language else f"{path}: {domain}"
-            raise ConfigError(
-                f"{rate!r} is no rate", where=place, action="give a number of at least 0; 0 leaves it out"
-            )
-    return rates
+    return found[0] if found else Path(folder, f"{name}.json")
 
 
-def load_language_probabilities(path: str | Path) -> dict[str, float]:
-    """Return the share of each language in a lang_prob.json; shares or token counts, they are normalised.
+def match(
+    choices: Choices, shards: list[ShardName], omissions: Omissions, unusable: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Return the rate of each shard to sample, by name; note the others, and what matches none, in `omissions`.
+
+    A shard of a language with a weighting has rate 1 here. unusable: why shards cannot be sampled, by name.
 
     Raises:
-        ConfigError: no JSON object, or a share that is no number above 0.
+        ConfigError: a language has rates and a weighting.
     """
-    shares = _load_object(path)
-    for language, share in shares.items():
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < float("inf"):
-            raise ConfigError(
-                f"{share!r} is no probability",
-                where=f"{path}: {language}",
-                action="give a number above 0; to leave the language out, give its domains rate 0 and remove it here",
-            )
-    total = sum(shares.values())
-    return {language: share / total for language, share in shares.items()}
-
-
-def load_excluded(path: str | Path) -> list[str]:
-    """Return the shard names of an exclude_iterator.json, each as given but without counts, .bin and .idx.
-
-    The file is {"exclude_iterator_name": [names]}. Names are compared without their counts, so that a list
-    outlives its tokenizer.
-
-    Raises:
-        ConfigError: the file has another form.
-    """
-    value = _load_object(path)
-    names = value.get("exclude_iterator_name")
-    if list(value) != ["exclude_iterator_name"] or not isinstance(names, list):
-        raise ConfigError("not a list to exclude", where=path, action='write {"exclude_iterator_name": [shard names]}')
-    return [name.removesuffix(".bin").removesuffix(".idx").split(PREFIX_SUFFIX)[0] for name in names]
-
-
-def match_rates(shards: list[ShardName], rates: Rates, path: str | Path, omissions: Omissions) -> dict[str, float]:
-    """Return the rate of each shard that has one above 0, by shard name; note the others in `omissions`.
-
-    Raises:
-        ConfigError: a shard has no rate or a rate has no shard, unless omissions are listed.
-    """
-    matched, used = {}, set()
-    own_languages = {language for language, _ in rates}
+    rates: dict[str, float] = {}
+    gaps: dict[str, list[ShardName]] = defaultdict(list)
     for shard in shards:
-        key = (shard.language if shard.language in own_languages else None, shard.domain)
-        if key not in rates:
-            omissions.unintended(
-                f"domain {shard.domain!r} of language {shard.language!r} has no rate",
-                where=path,
-                action="add it; rate 0 leaves it out",
-                shard=shard,
-            )
-            continue
-        used.add(key)
-        if rates[key] == 0:
+        rate = 1 if shard.language in choices.weighting else choices.rates.find(shard)
+        if str(shard) in choices.excluded:
+            omissions.leave_out(shard, "excluded")
+        elif unusable and str(shard) in unusable:
+            omissions.leave_out(shard, unusable[str(shard)])
+        elif rate is None:
+            gaps[choices.rates.gap(shard)].append(shard)
+        elif rate == 0:
             omissions.leave_out(shard, "rate 0")
         else:
-            matched[str(shard)] = rates[key]
-    for language, domain in [key for key in rates if key not in used]:
-        place = f"domain {domain!r}" + (f" of language {language!r}" if language else "")
-        domains = sorted({shard.domain for shard in shards if language in (None, shard.language)})
-        omissions.unintended(
-            f"the rate of {place} matches no shard",
-            where=path,
-            action=f"correct or remove it; the domains there are {', '.join(domains) or 'none'}",
-        )
-    return matched
+            rates[str(shard)] = rate
+    for problem, forgotten in gaps.items():
+        omissions.forgotten_shards(problem, forgotten, where=choices.ratio_path, action="add rates; 0 leaves out")
+    choices.rates.note_unused(shards, omissions)
+    _match_weighting(choices, shards, omissions)
+    match_shares(choices.shares, [s for s in shards if str(s) in rates], choices.language_path, omissions)
+    return {shard: rate for shard, rate in rates.items() if shard not in omissions.shards}
 
 
-def match_languages(languages: list[str], probabilities: dict[str, float], path: str | Path) -> None:
-    """Check that the languages with shards to sample are those with a probability.
-
-    Raises:
-        ConfigError: a language lacks its probability, or a probability its shards.
-    """
-    for language in languages:
-        if language not in probabilities:
-            raise ConfigError(f"language {language!r} has no probability", where=path, action="add it")
-    for language in probabilities:
-        if language not in languages:
+def _match_weighting(choices: Choices, shards: list[ShardName], omissions: Omissions) -> None:
+    place = f"{choices.run_path}: mixture.weighting"
+    for language, weighting in choices.weighting.items():
+        if choices.rates.has_language(language):
             raise ConfigError(
-                f"language {language!r} has a probability, but no shard to sample",
-                where=path,
-                action="remove it, or give one of its domains a rate above 0",
+                f"language {language!r} has rates in {choices.ratio_path} and {next(iter(weighting))} here",
+                where=f"{place}.{language}",
+                action="keep one of the two",
+            )
+        if language not in {shard.language for shard in shards}:
+            omissions.forgotten_key(
+                f"the weighting of {language} matches no shard", where=place, action="correct or remove it"
             )
 
 
-def check_against_corpora(folder: str | Path, corpora: list[Corpus], list_omissions: bool) -> None:
-    """Check a run's rates and language probabilities against the table of corpora, before anything is built.
+def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: dict[str, Any]) -> None:
+    """Check what a person decided about a run against the table of corpora, before anything is built.
+
+    Args:
+        folder: config/runs/<run>.
+        corpora: of the table.
+        mixture: the section of run.yaml.
 
     Raises:
-        ConfigError: as `match_rates` and `match_languages`.
+        ConfigError: as `load` and `match`, or something looks forgotten, and omissions are not listed.
     """
-    ratio_path, language_path = Path(folder) / "data_ratio.json", Path(folder) / "lang_prob.json"
-    shards = [ShardName(corpus.language, corpus.domain, corpus.subdomain, "0000") for corpus in corpora]
-    sampled = match_rates(shards, load_rates(ratio_path), ratio_path, Omissions(list_omissions))
-    languages = sorted({shard.language for shard in shards if str(shard) in sampled})
-    match_languages(languages, load_language_probabilities(language_path), language_path)
-    load_excluded(Path(folder) / "exclude_iterator.json")
+    choices = load(*(find(folder, name) for name in FILES), Path(folder, "run.yaml"), mixture)
+    # "*" stands for any shard of the corpus: only a glob excludes them all.
+    shards = [ShardName(corpus.language, corpus.domain, corpus.subdomain, "*") for corpus in corpora]
+    omissions = Omissions(choices.list_omissions)
+    match(choices, shards, omissions)
+    match_caps(choices, shards, omissions)
+    omissions.check()
 
 
-def _load_object(path: str | Path) -> dict[str, Any]:
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("no such file", where=path, action="write it, as in config/runs/demo") from None
-    except ValueError as error:
-        raise ConfigError(f"no JSON: {error}", where=path, action="correct it at the place named") from None
-    if not isinstance(value, dict) or not value:
-        raise ConfigError("not a JSON object with keys", where=path, action="write it as in config/runs/demo")
-    return value
+def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) -> dict[str, float]:
+    """Return the most epochs of each shard, by name; note the caps that match none."""
+    caps = {str(shard): choices.cap(shard) for shard in shards}
+    if isinstance(choices.max_epochs, Tree):
+        choices.max_epochs.note_unused(shards, omissions)
+    return caps

@@ -1,68 +1,109 @@
-"""What a mixture is written as: Megatron's --data-path, JSON, and a table."""
+"""What a mixture is written as, for Megatron and for tables. Numbers are in positional notation, never 1e-05."""
 
 import csv
 import io
-from typing import Any
 
 import numpy as np
 
-from pretrain_llama.mixture.probabilities import Mixture, SampledShard
+from pretrain_llama.mixture.mixture import Mixture, SampledShard
+from pretrain_llama.names import CountedName
 
-COLUMNS = ("name", "language", "domain", "documents", "tokens", "rate", "probability", "sampled_tokens", "epochs")
+COLUMNS = (
+    "name",
+    "language",
+    "domain",
+    "subdomain",
+    "documents",
+    "tokens",
+    "rate",
+    "max_epochs",
+    "probability",
+    "sequences",
+    "wanted_tokens",
+    "epochs",
+    "left_out",
+)
 
 
-def data_path_script(mixture: Mixture) -> str:
-    """Return a bash script that sets DATA_PATH, an array for Megatron-LM's --data-path.
+def iterator_prob_script(mixture: Mixture) -> str:
+    """Return a bash script that sets DATA_PATH, an array: --data-path, then probability and prefix of each shard.
 
-    Probabilities are in positional notation, with the digits that give back the same float64.
+    Its lines are those of the replaced pipeline: the array opens with the option, "=" is escaped, and $BIN_IDX_PATH
+    stands for the folder of the .bin and .idx files until the script is sourced.
     """
     lines = [
-        "# Megatron-LM's --data-path: pairs of selection probability and prefix. To use it:",
-        '#   BIN_IDX_PATH=/path/of/the/bin/idx/files source data_path.sh; … --data-path "${DATA_PATH[@]}"',
-        ': "${BIN_IDX_PATH:?set it to the folder of the .bin and .idx files}"',
-        "DATA_PATH=(",
-        *(f'  {positional(shard.probability)} "$BIN_IDX_PATH/{shard.name}"' for shard in mixture.shards),
-        ")",
+        f"{positional(shard.probability)} $BIN_IDX_PATH/{str(shard.name).replace('=', chr(92) + '=')}"
+        for shard in mixture.shards
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [
+            "# Probability and prefix of each shard. BIN_IDX_PATH is the folder of the .bin and .idx files, no blanks:",
+            "#   BIN_IDX_PATH=/data; source iterator_prob.sh; python pretrain_gpt.py ${DATA_PATH[@]} …",
+            ': "${BIN_IDX_PATH:?set it to the folder of the .bin and .idx files}"',
+            "DATA_PATH=( --data-path ",
+            *lines,
+            ")\n",
+        ]
+    )
+
+
+def data_path_text(mixture: Mixture, folder: str) -> str:
+    """Return a file for Megatron-LM's --data-args-path: probability and prefix of each shard, a line each.
+
+    Args:
+        folder: of the .bin and .idx files; empty for names alone.
+    """
+    return "".join(f"{positional(shard.probability)} {_prefix(shard, folder)}\n" for shard in mixture.shards)
+
+
+def blend(mixture: Mixture, folder: str) -> dict[str, list[str] | None]:
+    """Return a file for Megatron-LM's --per-split-data-args-path: the blend of each split, here of training alone.
+
+    A blend is a flat list, probability and prefix in turn, as megatron-core's get_blend_from_list reads it
+    (megatron/core/datasets/utils.py).
+    """
+    pairs = ((positional(shard.probability), _prefix(shard, folder)) for shard in mixture.shards)
+    return {"train": [word for pair in pairs for word in pair], "valid": None, "test": None}
+
+
+def _prefix(shard: SampledShard, folder: str) -> str:
+    return f"{folder.rstrip('/')}/{shard.name}" if folder else str(shard.name)
 
 
 def positional(number: float) -> str:
-    """Return a float64 in positional notation, as short as gives back the same number: 0.00001, never 1e-05."""
+    """Return a number in positional notation, as short as gives back the same float64: 0.00001, never 1e-05."""
     return np.format_float_positional(number, unique=True, trim="-")
 
 
-def json_value(mixture: Mixture, training_tokens: int) -> dict[str, Any]:
-    """Return the mixture for a JSON file; training_tokens: tokens that the whole training draws."""
-    return {
-        "tokenizer": mixture.tokenizer,
-        "training_tokens": training_tokens,
-        "probabilities": {str(shard.name): shard.probability for shard in mixture.shards},
-        "left_out": [{"name": str(name), "tokens": name.tokens, "reason": why} for name, why in mixture.left_out],
-        "unmatched_keys": mixture.unmatched_keys,
-    }
-
-
-def csv_text(mixture: Mixture, training_tokens: int) -> str:
-    """Return a table with a row per shard; sampled_tokens and epochs are over the whole training."""
+def csv_text(mixture: Mixture) -> str:
+    """Return a table with a row per shard, first those sampled; `left_out` says why one of the others is not."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(_row(shard, training_tokens) for shard in mixture.shards)
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    table.writeheader()
+    table.writerows(_name_columns(shard.name) | _numbers(mixture, shard) for shard in mixture.shards)
+    table.writerows(_name_columns(left.name) | {"left_out": left.reason} for left in mixture.left_out)
     return text.getvalue()
 
 
-def _row(sampled: SampledShard, training_tokens: int) -> list[object]:
-    name = sampled.name
-    tokens = sampled.probability * training_tokens
-    return [
-        name,
-        name.shard.language,
-        name.shard.domain,
-        name.documents,
-        name.tokens,
-        sampled.rate,
-        positional(sampled.probability),
-        round(tokens),
-        f"{tokens / name.tokens:.4f}",
-    ]
+def _name_columns(name: CountedName) -> dict[str, object]:
+    shard = name.shard
+    return {
+        "name": name,
+        "language": shard.language,
+        "domain": shard.domain,
+        "subdomain": shard.subdomain,
+        "documents": name.documents,
+        "tokens": name.tokens,
+    }
+
+
+def _numbers(mixture: Mixture, shard: SampledShard) -> dict[str, object]:
+    capped = shard.max_epochs < float("inf")
+    return {
+        "rate": positional(shard.rate),
+        "max_epochs": positional(shard.max_epochs) if capped else "",
+        "probability": positional(shard.probability),
+        "sequences": shard.sequences,
+        "wanted_tokens": shard.sequences * mixture.length.sequence_length_tokens,
+        "epochs": f"{mixture.epochs(shard):.6f}",
+    }

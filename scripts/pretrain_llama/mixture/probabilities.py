@@ -2,98 +2,160 @@
 
     p(i) = tc(i) m(i) / (sum over the shards of its language of tc m)  x  L(language)
 
-tc tokens, m the rate of the shard's domain, L the language probability, normalised to sum 1.
+tc tokens, m the rate of the shard's domain, L the share of the language, normalised to sum 1. Where max_epochs caps a
+shard, what it may not take goes to the others of its language, by their tc m (`filling`).
 """
 
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from math import fsum
 
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.mixture import choices, signature
-from pretrain_llama.mixture.choices import Omissions
+from pretrain_llama.mixture import choices as matching
+from pretrain_llama.mixture.choices import Choices
+from pretrain_llama.mixture.counting import largest_remainder
+from pretrain_llama.mixture.filling import TOLERANCE, fill
+from pretrain_llama.mixture.languages import Shares, normalised
+from pretrain_llama.mixture.mixture import LeftOut, Mixture, SampledShard, TrainingLength
+from pretrain_llama.mixture.omissions import Omissions
+from pretrain_llama.mixture.signature import Signature
+from pretrain_llama.mixture.weighting import cap_of, rates_of
 from pretrain_llama.names import CountedName
+
+# Of a normal float64; Megatron refuses weights of 0.
+SMALLEST = sys.float_info.min
 
 
 @dataclass(frozen=True)
-class SampledShard:
-    """A shard of the mixture: its rate, and the probability with which a sequence is drawn from it."""
+class Weighted:
+    """A shard to sample, with its rate and the most epochs that it may have."""
 
     name: CountedName
     rate: float
-    probability: float
+    max_epochs: float
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """The tokenizer's identity; the sampled shards, by name, their probabilities summing to 1; what is left out."""
-
-    tokenizer: str | None
-    shards: list[SampledShard]
-    left_out: list[tuple[CountedName, str]]
-    unmatched_keys: list[str]
-
-
-def compute(
-    signature_path: str | Path,
-    ratio_path: str | Path,
-    language_path: str | Path,
-    exclude_path: str | Path,
-    list_omissions: bool = False,
-) -> Mixture:
+def compute(signed: Signature, choices: Choices, length: TrainingLength) -> Mixture:
     """Compute the mixture of a signature and a person's choices.
 
     Args:
-        signature_path: data_signature.json.
-        ratio_path: data_ratio.json, see `choices.load_rates`.
-        language_path: lang_prob.json, see `choices.load_language_probabilities`.
-        exclude_path: exclude_iterator.json, see `choices.load_excluded`.
-        list_omissions: leave out and list what has no rate and what matches nothing, rather than stop.
+        signed: the shards.
+        choices: what a person decided.
+        length: of the training.
 
     Raises:
-        ConfigError, DataError: the choices and the signature do not fit.
+        ConfigError: the choices do not fit the shards, each other, or the length.
     """
-    omissions = Omissions(list_omissions)
-    signed = signature.load(signature_path)
-    counted = {str(name.shard): name for name in signed.shards}
-    included = _without_excluded(counted, exclude_path, omissions)
-    rates = choices.match_rates(
-        [c.shard for c in counted.values()], choices.load_rates(ratio_path), ratio_path, omissions
-    )
-    sampled = {shard: rates[shard] for shard in included if shard in rates}
-    shares = choices.load_language_probabilities(language_path)
-    choices.match_languages(sorted({counted[shard].shard.language for shard in sampled}), shares, language_path)
-    probabilities = probabilities_of([counted[shard] for shard in sampled], list(sampled.values()), shares)
+    omissions = Omissions(choices.list_omissions)
+    weighted = _weighted(signed.shards, choices, length, omissions)
+    shares = _shares(weighted, choices)
+    probabilities = _probabilities(weighted, shares, choices, length.tokens)
+    kept = [part for part, p in zip(weighted, probabilities, strict=True) if not _is_crumb(part, p, choices, omissions)]
+    if len(kept) < len(weighted):
+        _check_languages_left(kept, shares, choices)
+        probabilities = _probabilities(kept, shares, choices, length.tokens)
+    counts = largest_remainder(probabilities, length.sequences)
+    by_shard = {str(name.shard): name for name in signed.shards}
     return Mixture(
         signed.tokenizer,
-        [SampledShard(counted[s], rate, p) for (s, rate), p in zip(sampled.items(), probabilities, strict=True)],
-        [(counted[shard], reason) for shard, reason in sorted(omissions.shards.items())],
+        length,
+        [
+            SampledShard(part.name, part.rate, part.max_epochs, probability, count)
+            for part, probability, count in zip(kept, probabilities, counts, strict=True)
+        ],
+        [LeftOut(by_shard[shard], reason) for shard, reason in sorted(omissions.shards.items())],
         omissions.keys,
     )
 
 
-def _without_excluded(counted: dict[str, CountedName], path: str | Path, omissions: Omissions) -> list[str]:
-    excluded = set(choices.load_excluded(path))
-    for entry in sorted(excluded - set(counted)):
-        omissions.unintended(
-            f"excluded {entry!r} matches no shard", where=path, action="correct it, as it stands in the signature"
+def _too_short(names: list[CountedName], length: TrainingLength) -> Iterator[tuple[CountedName, str]]:
+    """Yield the shards that do not fill one sequence, within which megatron-core would repeat them, and say so."""
+    needed = length.sequence_length_tokens + (length.sequence_length_tokens > 1)  # the last token has a label, too
+    for name in names:
+        if not name.tokens:
+            yield name, "holds no tokens"
+        elif name.tokens < needed:
+            yield name, f"holds {name.tokens:,} tokens, fewer than the {needed:,} of one sequence"
+
+
+def _weighted(
+    names: list[CountedName], choices: Choices, length: TrainingLength, omissions: Omissions
+) -> list[Weighted]:
+    """Return the shards to sample, by name."""
+    shards = [name.shard for name in names]
+    for entry in choices.excluded.unused({str(shard) for shard in shards}):
+        omissions.forgotten_key(
+            f"excluded {entry!r} matches no shard",
+            where=choices.exclude_path,
+            action="correct or remove it; names are those of the signature, with or without counts",
         )
-    for shard, name in counted.items():
-        if shard in excluded:
-            omissions.leave_out(name.shard, "excluded")
-        elif not name.tokens:
-            omissions.leave_out(name.shard, "holds no tokens")
-    return [shard for shard in counted if shard not in omissions.shards]
+    rates = matching.match(
+        choices, shards, omissions, {str(name.shard): why for name, why in _too_short(names, length)}
+    )
+    caps = matching.match_caps(choices, shards, omissions)
+    omissions.check()
+    sampled = [name for name in names if str(name.shard) in rates]
+    for language, weighting in choices.weighting.items():
+        own = [name for name in sampled if name.shard.language == language]
+        rates |= {str(n.shard): rate for n, rate in zip(own, rates_of(own, weighting) if own else [], strict=True)}
+        caps |= {str(n.shard): min(caps[str(n.shard)], cap_of(weighting)) for n in own}
+    if not sampled:
+        raise ConfigError(
+            "the mixture is empty: no shard is left to sample",
+            where=choices.ratio_path,
+            action="give a domain a rate above 0, or exclude less",
+        )
+    return [Weighted(name, rates[str(name.shard)], caps[str(name.shard)]) for name in sampled]
 
 
-def probabilities_of(names: list[CountedName], rates: list[float], shares: dict[str, float]) -> list[float]:
-    """Return p(i) of the formula for each name; shares: probability by language, summing to 1."""
-    if not names:
-        raise ConfigError("the mixture is empty", where="its rates and exclude list", action="leave something in")
-    language_weight: dict[str, float] = defaultdict(float)
-    for name, rate in zip(names, rates, strict=True):
-        language_weight[name.shard.language] += name.tokens * rate
-    return [
-        name.tokens * rate / language_weight[name.shard.language] * shares[name.shard.language]
-        for name, rate in zip(names, rates, strict=True)
-    ]
+def _shares(weighted: list[Weighted], choices: Choices) -> Shares:
+    """Return the probability of each language. One with a weighting counts by its tokens, if they are proportional."""
+    weights: dict[str, float] = defaultdict(int)
+    for part in weighted:
+        language = part.name.shard.language
+        weights[language] += part.name.tokens * (1 if language in choices.weighting else part.rate)
+    return normalised(choices.shares, weights)
+
+
+def _probabilities(weighted: list[Weighted], shares: Shares, choices: Choices, tokens: int) -> list[float]:
+    """Return p(i) of each shard; tokens: that the training draws."""
+    probabilities = [0.0] * len(weighted)
+    for language, share in shares.items():
+        own = [i for i, part in enumerate(weighted) if part.name.shard.language == language]
+        caps = [weighted[i].max_epochs * weighted[i].name.tokens / tokens for i in own]
+        _check_capacity(language, share, fsum(caps), choices, tokens)
+        weights = [weighted[i].name.tokens * weighted[i].rate for i in own]
+        for i, probability in zip(own, fill(weights, caps, share), strict=True):
+            probabilities[i] = probability
+    return probabilities
+
+
+def _check_capacity(language: str, share: float, most: float, choices: Choices, tokens: int) -> None:
+    if most < share * (1 - TOLERANCE):
+        raise ConfigError(
+            f"language {language!r} shall give {share * tokens:,.0f} tokens; its shards have {most * tokens:,.0f} "
+            f"within their most epochs, {(share - most) * tokens:,.0f} too few",
+            where=f"{choices.run_path}: mixture, max_epochs or weighting",
+            action=f"multiply its most epochs by {share / most:.4g} or more, lower its probability from {share:.4g} "
+            f"to {most:.4g}, sample more of its domains, or train on fewer tokens",
+        )
+
+
+def _is_crumb(part: Weighted, probability: float, choices: Choices, omissions: Omissions) -> bool:
+    """Say whether a shard is left out because its probability is too small."""
+    least = max(choices.min_probability, SMALLEST)
+    if probability >= least:
+        return False
+    omissions.leave_out(part.name.shard, f"probability {probability:.3g} is below {least:.3g}")
+    return True
+
+
+def _check_languages_left(kept: list[Weighted], shares: Shares, choices: Choices) -> None:
+    for language in shares.keys() - {part.name.shard.language for part in kept}:
+        raise ConfigError(
+            f"every shard of language {language!r} is below min_probability {choices.min_probability:.3g}",
+            where=f"{choices.run_path}: mixture.min_probability",
+            action="lower it, or remove the language",
+        )

@@ -5,6 +5,8 @@
 which is the path of the shard below results/indexed/. Lists of bare names, as they were once written, are read too.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from pretrain_llama import stores
 from pretrain_llama.errors import DataError
 from pretrain_llama.names import CountedName, parse_counted, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
+
+IDENTITY = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ def sign(receipts: list[TokenizeReceipt], place: str) -> list[str]:
     Raises:
         DataError: they were made with different tokenizers.
     """
-    _check_one_tokenizer({receipt.tokenizer for receipt in receipts}, place)
+    check_one_tokenizer({receipt.tokenizer for receipt in receipts}, place)
     return sorted(signed_name(receipt) for receipt in receipts)
 
 
@@ -40,29 +44,64 @@ def signed_name(receipt: TokenizeReceipt) -> str:
 
 
 def load(path: str | Path) -> Signature:
-    """Return a signature; .bin and .idx of one shard may both be listed.
+    """Return a signature; it may list .bin and .idx of each shard, or .bin alone, or names without either.
 
     Raises:
-        DataError: a name does not follow the grammar, a shard stands there under two counts, or the shards were made
-            with different tokenizers.
+        DataError: it is no list of names, a name does not follow the grammar or stands there twice, a shard stands
+            there under two counts or without its .idx, or the shards were made with different tokenizers.
     """
+    entries = _entries(path)
+    prefixes = _whole_pairs(entries, path)
     shards: dict[str, CountedName] = {}
-    entries = sorted({entry.removesuffix(".bin").removesuffix(".idx") for entry in stores.read_json(path)})
-    for name in (entry.rpartition("/")[2] for entry in entries):
-        counted = parse_counted(name)
+    for prefix in sorted(prefixes):
+        counted = parse_counted(prefix.rpartition("/")[2])
         if str(counted.shard) in shards:
             raise DataError(
-                f"{counted.shard} stands there twice, as {name} and as {shards[str(counted.shard)]}",
+                f"{counted.shard} stands there twice, as {counted} and as {shards[str(counted.shard)]}",
                 where=path,
                 action="remove the stale one, made by an earlier tokenizer or from other text",
             )
         shards[str(counted.shard)] = counted
-    tokenizers = {entry.rpartition("/")[0] for entry in entries}
-    _check_one_tokenizer(tokenizers, path)
-    return Signature(next(iter(tokenizers), None) or None, sorted(shards.values(), key=str))
+    tokenizers = {tokenizer_of(prefix) for prefix in prefixes}
+    check_one_tokenizer(tokenizers, path)
+    return Signature(next(iter(tokenizers)), sorted(shards.values(), key=str))
 
 
-def _check_one_tokenizer(tokenizers: set[str], place: object) -> None:
+def _entries(path: str | Path) -> list[str]:
+    try:
+        entries = stores.read_json(path)
+    except ValueError as error:
+        raise DataError(f"no JSON: {error}", where=path, action="write the signature anew") from error
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
+        raise DataError("no list of names of shards", where=path, action="write [name.bin, …], one for each shard")
+    twice = next((entry for entry, count in Counter(entries).items() if count > 1), None)
+    if twice:
+        raise DataError(f"{twice} stands there twice", where=path, action="remove one of the two")
+    return entries
+
+
+def _whole_pairs(entries: list[str], path: str | Path) -> set[str]:
+    """Return the prefixes; where any .idx is listed, every .bin needs its own, and the reverse."""
+    bins = {entry.removesuffix(".bin") for entry in entries if not entry.endswith(".idx")}
+    idxs = {entry.removesuffix(".idx") for entry in entries if entry.endswith(".idx")}
+    for present, missing, names in ((".bin", ".idx", bins - idxs), (".idx", ".bin", idxs - bins)):
+        if idxs and names:
+            raise DataError(
+                f"{min(names)}{present} has no {missing}" + f", and {len(names) - 1} more" * (len(names) > 1),
+                where=path,
+                action="list both of each shard, after making those that are missing, or .bin alone throughout",
+            )
+    return bins
+
+
+def tokenizer_of(prefix: str) -> str | None:
+    """Return the identity of the tokenizer that the path of a pair names; older ones name none."""
+    folder = prefix.rpartition("/")[0].rpartition("/")[2]
+    return folder if IDENTITY.fullmatch(folder) else None
+
+
+def check_one_tokenizer(tokenizers: set[str | None], place: object) -> None:
+    """Raise DataError if there is more than one identity of a tokenizer; None is one that is not named."""
     if len(tokenizers) > 1:
         raise DataError(
             f"shards of different tokenizers: {', '.join(sorted(name or 'none named' for name in tokenizers))}",

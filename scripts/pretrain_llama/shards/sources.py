@@ -7,7 +7,6 @@ the same, then .gz or .zst       concatenated members and frames too; never cut
 
 import gzip
 import io
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import IO
 import orjson
 from backports import zstd
 
-from pretrain_llama import stores
+from pretrain_llama import files, stores
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
@@ -106,7 +105,7 @@ def copy_range(
             block = next(blocks, None)
         if block is None:
             return
-        _write(output, block)
+        files.write_all(output, block)
         yield len(block)
 
 
@@ -117,7 +116,7 @@ def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None, etag
     with stores.open_binary(path, etag, buffering=0) as stream:
         stream.seek(position)
         while position < end:
-            copied = _copy_block(stream, output, min(BLOCK_BYTES, end - position))
+            copied = files.copy_block(stream, output, min(BLOCK_BYTES, end - position))
             if not copied:
                 raise DataError(
                     f"a vendor file ends {end - position} bytes early",
@@ -126,22 +125,6 @@ def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None, etag
                 )
             position += copied
             yield copied
-
-
-def _copy_block(stream: IO[bytes], output: IO[bytes], length: int) -> int:
-    """Copy up to `length` bytes; return how many, 0 at the end of the file."""
-    try:
-        return os.copy_file_range(stream.fileno(), output.fileno(), length)
-    except (AttributeError, OSError):  # another system, or two file systems that cannot
-        block = stream.read(length)
-        _write(output, block)
-        return len(block)
-
-
-def _write(output: IO[bytes], block: bytes | memoryview) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[output.write(view) :]
 
 
 def line_range(path: str, size: int, start: int, stop: int | None, etag: str = "") -> tuple[int, int]:

@@ -6,6 +6,11 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
 
+def training_sequences(run: dict[str, Any]) -> int:
+    """Return the sequences that a whole run trains on; times sequence_length_tokens, its tokens."""
+    return run["training"]["iterations"] * run["training"]["global_batch_size_sequences"]
+
+
 def check_sizes(run: dict[str, Any], architecture: Architecture, tokenizer_vocab_size: int, place: str) -> None:
     """Check a run's parallel sizes, batch sizes, sequence length and vocabulary.
 

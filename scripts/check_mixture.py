@@ -1,0 +1,59 @@
+"""Check, before a training, that megatron-core can train on a mixture, and draws from it what is wanted.
+
+    python scripts/check_mixture.py --mixture results/runs/demo/mixture --indexed results/indexed/demo-8k.0a1b2c3d
+
+Reads the .idx files, builds the blend with megatron-core's own builder (its index is temporary), and says what many
+prefixes cost.
+"""
+
+import argparse
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from pretrain_llama.errors import run_program
+from pretrain_llama.files import write_json
+from pretrain_llama.mixture.mixture import Mixture
+from pretrain_llama.mixture.preflight import check
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mixture", type=Path, required=True, help="probabilities.json, or its folder")
+    parser.add_argument("--indexed", type=Path, required=True, help="folder of the counted .bin and .idx files")
+    parser.add_argument(
+        "--split",
+        type=split,
+        default="100,0,0",
+        help="parts of each shard for training, validation and test, as of Megatron's --split; this project trains on"
+        " all of it (default)",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="report to write (JSON)")
+    return parser.parse_args()
+
+
+def split(text: str) -> str:
+    """Return a --split of Megatron's: up to three numbers, the first above 0."""
+    numbers = text.split(",")
+    if len(numbers) > 3 or not all(re.fullmatch(r"\d+(\.\d+)?", n) for n in numbers) or not float(numbers[0]):
+        raise ValueError(text)
+    return text
+
+
+def main() -> None:
+    args = parse_args()
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    report = check(Mixture.read(args.mixture), args.indexed, args.split, args.output.parent)
+    write_json(args.output, asdict(report))
+    print(
+        f"{report.prefixes:,} prefixes, {report.sequences:,} sequences: built in {report.build_seconds:.2f} s, with an "
+        f"index of {report.cache_bytes:,} bytes\n"
+        f"sequences drawn and wanted differ by at most {report.largest_difference} in a shard\n"
+        f"open files: {report.open_files_needed:,} needed, {report.open_files_allowed:,} allowed (ulimit -n)"
+    )
+    if report.advice:
+        print(f"advice: {report.advice}")
+
+
+if __name__ == "__main__":
+    run_program(main)

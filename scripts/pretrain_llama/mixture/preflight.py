@@ -1,0 +1,185 @@
+"""Whether megatron-core can train on a mixture: its own rules, asked of the real .bin and .idx files before it is.
+
+What megatron-core 0.16.1 does otherwise: a weight of 0, or 32,767 datasets, is an AssertionError without a message; a
+shard without tokens in a split that is used is an endless loop (GPTDataset._get_num_epochs); one shorter than a
+sequence is repeated, without a word, until it fills one; too many open files are an error after minutes.
+"""
+
+import resource
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+
+from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.mixture import blend
+from pretrain_llama.mixture.filling import TOLERANCE
+from pretrain_llama.mixture.mixture import Mixture, SampledShard
+from pretrain_llama.names import PREFIX_SUFFIX
+from pretrain_llama.tokenization.indexed import IndexedReader
+
+MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
+FILES_A_PREFIX = 6  # measured: 3 while the index is built, 6 when it is read from its cache
+OTHER_FILES = 100  # of Python, torch and sockets; measured: about 60 in a training on CPU
+FARTHEST = 10  # sequences; measured: at most 2, in 1,650 random blends of up to 10,000 datasets
+MANY_PREFIXES = 500  # measured: 0.6 s to build, on 2 cores
+MOST_NAMED = 5
+COMPUTE = "compute the mixture anew with scripts/compute_probabilities.py"
+JOIN = "join the shards of each domain with scripts/join_indexed.py"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the pre-flight found.
+
+    Attributes:
+        prefixes, domains: in the blend.
+        sequences: that the training draws.
+        open_files_needed: by each process of the training.
+        open_files_allowed: by `ulimit -n` here.
+        build_seconds: that megatron-core's builder took.
+        cache_bytes: of the index that it wrote.
+        largest_difference: between the sequences that the blend draws of a shard and those wanted.
+        drawn: sequences that the blend draws of each shard, by counted name.
+    """
+
+    prefixes: int
+    domains: int
+    sequences: int
+    open_files_needed: int
+    open_files_allowed: int
+    build_seconds: float
+    cache_bytes: int
+    largest_difference: int
+    drawn: dict[str, int]
+
+    @property
+    def advice(self) -> str:
+        """Say whether joining shards would help."""
+        if self.prefixes < MANY_PREFIXES or self.prefixes < 2 * self.domains:
+            return ""
+        return (
+            f"{self.prefixes:,} prefixes hold {self.open_files_needed:,} files open in each process, and were built in "
+            f"{self.build_seconds:.1f} s: the first process does that alone, then all others read its index. "
+            f"Joined by domain (scripts/join_indexed.py), the same tokens would be {self.domains:,} prefixes."
+        )
+
+
+def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
+    """Check a mixture against the files, and build its blend.
+
+    Args:
+        mixture: to check.
+        indexed: folder of the counted .bin and .idx files.
+        split: parts of training, validation and test, as of Megatron's --split: 99,1,0.
+        scratch: folder for the temporary index.
+
+    Raises:
+        DataError: the files are not those of the mixture, or megatron-core cannot blend them.
+        OperatorError: this machine allows too few open files.
+    """
+    shards, length = mixture.shards, mixture.length
+    needed, allowed = FILES_A_PREFIX * len(shards) + OTHER_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    _check_numbers(mixture)
+    _check_files(shards, indexed)
+    _check_open_files(needed, allowed)
+    _check_contents(shards, indexed, length.sequence_length_tokens, blend.ranges_of(split))
+    built = blend.build(
+        [str(indexed / str(shard.name)) for shard in shards],
+        [shard.probability for shard in shards],
+        length.sequences,
+        length.sequence_length_tokens,
+        split,
+        scratch,
+    )
+    drawn = dict(zip(mixture.by_name, built.drawn.tolist(), strict=True))
+    differences = {name: abs(drawn[name] - shard.sequences) for name, shard in mixture.by_name.items()}
+    far = [
+        f"{name}: {drawn[name]:,} sequences drawn, {shard.sequences:,} wanted"
+        for name, shard in mixture.by_name.items()
+        if differences[name] > FARTHEST
+    ]
+    _refuse(far, "megatron-core's blend", "tell us: this megatron-core blends otherwise than the one that we know")
+    return Report(
+        len(shards),
+        len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
+        length.sequences,
+        needed,
+        allowed,
+        built.seconds,
+        built.cache_bytes,
+        max(differences.values()),
+        drawn,
+    )
+
+
+def _check_numbers(mixture: Mixture) -> None:
+    """Check what megatron-core asks of the weights."""
+    where = "the mixture"
+    zero = [f"{s.name} has probability {s.probability}" for s in mixture.shards if not s.probability > 0]
+    _refuse(zero, where, COMPUTE)
+    total = fsum(shard.probability for shard in mixture.shards)
+    if abs(total - 1) > TOLERANCE:
+        _refuse([f"the probabilities sum to {total!r}: some were changed by hand"], where, COMPUTE)
+    if len(mixture.shards) > MOST_DATASETS:
+        problem = f"{len(mixture.shards):,} shards; megatron-core blends at most {MOST_DATASETS:,}"
+        _refuse([problem], where, JOIN)
+    if mixture.length.sequence_length_tokens == 1:
+        _refuse(["the length of a sequence is not known"], where, f"{COMPUTE} and --run-config")
+
+
+def _check_files(shards: list[SampledShard], indexed: Path) -> None:
+    """Check that both files of each shard are there, that no pair is half, and no shard under other counts, too."""
+    files = {path.name for path in indexed.iterdir()} if indexed.is_dir() else set()
+    bins = {file.removesuffix(".bin") for file in files if file.endswith(".bin")}
+    idxs = {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
+    names = {str(shard.name): str(shard.name.shard) for shard in shards}
+    _refuse([f"{name} is missing" for name in names if name not in bins | idxs], indexed, "run snakemake data")
+    half = [f"{name}.bin has no .idx" for name in sorted(bins - idxs)]
+    half += [f"{name}.idx has no .bin" for name in sorted(idxs - bins)]
+    _refuse(half, indexed, "delete what is left of these pairs, and run snakemake data, which makes them anew")
+    sampled = {shard: name for name, shard in names.items()}
+    others = ((name, sampled.get(name.partition(PREFIX_SUFFIX)[0], name)) for name in sorted(bins))
+    stale = [f"{name} and {wanted} are one shard under two counts" for name, wanted in others if name != wanted]
+    _refuse(stale, indexed, "delete the first, which is not in the mixture")
+
+
+def _check_open_files(needed: int, allowed: int) -> None:
+    if allowed != resource.RLIM_INFINITY and needed > allowed:
+        raise OperatorError(
+            f"a training process holds {needed:,} files open, and may hold {allowed:,}",
+            where="ulimit -n",
+            action=f"type ulimit -n {needed} before snakemake or the training, on every machine; or {JOIN}",
+        )
+
+
+def _check_contents(
+    shards: list[SampledShard], indexed: Path, sequence_length: int, ranges: dict[str, tuple[float, float]]
+) -> None:
+    """Check the counts in the names, and that each part of each shard that is used holds a training sequence."""
+    wrong, short = [], []
+    needed = sequence_length + 1  # the last token has a label, too
+    for shard in shards:
+        pair = IndexedReader(indexed / str(shard.name))
+        found = (pair.documents, pair.sequences, pair.tokens)
+        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens):
+            wrong.append("{} holds dc={} sc={} tc={}".format(shard.name, *found))
+        for split, bounds in ranges.items():
+            if (tokens := _tokens_in(pair, *bounds)) < needed:
+                short.append(f"{shard.name} has {tokens:,} tokens for {split}; one sequence takes {needed:,}")
+    _refuse(wrong, indexed, "tokenize these shards again; their names or files were changed")
+    action = f"exclude them, raise min_probability, use fewer splits, or {JOIN}"
+    _refuse(short, indexed, action)
+
+
+def _tokens_in(pair: IndexedReader, start: float, stop: float) -> int:
+    """Return the tokens in a part of a pair, cut as BlendedMegatronDatasetBuilder cuts it."""
+    first, last = round(start * float(pair.sequences)), round(stop * float(pair.sequences))
+    whole = (first, last) == (0, pair.sequences)
+    return pair.tokens if whole else int(pair.lengths[first:last].sum(dtype="int64"))
+
+
+def _refuse(problems: list[str], where: object, action: str) -> None:
+    """Raise a DataError that names the first of some problems, if there are any."""
+    if problems:
+        more = f"\n  and {len(problems) - MOST_NAMED:,} more" * (len(problems) > MOST_NAMED)
+        raise DataError("\n  ".join(problems[:MOST_NAMED]) + more, where=where, action=action)
