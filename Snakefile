@@ -10,6 +10,7 @@ configfile: "config/config.yaml"
 include: "rules/common.smk"
 include: "rules/shards.smk"
 include: "rules/tokenize.smk"
+include: "rules/validation.smk"
 include: "rules/mixture.smk"
 include: "rules/checkpoint.smk"
 include: "rules/training.smk"
@@ -31,6 +32,7 @@ rule data:
         tokenized(*IDENTITIES.values()),
         lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
+        [held_out_check(identity) for identity in IDENTITIES.values()],
 
 
 rule mixture:

@@ -103,6 +103,8 @@ wildcard_constraints:
     sc=r"\d+",
     tc=r"\d+",
     tokenizer_file=r"tokenizer\.(model|json)",
+    language=names.LANGUAGE,
+    domain=names.DOMAIN,
     run=r"[A-Za-z0-9._-]+",
     checkpoint=r"[A-Za-z0-9.-]+",
     tp=r"\d+",
@@ -135,6 +137,11 @@ def print_summaries():
 
 def corpus_of(shard):
     return names.parse_shard(shard).corpus
+
+
+def domains():
+    """Languages and domains, in the order of the table."""
+    return list(dict.fromkeys((corpus.language, corpus.domain) for corpus in CORPORA))
 
 
 def run_tokenizer(run):

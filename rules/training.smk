@@ -25,6 +25,8 @@ rule write_run_folder:
         run="config/runs/{run}/run.yaml",
         mixture="results/runs/{run}/mixture/probabilities.json",
         checked="results/runs/{run}/mixture/check_mixture.json",
+        validation=lambda wildcards: validation_sets(run_tokenizer(wildcards.run)),
+        held_out=lambda wildcards: held_out_check(run_tokenizer(wildcards.run)),
         tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),
         checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
         verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",
@@ -37,12 +39,14 @@ rule write_run_folder:
     params:
         run="config/runs/{run}",
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
+        validation=lambda wildcards: f"results/validation/{run_tokenizer(wildcards.run)}",
         sources=["config/config.yaml", config["corpora"], "envs/requirements.lock"],
         folder=subpath(output[0], parent=True),
     shell:
         "python scripts/write_run_folder.py"
         " --run {params.run:q}"
         " --indexed {params.indexed:q}"
+        " --validation {params.validation:q}"
         " --tokenizer {input.tokenizer:q}"
         " --checkpoint {input.checkpoint:q}"
         " --sources {params.sources:q}"

@@ -1,7 +1,7 @@
 """Check that no document is both trained on and held out for validation.
 
-    python scripts/check_held_out.py --held-out results/validation/demo-8k.0a1b2c3d/*.bin \
-        --trained results/indexed/demo-8k.0a1b2c3d/*.bin
+    python scripts/check_held_out.py --held-out results/validation/demo-8k.0a1b2c3d \
+        --trained results/indexed/demo-8k.0a1b2c3d
 
 Documents are compared by their ids, so both sides have to be of one tokenizer. The held-out ones take about 200 bytes
 of memory each; of the others, only eight ids each are read, and the whole of those that look alike.
@@ -19,18 +19,26 @@ SHOWN = 5
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--held-out", type=Path, nargs="+", required=True, help="pairs for validation: their .bin")
-    parser.add_argument("--trained", type=Path, nargs="+", required=True, help="pairs to train on: their .bin")
+    parser.add_argument("--held-out", type=Path, required=True, help="folder of pairs for validation")
+    parser.add_argument("--trained", type=Path, required=True, help="folder of pairs to train on")
     return parser.parse_args()
+
+
+def pairs_in(folder: Path) -> list[Path]:
+    """Return the prefixes of the pairs in a folder."""
+    prefixes = sorted(path.with_suffix("") for path in folder.glob("*.idx"))
+    if not prefixes:
+        raise DataError("no .bin/.idx pair", where=folder, action="give the folder of the pairs: make them first")
+    return prefixes
 
 
 def main() -> None:
     args = parse_args()
-    held_out = DocumentSet([path.with_suffix("") for path in args.held_out])
+    held_out, trained = DocumentSet(pairs_in(args.held_out)), pairs_in(args.trained)
     common = []
-    with Progress(len(args.trained), "pairs", "compare") as progress:
-        for path in args.trained:
-            common += held_out.common_with(path.with_suffix(""))
+    with Progress(len(trained), "pairs", "compare") as progress:
+        for prefix in trained:
+            common += held_out.common_with(prefix)
             progress.advance(1)
     if common:
         shown = "\n    ".join(f"{one.pair}, document {one.document}" for one in common[:SHOWN])
@@ -39,7 +47,7 @@ def main() -> None:
             where=common[0].pair,
             action="use pairs that were tokenized with the same held_out_fraction; delete the others",
         )
-    print(f"{len(args.trained):,} pairs to train on hold none of the {held_out.count:,} documents held out")
+    print(f"{len(trained):,} pairs to train on hold none of the {held_out.count:,} documents held out")
 
 
 if __name__ == "__main__":

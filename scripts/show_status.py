@@ -48,7 +48,7 @@ def run_line(run: str) -> str:
     if not (folder / "manifest.json").exists():
         return f"run {run}: its folder is not written yet"
     records = read_log(folder / "output")
-    wanted = configuration.load_run(folder)["training"]["iterations"]
+    wanted = yaml.safe_load((folder / "run.yaml").read_text())["training"]["iterations"]
     if (folder / "output" / "finished.json").exists():
         return f"run {run}: finished, {wanted:,} iterations, loss {records[-1]['loss']:.3f}"
     if not records:

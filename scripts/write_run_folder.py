@@ -1,6 +1,7 @@
 """Write a run folder: all that a training needs and was made from, in one place.
 
     python scripts/write_run_folder.py --run config/runs/demo --indexed results/indexed/demo-8k.0a1b2c3d \
+        --validation results/validation/demo-8k.0a1b2c3d \
         --tokenizer results/tokenizers/demo-8k.0a1b2c3d/tokenizer.model \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 \
         --sources config/config.yaml config/corpora.tsv envs/requirements.lock --output results/runs/demo
@@ -19,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of run.yaml, rates and probabilities")
     parser.add_argument("--indexed", type=Path, required=True, help="folder of the counted .bin and .idx files")
+    parser.add_argument("--validation", type=Path, help="folder of the validation sets")
     parser.add_argument("--tokenizer", type=Path, required=True, help="…/{identity}/tokenizer.model or .json")
     parser.add_argument("--checkpoint", type=Path, required=True, help="converted checkpoint to start from")
     parser.add_argument("--sources", type=Path, nargs="*", default=[], help="further files that the run was made from")
@@ -28,7 +30,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    write_run_folder(args.run, args.indexed, args.tokenizer, args.checkpoint, args.sources, args.output)
+    write_run_folder(
+        args.run, args.indexed, args.validation, args.tokenizer, args.checkpoint, args.sources, args.output
+    )
 
 
 if __name__ == "__main__":

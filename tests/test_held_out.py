@@ -58,13 +58,18 @@ def test_without_a_fraction_the_pair_held_out_is_empty(tmp_path: Path, tokenizer
 def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_model: Path) -> None:
     assert tokenize(tmp_path / "divided", tokenizer_model, TALES, 0.25).returncode == 0
     assert tokenize(tmp_path / "whole", tokenizer_model, TALES, 0).returncode == 0
-    held_out = tmp_path / "divided" / f"{SHARD}_held_out_document.bin"
-    sound = run_script("check_held_out.py", "--held-out", held_out, "--trained", tmp_path / "divided" / f"{PREFIX}.bin")
-    count = IndexedReader(held_out.with_suffix("")).documents
+    held_out = tmp_path / "held out" / f"{SHARD}_held_out_document"
+    held_out.parent.mkdir()
+    for suffix in (".bin", ".idx"):
+        (tmp_path / "divided" / f"{held_out.name}{suffix}").rename(f"{held_out}{suffix}")
+    sound = run_script("check_held_out.py", "--held-out", held_out.parent, "--trained", tmp_path / "divided")
+    count = IndexedReader(held_out).documents
     assert sound.returncode == 0, sound.stderr
     assert sound.stdout == f"1 pairs to train on hold none of the {count} documents held out\n"
-    mixed = run_script("check_held_out.py", "--held-out", held_out, "--trained", tmp_path / "whole" / f"{PREFIX}.bin")
+    mixed = run_script("check_held_out.py", "--held-out", held_out.parent, "--trained", tmp_path / "whole")
     assert mixed.returncode == 2
     first = np.flatnonzero(are_held_out(Texts.of(tale.encode() for tale in TALES), 0.25))[0]
     assert f"{count} documents are trained on and held out" in mixed.stderr
     assert f"{SHARD}_text_document, document {first}" in mixed.stderr
+    none = run_script("check_held_out.py", "--held-out", tmp_path, "--trained", tmp_path / "whole")
+    assert none.returncode == 2 and "no .bin/.idx pair" in none.stderr

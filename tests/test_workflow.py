@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pretrain_llama.tokenization.indexed import IndexedReader
 from project import Project, jsonl, run_script
 
 AFTER_THE_MIXTURE = {
@@ -30,6 +31,8 @@ def test_a_fresh_project_previews_every_job_down_to_the_training(project: Projec
         "tokenize_shard": shards,
         "sign_data": 1,
         "check_conservation": 1,
+        "join_held_out": 2,
+        "check_held_out": 1,
         "convert_checkpoint": 1,
         "verify_checkpoint": 1,
         **AFTER_THE_MIXTURE,
@@ -99,6 +102,7 @@ def test_each_tokenizer_has_its_own_folder_and_signature(copy: Project, tmp_path
     copy.save()
     assert copy.pending() == {}, "the run takes the other one"
     expected = {"copy_tokenizer": 1, "tokenize_shard": 4, "sign_data": 1, "check_conservation": 1, "data": 1}
+    expected |= {"join_held_out": 2, "check_held_out": 1}
     assert copy.pending("data") == expected
     result = copy.snakemake("data")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -170,6 +174,8 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
         "tokenize_shard": 1,
         "sign_data": 1,
         "check_conservation": 1,
+        "join_held_out": 2,
+        "check_held_out": 1,
         **AFTER_THE_MIXTURE,
     }
 
@@ -198,3 +204,19 @@ def test_a_planned_file_that_vanished_stops_with_its_name(copy: Project) -> None
     result = copy.snakemake("--dry-run")
     assert result.returncode != 0
     assert "planned file vendor/en_books_tales/a.jsonl vanished" in result.stdout
+
+
+def test_what_is_held_out_becomes_a_validation_set_of_each_domain(built: Project) -> None:
+    summary = json.loads((built.folder / "results" / "runs" / "tiny" / "summary.json").read_text())
+    validation = built.folder / "results" / "runs" / "tiny" / "validation"
+    assert sorted(path.name for path in validation.glob("*.idx")) == ["ar_news.idx", "en_books.idx"]
+    pairs = [IndexedReader(path.with_suffix("")) for path in validation.glob("*.idx")]
+    assert sum(pair.documents for pair in pairs) == summary["documents"]["held_out"]
+    checked = next(built.folder.glob("results/validation/*/check_held_out.txt")).read_text()
+    assert checked == f"4 pairs to train on hold none of the {summary['documents']['held_out']} documents held out\n"
+
+
+def test_without_a_fraction_there_are_no_validation_sets(project: Project) -> None:
+    project.config["held_out_fraction"] = 0
+    project.save()
+    assert not {"join_held_out", "check_held_out"} & project.pending().keys()

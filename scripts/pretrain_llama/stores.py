@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,20 @@ def open_binary(place: str | Path, etag: str = "", buffering: int = -1) -> Binar
 
         return blobs.open_blob(str(place), etag)
     return open(place, "rb", buffering)
+
+
+def local_copy(place: str | Path, folder: Path) -> Path:
+    """Return the path of a file, or of a copy in a folder where it is a blob.
+
+    Raises:
+        DataError: there is no such blob.
+    """
+    if not is_blob(place):
+        return Path(place)
+    path = folder / Path(place).name
+    with open_binary(place) as blob, open(path, "wb") as file:
+        shutil.copyfileobj(blob, file)
+    return path
 
 
 def read_range(place: str | Path, start: int, length: int, etag: str = "") -> bytes:

@@ -12,10 +12,11 @@ import yaml
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
+from pretrain_llama.tokenization.indexed import IndexedReader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
-WRITTEN_FOLDERS = ("data", "checkpoint", "sources", "code")
+WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code")
 # Hyperparameters that change what is written, but not what is learnt.
 REPORTING_KEYS = ("checkpoint_every_iterations", "log_every_iterations")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
@@ -27,13 +28,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")" && exec python code/scripts/launch_training.
 
 
 def write_run_folder(
-    run: Path, indexed: Path, tokenizer: Path, checkpoint: Path, sources: list[Path], output: Path
+    run: Path,
+    indexed: Path,
+    validation: Path | None,
+    tokenizer: Path,
+    checkpoint: Path,
+    sources: list[Path],
+    output: Path,
 ) -> None:
     """Write a run folder around output/mixture; manifest.json last, so that a folder with it is complete.
 
     Args:
         run: config/runs/<run>.
         indexed: folder of the counted .bin and .idx files.
+        validation: folder of the validation sets, if there are any; the empty ones are left out.
         tokenizer: tokenizer.model or tokenizer.json, in a folder named by its identity.
         checkpoint: folder of the converted checkpoint.
         sources: further files that the run was made from.
@@ -51,6 +59,10 @@ def write_run_folder(
     for name in names:
         for suffix in (".bin", ".idx"):
             link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
+    for idx in sorted(validation.glob("*.idx")) if validation else []:
+        if IndexedReader(idx.with_suffix("")).tokens:
+            for path in (idx, idx.with_suffix(".bin")):
+                link_or_copy(path, output / "validation" / path.name)
     link_or_copy_tree(checkpoint, output / "checkpoint")
     shutil.copyfile(tokenizer, output / tokenizer.name)
     (output / "sources").mkdir()

@@ -4,6 +4,7 @@ run.yaml             the run, every default written out
 manifest.json        identity of the run, SHA-256 of the small files, versions
 mixture/             selection probabilities
 data/                the sampled shards, .bin and .idx
+validation/          what is held out of training, a pair for each language and domain
 checkpoint/          the converted weights to start from, with their config.json
 tokenizer.model      or tokenizer.json
 sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies

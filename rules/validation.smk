@@ -1,0 +1,73 @@
+"""
+What is held out of training, to validation sets.
+
+REQUIRED INPUTS
+    results/tokenized/{tokenizer}/data_signature.json
+    results/tokenized/{tokenizer}/{shard}_held_out_document.bin, .idx
+    results/indexed/{tokenizer}/, to compare with
+
+OUTPUTS
+    results/validation/{tokenizer}/{language}_{domain}.bin, .idx    what is held out of their shards
+    results/validation/{tokenizer}/check_held_out.txt               no document is on both sides
+"""
+
+
+# Small: a fraction of a thousandth of the data.
+localrules:
+    join_held_out,
+
+
+def validation_sets(identity):
+    """Both files of each validation set; none where nothing is held out."""
+    if not config["held_out_fraction"]:
+        return []
+    prefixes = [f"results/validation/{identity}/{language}_{domain}" for language, domain in domains()]
+    return [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
+
+
+def held_out_check(identity):
+    """Where it stands that no document is on both sides; nowhere where nothing is held out."""
+    return [f"results/validation/{identity}/check_held_out.txt"] if config["held_out_fraction"] else []
+
+
+# What is held out of a shard is there when the signature is; it is no input, of which there would be thousands.
+rule join_held_out:
+    input:
+        "results/tokenized/{tokenizer}/data_signature.json",
+    output:
+        multiext("results/validation/{tokenizer}/{language}_{domain}", bin=".bin", idx=".idx"),
+    log:
+        "results/logs/join_held_out/{tokenizer}/{language}_{domain}.log",
+    benchmark:
+        "results/benchmarks/join_held_out/{tokenizer}/{language}_{domain}.tsv"
+    params:
+        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
+        prefix=subpath(output.bin, strip_suffix=".bin"),
+    shell:
+        "python scripts/join_held_out.py"
+        " --signature {input:q}"
+        " --tokenized {params.tokenized:q}"
+        " --language {wildcards.language:q}"
+        " --domain {wildcards.domain:q}"
+        " --output-prefix {params.prefix:q}"
+        " 2> {log:q}"
+
+
+rule check_held_out:
+    input:
+        lambda wildcards: validation_sets(wildcards.tokenizer),
+        lambda wildcards: counted_files(wildcards.tokenizer),
+    output:
+        "results/validation/{tokenizer}/check_held_out.txt",
+    log:
+        "results/logs/check_held_out/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/check_held_out/{tokenizer}.tsv"
+    params:
+        held_out=subpath(output[0], parent=True),
+        trained="results/indexed/{tokenizer}",
+    shell:
+        "python scripts/check_held_out.py"
+        " --held-out {params.held_out:q}"
+        " --trained {params.trained:q}"
+        " > {output:q} 2> {log:q}"
