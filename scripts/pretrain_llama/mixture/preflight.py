@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
+import numpy as np
+
 from pretrain_llama.errors import DataError, OperatorError
 from pretrain_llama.mixture import blend
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
 from pretrain_llama.names import PREFIX_SUFFIX
-from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.indexed import read_counts, read_lengths
 
 MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
 FILES_A_PREFIX = 6  # measured: 3 while the index is built, 6 when it is read from its cache
@@ -159,23 +161,19 @@ def _check_contents(
     wrong, short = [], []
     needed = sequence_length + 1  # the last token has a label, too
     for shard in shards:
-        pair = IndexedReader(indexed / str(shard.name))
-        found = (pair.documents, pair.sequences, pair.tokens)
-        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens):
-            wrong.append("{} holds dc={} sc={} tc={}".format(shard.name, *found))
-        for split, bounds in ranges.items():
-            if (tokens := _tokens_in(pair, *bounds)) < needed:
+        prefix = f"{indexed}/{shard.name}"
+        counts = read_counts(prefix)
+        lengths = read_lengths(prefix, counts.sequences)
+        found = (counts.documents, counts.sequences, counts.tokens, int(lengths.sum(dtype=np.int64)))
+        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens, shard.name.tokens):
+            wrong.append("{} holds dc={} sc={}, the .bin tc={}, the .idx tc={}".format(shard.name, *found))
+        for split, (start, stop) in ranges.items():
+            # As BlendedMegatronDatasetBuilder cuts.
+            part = lengths[round(start * float(len(lengths))) : round(stop * float(len(lengths)))]
+            if (tokens := int(part.sum(dtype=np.int64))) < needed:
                 short.append(f"{shard.name} has {tokens:,} tokens for {split}; one sequence takes {needed:,}")
     _refuse(wrong, indexed, "tokenize these shards again; their names or files were changed")
-    action = f"exclude them, raise min_probability, use fewer splits, or {JOIN}"
-    _refuse(short, indexed, action)
-
-
-def _tokens_in(pair: IndexedReader, start: float, stop: float) -> int:
-    """Return the tokens in a part of a pair, cut as BlendedMegatronDatasetBuilder cuts it."""
-    first, last = round(start * float(pair.sequences)), round(stop * float(pair.sequences))
-    whole = (first, last) == (0, pair.sequences)
-    return pair.tokens if whole else int(pair.lengths[first:last].sum(dtype="int64"))
+    _refuse(short, indexed, f"exclude them, raise min_probability, use fewer splits, or {JOIN}")
 
 
 def _refuse(problems: list[str], where: object, action: str) -> None:
