@@ -86,7 +86,7 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
     _check_open_files(needed, allowed)
     _check_contents(shards, indexed, length.sequence_length_tokens, blend.ranges_of(split))
     built = blend.build(
-        [str(indexed / str(shard.name)) for shard in shards],
+        [str(indexed / name) for name in mixture.by_name],
         [shard.probability for shard in shards],
         length.sequences,
         length.sequence_length_tokens,
@@ -94,24 +94,29 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
         scratch,
     )
     drawn = dict(zip(mixture.by_name, built.drawn.tolist(), strict=True))
+    return Report(
+        prefixes=len(shards),
+        domains=len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
+        sequences=length.sequences,
+        open_files_needed=needed,
+        open_files_allowed=allowed,
+        build_seconds=built.seconds,
+        cache_bytes=built.cache_bytes,
+        largest_difference=_largest_difference(mixture, drawn),
+        drawn=drawn,
+    )
+
+
+def _largest_difference(mixture: Mixture, drawn: dict[str, int]) -> int:
+    """Return by how many sequences what is drawn of a shard and what is wanted differ at most, and check it."""
     differences = {name: abs(drawn[name] - shard.sequences) for name, shard in mixture.by_name.items()}
     far = [
-        f"{name}: {drawn[name]:,} sequences drawn, {shard.sequences:,} wanted"
-        for name, shard in mixture.by_name.items()
-        if differences[name] > FARTHEST
+        f"{name}: {drawn[name]:,} sequences drawn, {mixture.by_name[name].sequences:,} wanted"
+        for name, difference in differences.items()
+        if difference > FARTHEST
     ]
     _refuse(far, "megatron-core's blend", "tell us: this megatron-core blends otherwise than the one that we know")
-    return Report(
-        len(shards),
-        len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
-        length.sequences,
-        needed,
-        allowed,
-        built.seconds,
-        built.cache_bytes,
-        max(differences.values()),
-        drawn,
-    )
+    return max(differences.values())
 
 
 def _check_numbers(mixture: Mixture) -> None:
