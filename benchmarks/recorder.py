@@ -1,7 +1,7 @@
 """Stand in for a program of scripts/, under its name: note the command line, write the smallest outputs that add up.
 
 simulate_shards.py links it into a project in place of each program that would touch text, weights or a GPU. A shard is
-one document of TOKENS tokens to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there
+a document of TOKENS tokens to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there
 are that document.
 """
 
@@ -45,7 +45,8 @@ def write_tokenized(shard: str, tokenizer: str, prefix: str) -> None:
     Path(f"{prefix}.rejected.jsonl").touch()
     counts = {"lines": 2, "documents": 1, "sequences": 1, "tokens": TOKENS}
     counts |= {"held_out_documents": 1, "held_out_tokens": TOKENS}
-    receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts)
+    read = read_json(f"results/shards/{shard}.receipt.json")["bytes"]
+    receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts, jsonl_bytes=read)
     write_receipt(receipt, Path(f"{prefix}.receipt.json"))
 
 
