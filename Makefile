@@ -12,8 +12,8 @@ RULE_FILES := Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards bench-azure
-.PHONY: plan-estimate simulate-shards lint format lock clean azurite azure-doctor
+.PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards
+.PHONY: bench-mixture bench-azure plan-estimate simulate-shards lint format lock clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -80,6 +80,9 @@ $(BENCH)/text/.complete: benchmarks/requirements.txt | $(INSTALLED)
 
 bench-shards: bench-inputs ## merging and tokenizing against their peers: a table, in about 10 minutes
 	python benchmarks/bench_shards.py --text $(BENCH)/text --scratch $(BENCH)/scratch
+
+bench-mixture: $(INSTALLED) ## the mixture's programs against their goals and megatron-core: a table, in about a minute
+	python benchmarks/bench_mixture.py --scratch $(BENCH)/mixture
 
 bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
 	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py

@@ -1,7 +1,7 @@
 """Stand in for a program of scripts/, under its name: note the command line, write the smallest outputs that add up.
 
 simulate_shards.py links it into a project in place of each program that would touch text, weights or a GPU. A shard is
-one document of one token to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there
+a document of TOKENS tokens to train on and one held out, whatever it was planned from; `pair.bin` and `pair.idx` there
 are that document.
 """
 
@@ -17,6 +17,7 @@ from pretrain_llama.receipts import MergedRange, MergeReceipt, Receipt, Tokenize
 
 COMMANDS = Path("commands.tsv")
 PAIR = Path("pair")
+TOKENS = 300  # more than a sequence of the demo's run
 VERSION = "recorder"
 
 
@@ -38,12 +39,14 @@ def tokenize_shard(args: dict[str, str]) -> None:
 
 
 def write_tokenized(shard: str, tokenizer: str, prefix: str) -> None:
-    """Write pairs of one document and one token, to train on and held out, the receipt, and an empty quarantine."""
+    """Write pairs of one document, to train on and held out, the receipt, and an empty quarantine."""
     for suffix in (PREFIX_SUFFIX, HELD_OUT_SUFFIX):
         write_pair(str(PAIR), str(Path(prefix).with_name(f"{shard}{suffix}")))
     Path(f"{prefix}.rejected.jsonl").touch()
-    counts = {"lines": 2, "documents": 1, "sequences": 1, "tokens": 1, "held_out_documents": 1, "held_out_tokens": 1}
-    receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts)
+    counts = {"lines": 2, "documents": 1, "sequences": 1, "tokens": TOKENS}
+    counts |= {"held_out_documents": 1, "held_out_tokens": TOKENS}
+    read = read_json(f"results/shards/{shard}.receipt.json")["bytes"]
+    receipt = TokenizeReceipt(shard, VERSION, tokenizer, True, True, 8000, "uint16", **counts, jsonl_bytes=read)
     write_receipt(receipt, Path(f"{prefix}.receipt.json"))
 
 

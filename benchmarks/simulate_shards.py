@@ -109,7 +109,7 @@ def build(project: SimulatedProject) -> None:
     """Build everything: the shards' files in this process, the rest by snakemake."""
     project.record_plans()
     project.merge_and_tokenize()
-    snakemake(project.folder, "data")
+    snakemake(project.folder, f"results/tokenized/{project.tokenizer}/conservation.json")
     project.name_indexed()
     snakemake(project.folder)
     (project.folder / "results" / "bare.json").touch()

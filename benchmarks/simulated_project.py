@@ -49,7 +49,7 @@ class SimulatedProject:
         for part in ("profiles", "results"):
             (self.bare / part).symlink_to(folder.absolute() / part)
         with writing_indexed(folder / recorder.PAIR, np.dtype(np.uint16)) as writer:
-            writer.add_documents(np.ones(1, np.uint16), np.ones(1, np.int64))
+            writer.add_documents(np.ones(recorder.TOKENS, np.uint16), np.full(1, recorder.TOKENS))
 
     def _link_programs(self) -> None:
         scripts = self.folder / "scripts"

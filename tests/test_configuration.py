@@ -221,8 +221,12 @@ def test_another_architecture_is_refused(project: Project, key: str, value: obje
     assert action in result.stdout
 
 
-def test_omissions_may_be_listed(project: Project) -> None:
-    project.choose("data_ratio.json", {"en": {"books": 1, "bokos": 2}, "ar": {"news": 1}})
+def test_omissions_may_be_listed_and_choices_be_yaml(project: Project) -> None:
+    choices = project.folder / "config" / "runs" / "tiny"
+    (choices / "data_ratio.json").unlink()
+    (choices / "data_ratio.yaml").write_text("en: {books: 1, bokos: 2}\nar: {news: 1}\n")
     project.run["mixture"] = {"omissions": "list"}
     project.save()
-    assert project.snakemake("--dry-run").returncode == 0
+    result = project.snakemake("--dry-run", "--printshellcmds")
+    assert result.returncode == 0, result.stdout
+    assert "--data-ratio config/runs/tiny/data_ratio.yaml" in result.stdout

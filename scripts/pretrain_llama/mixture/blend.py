@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import pretrain_llama.training  # noqa: F401 (it quiets the warnings of megatron-core's imports)
+
+if TYPE_CHECKING:
+    from megatron.core.datasets.blended_dataset import BlendedDataset
 
 SPLITS = ("training", "validation", "test")
 
@@ -75,7 +79,9 @@ def ranges_of(split: str) -> dict[str, tuple[float, float]]:
     return {name: bounds for name, bounds in zip(SPLITS, matrix, strict=True) if bounds}
 
 
-def _build(prefixes, probabilities, sequences, sequence_length, split, cache):
+def _build(
+    prefixes: list[str], probabilities: list[float], sequences: int, sequence_length: int, split: str, cache: str
+) -> "BlendedDataset":
     from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
     from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 

@@ -158,6 +158,14 @@ def _match_weighting(choices: Choices, shards: list[ShardName], omissions: Omiss
             )
 
 
+def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) -> dict[str, float]:
+    """Return the most epochs of each shard, by name; note the caps that match none."""
+    caps = {str(shard): choices.cap(shard) for shard in shards}
+    if isinstance(choices.max_epochs, Tree):
+        choices.max_epochs.note_unused(shards, omissions)
+    return caps
+
+
 def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: dict[str, Any]) -> None:
     """Check what a person decided about a run against the table of corpora, before anything is built.
 
@@ -176,11 +184,3 @@ def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: di
     match(choices, shards, omissions)
     match_caps(choices, shards, omissions)
     omissions.check()
-
-
-def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) -> dict[str, float]:
-    """Return the most epochs of each shard, by name; note the caps that match none."""
-    caps = {str(shard): choices.cap(shard) for shard in shards}
-    if isinstance(choices.max_epochs, Tree):
-        choices.max_epochs.note_unused(shards, omissions)
-    return caps

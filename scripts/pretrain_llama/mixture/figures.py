@@ -38,9 +38,8 @@ def tokens_figure(mixture: Mixture) -> str:
     languages, domains = ledger.by_language(mixture), ledger.by_domain(mixture)
     rows = {f"{language}, all": line for language, line in languages.items()}
     rows |= {" ".join(names): line for names, line in domains.items()}
-    rows = {
-        label: rows[label] for label in sorted(rows, key=lambda label: label.replace(", all", "")) if rows[label].shards
-    }
+    order = sorted(rows, key=lambda label: label.replace(", all", ""))
+    rows = {label: rows[label] for label in order if rows[label].shards}
     with rc_context(STYLE):
         figure, axes = _axes(len(rows))
         there = [line.tokens for line in rows.values()]
@@ -73,7 +72,7 @@ def epochs_figure(mixture: Mixture) -> str:
 
 def short(tokens: float) -> str:
     """Return a number of tokens in three digits: 12.3B."""
-    size, unit = next(unit for unit in UNITS if tokens >= unit[0])
+    size, unit = next(unit for unit in UNITS if tokens >= 0.9995 * unit[0])  # 999.9M is 1B
     return f"{tokens / (size or 1):.3g}{unit}"
 
 

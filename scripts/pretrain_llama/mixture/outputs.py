@@ -31,17 +31,15 @@ def iterator_prob_script(mixture: Mixture) -> str:
     Its lines are those of the replaced pipeline: the array opens with the option, "=" is escaped, and $BIN_IDX_PATH
     stands for the folder of the .bin and .idx files until the script is sourced.
     """
-    lines = [
-        f"{positional(shard.probability)} $BIN_IDX_PATH/{str(shard.name).replace('=', chr(92) + '=')}"
-        for shard in mixture.shards
-    ]
+    names = [str(shard.name).replace("=", "\\=") for shard in mixture.shards]
+    pairs = zip(mixture.shards, names, strict=True)
     return "\n".join(
         [
             "# Probability and prefix of each shard. BIN_IDX_PATH is the folder of the .bin and .idx files, no blanks:",
             "#   BIN_IDX_PATH=/data; source iterator_prob.sh; python pretrain_gpt.py ${DATA_PATH[@]} …",
             ': "${BIN_IDX_PATH:?set it to the folder of the .bin and .idx files}"',
             "DATA_PATH=( --data-path ",
-            *lines,
+            *(f"{positional(shard.probability)} $BIN_IDX_PATH/{name}" for shard, name in pairs),
             ")\n",
         ]
     )

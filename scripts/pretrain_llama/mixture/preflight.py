@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
+import numpy as np
+
 from pretrain_llama.errors import DataError, OperatorError
 from pretrain_llama.mixture import blend
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
 from pretrain_llama.names import PREFIX_SUFFIX
-from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.indexed import read_counts, read_lengths
 
 MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
 FILES_A_PREFIX = 6  # measured: 3 while the index is built, 6 when it is read from its cache
@@ -84,7 +86,7 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
     _check_open_files(needed, allowed)
     _check_contents(shards, indexed, length.sequence_length_tokens, blend.ranges_of(split))
     built = blend.build(
-        [str(indexed / str(shard.name)) for shard in shards],
+        [str(indexed / name) for name in mixture.by_name],
         [shard.probability for shard in shards],
         length.sequences,
         length.sequence_length_tokens,
@@ -92,24 +94,29 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
         scratch,
     )
     drawn = dict(zip(mixture.by_name, built.drawn.tolist(), strict=True))
+    return Report(
+        prefixes=len(shards),
+        domains=len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
+        sequences=length.sequences,
+        open_files_needed=needed,
+        open_files_allowed=allowed,
+        build_seconds=built.seconds,
+        cache_bytes=built.cache_bytes,
+        largest_difference=_largest_difference(mixture, drawn),
+        drawn=drawn,
+    )
+
+
+def _largest_difference(mixture: Mixture, drawn: dict[str, int]) -> int:
+    """Return by how many sequences what is drawn of a shard and what is wanted differ at most, and check it."""
     differences = {name: abs(drawn[name] - shard.sequences) for name, shard in mixture.by_name.items()}
     far = [
-        f"{name}: {drawn[name]:,} sequences drawn, {shard.sequences:,} wanted"
-        for name, shard in mixture.by_name.items()
-        if differences[name] > FARTHEST
+        f"{name}: {drawn[name]:,} sequences drawn, {mixture.by_name[name].sequences:,} wanted"
+        for name, difference in differences.items()
+        if difference > FARTHEST
     ]
     _refuse(far, "megatron-core's blend", "tell us: this megatron-core blends otherwise than the one that we know")
-    return Report(
-        len(shards),
-        len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
-        length.sequences,
-        needed,
-        allowed,
-        built.seconds,
-        built.cache_bytes,
-        max(differences.values()),
-        drawn,
-    )
+    return max(differences.values())
 
 
 def _check_numbers(mixture: Mixture) -> None:
@@ -159,23 +166,19 @@ def _check_contents(
     wrong, short = [], []
     needed = sequence_length + 1  # the last token has a label, too
     for shard in shards:
-        pair = IndexedReader(indexed / str(shard.name))
-        found = (pair.documents, pair.sequences, pair.tokens)
-        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens):
-            wrong.append("{} holds dc={} sc={} tc={}".format(shard.name, *found))
-        for split, bounds in ranges.items():
-            if (tokens := _tokens_in(pair, *bounds)) < needed:
+        prefix = f"{indexed}/{shard.name}"
+        counts = read_counts(prefix)
+        lengths = read_lengths(prefix, counts.sequences)
+        found = (counts.documents, counts.sequences, counts.tokens, int(lengths.sum(dtype=np.int64)))
+        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens, shard.name.tokens):
+            wrong.append("{} holds dc={} sc={}, the .bin tc={}, the .idx tc={}".format(shard.name, *found))
+        for split, (start, stop) in ranges.items():
+            # As BlendedMegatronDatasetBuilder cuts.
+            part = lengths[round(start * float(len(lengths))) : round(stop * float(len(lengths)))]
+            if (tokens := int(part.sum(dtype=np.int64))) < needed:
                 short.append(f"{shard.name} has {tokens:,} tokens for {split}; one sequence takes {needed:,}")
     _refuse(wrong, indexed, "tokenize these shards again; their names or files were changed")
-    action = f"exclude them, raise min_probability, use fewer splits, or {JOIN}"
-    _refuse(short, indexed, action)
-
-
-def _tokens_in(pair: IndexedReader, start: float, stop: float) -> int:
-    """Return the tokens in a part of a pair, cut as BlendedMegatronDatasetBuilder cuts it."""
-    first, last = round(start * float(pair.sequences)), round(stop * float(pair.sequences))
-    whole = (first, last) == (0, pair.sequences)
-    return pair.tokens if whole else int(pair.lengths[first:last].sum(dtype="int64"))
+    _refuse(short, indexed, f"exclude them, raise min_probability, use fewer splits, or {JOIN}")
 
 
 def _refuse(problems: list[str], where: object, action: str) -> None:

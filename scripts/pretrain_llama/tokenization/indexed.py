@@ -111,6 +111,11 @@ def read_counts(prefix: str | Path) -> Counts:
     return Counts(boundaries - 1, sequences, stores.size_bytes(f"{prefix}.bin") // dtype.itemsize)
 
 
+def read_lengths(prefix: str | Path, sequences: int) -> np.ndarray:
+    """Return the tokens in each of a pair's sequences, (sequences,) int32; fewer where the .idx is cut short."""
+    return np.fromfile(f"{prefix}.idx", np.int32, sequences, offset=HEADER.size)
+
+
 def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]:
     """Return dtype, sequences and document boundaries."""
     if len(header) < HEADER.size or not header.startswith(MAGIC):
