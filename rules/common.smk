@@ -111,7 +111,7 @@ wildcard_constraints:
 def begin_run():
     """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
 
-    An executor has its nodes by now: a run that is refused ends through the scheduler, which lets go of them.
+    A run that is refused ends through the scheduler, before its first job, so that the executor shuts down.
     """
     try:
         if "listing" in config:
