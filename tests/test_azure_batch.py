@@ -26,7 +26,8 @@ from project import ROOT, Project, Result, jsonl
 
 # What differs from profiles/azure-batch: the emulator has few slots, and a test does not wait 20 s for a status.
 TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azurebatch-pool-vm-size", "Standard_D2ds_v5"]
-TEST_OPTIONS += ["--azurebatch-pool-node-count", "2", "--set-threads", "tokenize_shard=1"]
+# And the machine that submits may have one core, whatever the nodes have.
+TEST_OPTIONS += ["--azurebatch-pool-node-count", "2", "--cores", "1"]
 TARGETS = ["data", "mixture"]
 PREFIX = "pretrain/"
 DEMO = ROOT / "resources" / "demo"
@@ -152,6 +153,9 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
     build(local)
     assert project.check_same_as(local, SHARDS) == lines_of(local.folder / "drop") > 4_000
     assert not project.azure.cluster.pools, "nothing goes on to cost"
+    said = [path.read_text() for path in project.azure.folder.glob("tasks/*/tokenize_shard-*/*/stderr.txt")]
+    threads = f"threads: {min(4, os.cpu_count())}\n"
+    assert [threads in text for text in said] == [os.cpu_count() > 1] * SHARDS, "as the profile and the node allow"
     assert not project.azure.refused
 
 
