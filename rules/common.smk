@@ -53,7 +53,12 @@ def plan_path(corpus):
 
 
 def plan_corpus(corpus):
-    """Only the process that the user started lists the vendor's files; the jobs on nodes read the recorded plan."""
+    """Only the process that the user started lists the vendor's files; other jobs read the recorded plan.
+
+    Those on nodes of a store leave it to their programs, which read the plan of their own corpus.
+    """
+    if not HAS_INPUTS:
+        return plan.empty(corpus)
     if not workflow.is_main_process:
         return plan.load(plan_path(corpus.name), corpus)
     if "listing" in config:

@@ -32,6 +32,7 @@ from snakemake_executor_plugin_azure_batch import build
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_storage_plugin_azurestream import StorageObject
 
 from snakemake_executor_plugin_azurebatch.pool import pool_parameters
 
@@ -144,6 +145,9 @@ class Executor(original.Executor):
 
     def _report(self, job: SubmittedJobInfo, task: bm.CloudTask) -> None:
         info = task.execution_info
+        for file in [*job.job.output, getattr(job.job, "benchmark", None)]:
+            if file and file.is_storage and isinstance(file.storage_object, StorageObject):
+                file.storage_object.forget()  # it was written on a node
         if info.result == bm.TaskExecutionResult.success:
             self.report_job_success(job)
         else:
