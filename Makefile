@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 DEMO := resources/demo
 INSTALLED := $(VENV)/.installed
-PYTHON_FILES := scripts demo tests benchmarks
+PYTHON_FILES := scripts demo tests benchmarks envs
 RULE_FILES := Snakefile rules
 
 BENCH := resources/bench
@@ -18,10 +18,10 @@ EMULATOR := tests/azure_emulator
 
 install: $(INSTALLED)
 
-$(INSTALLED): envs/requirements.lock envs/azurestream/pyproject.toml
+$(INSTALLED): envs/requirements.lock $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
-	$(VENV)/bin/pip install --quiet --no-deps envs/azurestream
+	$(VENV)/bin/pip install --quiet --no-deps envs/snakemake_plugins
 	touch $@
 
 demo: demo-inputs ## vendor shards to a trained, resumable Llama

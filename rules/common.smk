@@ -53,7 +53,12 @@ def plan_path(corpus):
 
 
 def plan_corpus(corpus):
-    """Only the process that the user started lists the vendor's files; the jobs on nodes read the recorded plan."""
+    """Only the process that the user started lists the vendor's files; other jobs read the recorded plan.
+
+    Those on nodes of a store leave it to their programs, which read the plan of their own corpus.
+    """
+    if not HAS_INPUTS:
+        return plan.empty(corpus)
     if not workflow.is_main_process:
         return plan.load(plan_path(corpus.name), corpus)
     if "listing" in config:
@@ -114,7 +119,7 @@ wildcard_constraints:
 def begin_run():
     """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
 
-    An executor has its nodes by now: a run that is refused ends through the scheduler, which lets go of them.
+    A run that is refused ends through the scheduler, before its first job, so that the executor shuts down.
     """
     try:
         if "listing" in config:

@@ -18,6 +18,7 @@ OUTPUTS
 localrules:
     copy_tokenizer,
     sign_data,
+    check_conservation,
     name_indexed,
 
 
@@ -117,6 +118,12 @@ checkpoint sign_data:
         " --tokenized {params.folder:q}"
         " --output {output:q}"
         " 2> {log:q}"
+
+
+# A node of a store runs the one job that it was sent. Where there is a checkpoint, Snakemake looks at all that is
+# upstream of it; where there is none, at that job's files alone.
+if not HAS_INPUTS:
+    workflow.get_rule("sign_data").is_checkpoint = False
 
 
 rule check_conservation:

@@ -67,8 +67,8 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
 
 def schedule(total: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> dict[str, float]:
     """Return the wall-clock of some nodes, and what they cost while they are up."""
-    seconds = cost.wall_clock_seconds(total, nodes, settings)
-    billed_hours = nodes * seconds / 3600
+    seconds, with_nodes = cost.wall_clock_seconds(total, nodes, settings)
+    billed_hours = nodes * with_nodes / 3600
     return {
         "nodes": nodes,
         "wall_clock_seconds": seconds,
@@ -109,7 +109,7 @@ def print_estimate(value: dict[str, Any]) -> None:
         ),
     )
     print_table(
-        ["rule", "tasks", "through nodes", "copied in store", "writes", "reads", "node hours"],
+        ["rule", "tasks", "through nodes", "copied in store", "writes", "reads", "node hours", "hours here"],
         *(
             [
                 rule,
@@ -119,6 +119,7 @@ def print_estimate(value: dict[str, Any]) -> None:
                 f"{work['writes']:,}",
                 f"{work['reads']:,}",
                 f"{work['node_seconds'] / 3600:,.2f}",
+                f"{work['here_seconds'] / 3600:,.2f}",
             ]
             for rule, work in value["total"]["work"].items()
         ),

@@ -8,7 +8,7 @@ from project import ROOT, run_script
 
 SHIPPED = ROOT / "profiles" / "azure-batch" / "config.yaml"
 # What the shipped profile asks for, with fewer nodes.
-POOL = yaml.safe_load(SHIPPED.read_text()) | {"azure-batch-pool-node-count": 2}
+POOL = yaml.safe_load(SHIPPED.read_text()) | {"azurebatch-pool-node-count": 2}
 VERDICTS = ("ok", "FAIL", "could not check")
 
 
@@ -17,7 +17,7 @@ class Visit:
 
     def __init__(self, folder: Path, *args: object, **changes: object) -> None:
         profile = folder / "profile.yaml"
-        pool = POOL | {f"azure-batch-pool-{name.replace('_', '-')}": value for name, value in changes.items()}
+        pool = POOL | {f"azurebatch-pool-{name.replace('_', '-')}": value for name, value in changes.items()}
         profile.write_text(yaml.safe_dump(pool))
         result = run_script("check_azure.py", "--profile", profile, *args)
         assert result.stderr == ""

@@ -25,8 +25,9 @@ from pretrain_llama.blobs import LEASE_SECONDS
 from project import ROOT, Project, Result, jsonl
 
 # What differs from profiles/azure-batch: the emulator has few slots, and a test does not wait 20 s for a status.
-TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azure-batch-pool-vm-size", "Standard_D2ds_v5"]
-TEST_OPTIONS += ["--azure-batch-pool-node-count", "2", "--set-threads", "tokenize_shard=1"]
+TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azurebatch-pool-vm-size", "Standard_D2ds_v5"]
+# And the machine that submits may have one core, whatever the nodes have.
+TEST_OPTIONS += ["--azurebatch-pool-node-count", "2", "--cores", "1"]
 TARGETS = ["data", "mixture"]
 PREFIX = "pretrain/"
 DEMO = ROOT / "resources" / "demo"
@@ -138,9 +139,11 @@ def lines_of(drop: Path) -> int:
     return sum(len(openers[path.suffix](path, "rb").read().splitlines()) for path in drop.glob("*/*"))
 
 
-def build(project: Project) -> None:
+def build(project: Project) -> str:
+    """Run the workflow; return what it says."""
     result = project.snakemake(*TARGETS)
     assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
 def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, local: DemoProject) -> None:
@@ -150,6 +153,11 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
     build(local)
     assert project.check_same_as(local, SHARDS) == lines_of(local.folder / "drop") > 4_000
     assert not project.azure.cluster.pools, "nothing goes on to cost"
+    requests = [line for line in project.azure.traffic.requests(BLOB_HOST) if line["method"] != "DELETE"]
+    assert len(requests) < 150 * SHARDS, "of a shard: merged, tokenized, named, and looked at from here"
+    said = [path.read_text() for path in project.azure.folder.glob("tasks/*/tokenize_shard-*/*/stderr.txt")]
+    threads = f"threads: {min(4, os.cpu_count())}\n"
+    assert [threads in text for text in said] == [os.cpu_count() > 1] * SHARDS, "as the profile and the node allow"
     assert not project.azure.refused
 
 
@@ -182,7 +190,10 @@ def test_a_missing_variable_is_one_sentence_before_anything_is_paid_for(
 
 
 def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: DemoProject) -> None:
-    """A new vendor file arrives; a node is lost, another preempted, the store is busy; then the main process dies."""
+    """A new vendor file arrives; a node is lost, another preempted, the store is busy; then the main process dies.
+
+    The next run deletes the pool that it left.
+    """
     late = jsonl([f"A later tale of {n} ships." for n in range(100)])
     project.upload("en_code_python/part-900.jsonl", late)
     (local.folder / "drop" / "en_code_python" / "part-900.jsonl").write_bytes(late)
@@ -203,8 +214,10 @@ def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: DemoP
     refused = project.snakemake(*TARGETS)
     assert f"process {process.pid}" in refused.stdout + refused.stderr, "it lets go in half a minute"
     time.sleep(LEASE_SECONDS)
-    project.azure.cluster.pools.clear()  # of the killed process; docs/azure.md says how
-    build(project)
+    (left,) = project.azure.cluster.pools
+    log = build(project)
+    assert f"Deleting Batch Pool {left}, left by" in log
+    assert not project.azure.cluster.pools
     assert not project.azure.faults.left(), "all of them happened"
     build(local)
     assert project.check_same_as(local, SHARDS + 1) == lines_of(local.folder / "drop")
@@ -217,8 +230,9 @@ def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: A
     deadline = time.monotonic() + 60
     while not project.azure.cluster.jobs and time.monotonic() < deadline:
         time.sleep(0.2)
-    time.sleep(2)
+    pools = set(project.azure.cluster.pools)
     second = project.snakemake(*TARGETS)
+    assert set(project.azure.cluster.pools) == pools, "the first one's, and no other"
     assert second.returncode == 1
     text = second.stdout + second.stderr
     assert "another run works on this store" in text

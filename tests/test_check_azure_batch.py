@@ -75,10 +75,12 @@ def test_an_error_of_ours_is_not_explained_away() -> None:
 
 def test_the_quota_is_held_against_all_pools(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.management.quota["dedicatedCoreQuota"] = 64
-    azure.cluster.add_pool("snakepool-old", "Standard_D4ds_v5", 8, 1, within_quota=True)
+    old = azure.cluster.add_pool("snakepool-old", "Standard_D4ds_v5", 8, 1, within_quota=True)
+    old.metadata = [{"name": "started_by", "value": "jane on laptop, process 7"}]
     visit = Visit(tmp_path)
     assert visit.of("cores") == "ok: 32 of 64 dedicated cores (spot: 0 of 32)"
-    assert visit.of("pools") == "ok: 1 of 20 are there; left by other runs, and paid for: snakepool-old"
+    started = "snakepool-old with 8 nodes, started by jane on laptop, process 7"
+    assert visit.of("pools") == f"ok: 1 of 20 are there: {started}"
     visit = Visit(tmp_path, node_count=3)
     assert visit.of("cores").startswith(
         "FAIL: the profile asks for 48 dedicated cores, 32 are in use, the quota is 64; next: ask for more"
@@ -161,7 +163,7 @@ def test_an_image_without_containers(azure: EmulatedAzure, tmp_path: Path) -> No
 def test_a_node_agent_of_another_image(azure: EmulatedAzure, tmp_path: Path) -> None:
     assert Visit(tmp_path, vm_node_agent_sku_id="batch.node.el 8").of("node agent") == (
         "FAIL: the image wants 'batch.node.ubuntu 22.04', the profile has 'batch.node.el 8'; "
-        "next: correct azure-batch-pool-vm-node-agent-sku-id in the profile"
+        "next: correct azurebatch-pool-vm-node-agent-sku-id in the profile"
     )
 
 
@@ -176,7 +178,7 @@ def test_the_shipped_profile_asks_for_what_there_is() -> None:
 
 def test_a_profile_may_take_values_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODES", "7")
-    (tmp_path / "config.yaml").write_text("jobs: 3\nazure-batch-pool-node-count: $NODES\n")
+    (tmp_path / "config.yaml").write_text("jobs: 3\nazurebatch-pool-node-count: $NODES\n")
     pool = read_profile(tmp_path / "config.yaml").value
     assert (pool.nodes, pool.vm_size, pool.node_agent) == (7, "Standard_D2_v3", "batch.node.ubuntu 20.04")
 
@@ -186,7 +188,7 @@ def test_a_profile_that_is_not_there(azure: EmulatedAzure, tmp_path: Path) -> No
         read_profile(tmp_path / "config.yaml")
 
 
-@pytest.mark.parametrize("text", ["- a list", "azure-batch-pool-node-count: many", "key: [", ""])
+@pytest.mark.parametrize("text", ["- a list", "azurebatch-pool-node-count: many", "key: [", ""])
 def test_a_profile_that_describes_no_pool(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(Failed, match="it describes no pool"):

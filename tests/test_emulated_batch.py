@@ -24,6 +24,7 @@ from azure_emulator.waiting import wait_for
 
 MIB = 1 << 20
 STORE = f"https://{names.BLOB_HOST}"
+UNKNOWN_FILTER = batch_models.TaskListOptions(filter="commandLine eq 'true'")
 BATCH_SCOPE = "https://batch.core.windows.net/.default"
 
 
@@ -85,6 +86,14 @@ def test_a_failing_task(batch: BatchServiceClient) -> None:
     info = finished(batch, "fail").execution_info
     assert (info.result, info.exit_code, info.failure_info.code) == ("failure", 3, "FailureExitCode")
     assert [task.id for task in batch.task.list("job")] == ["fail"]
+    for state, found in (("completed", ["fail"]), ("running", [])):
+        options = batch_models.TaskListOptions(filter=f"state eq '{state}'")
+        assert [task.id for task in batch.task.list("job", options)] == found
+    with pytest.raises(batch_models.BatchErrorException) as caught:
+        batch.task.terminate("job", "fail")
+    assert caught.value.error.code == "TaskCompleted"
+    batch.task.delete("job", "fail")
+    assert list(batch.task.list("job")) == []
 
 
 def test_a_lost_node_fails_its_task(azure: EmulatedAzure, batch: BatchServiceClient) -> None:
@@ -176,6 +185,7 @@ def test_a_task_is_bounded_in_time_and_tasks_in_number(azurite: Azurite, azure: 
         (lambda batch: add_job(batch, "job", "pool"), "JobExists"),
         (lambda batch: add_job(batch, "other", "none"), "PoolNotFound"),
         (lambda batch: batch.job.disable("job", "wait"), "ResourceNotFound"),
+        (lambda batch: list(batch.task.list("job", UNKNOWN_FILTER)), "InvalidQueryParameterValue"),
     ],
 )
 def test_what_the_service_refuses(batch: BatchServiceClient, call: Callable, code: str) -> None:
@@ -200,6 +210,22 @@ def test_a_pool_beyond_the_quota_gets_no_nodes(batch: BatchServiceClient) -> Non
     add_pool("large", "Standard_D16ds_v5", nodes=26)
     pool = batch.pool.get("large")
     assert (pool.current_dedicated_nodes, pool.resize_errors[0].code) == (0, "AccountCoreQuotaReached")
+
+
+@pytest.mark.parametrize(
+    ("formula", "says"),
+    [
+        ("$TargetDedicatedNodes = if 1", "no statement of an autoscale formula: '$TargetDedicatedNodes = if 1'"),
+        ("$TargetDedicatedNodes = min($PendingTasks.GetSample(TimeInterval_Minute));", "cannot be evaluated"),
+        ("$TargetDedicatedNodes = 1;", "nodes would be taken away from running tasks"),
+    ],
+)
+def test_a_formula_that_cannot_be_evaluated_is_refused(azure: EmulatedAzure, formula: str, says: str) -> None:
+    scale = management_models.ScaleSettings(auto_scale=management_models.AutoScaleSettings(formula=formula))
+    pool = management_models.Pool(vm_size="Standard_D2ds_v5", scale_settings=scale)
+    with pytest.raises(HttpResponseError) as caught:
+        management().pool.create(names.RESOURCE_GROUP, names.BATCH_ACCOUNT, "odd", pool)
+    assert says in str(caught.value)
 
 
 def test_images_of_the_service(batch: BatchServiceClient) -> None:

@@ -1,13 +1,23 @@
-"""Snakemake's own Azure Batch executor and Azure storage, run against emulated Azure."""
+"""The executor of envs/snakemake_plugins, with the real clients, against emulated Azure."""
 
-import json
+import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.mgmt.batch import BatchManagementClient
+from snakemake_executor_plugin_azure_batch import ExecutorSettings, build
+from snakemake_executor_plugin_azurebatch.pool import pool_parameters
+
 from azure_emulator import subscription as names
-from azure_emulator.faults import Lose
+from azure_emulator.autoscale import nodes_asked
+from azure_emulator.faults import Cut, Lose, Refuse, Where
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.waiting import wait_for
 
@@ -16,77 +26,231 @@ rule greet:
     output: "greeting.txt"
     shell: "echo hello from $AZ_BATCH_NODE_ID > {output}"
 """
+MANY = """
+rule all:
+    input: expand("{number}.txt", number=range(%d))
+rule greet:
+    output: "{number}.txt"
+    shell: "sleep 100; touch {output}"
+"""
+STORE = f"az://{CONTAINER}/greetings"
 OPTIONS = {
-    "--executor": "azure-batch",
-    "--jobs": "2",
+    "--executor": "azurebatch",
+    "--jobs": "100",
     "--seconds-between-status-checks": "1",
-    "--default-storage-provider": "azure",
-    "--default-storage-prefix": f"az://{CONTAINER}/greetings",
-    "--storage-azure-account-name": names.STORAGE_ACCOUNT,
-    "--azure-batch-pool-vm-size": "Standard_D2ds_v5",
+    "--default-storage-provider": "azurestream",
+    "--default-storage-prefix": STORE,
+    "--storage-azurestream-account-name": names.STORAGE_ACCOUNT,
+    "--azurebatch-pool-vm-size": "Standard_D2ds_v5",
+    "--azurebatch-pool-node-count": "5",
+    "--azurebatch-tasks-per-node": "2",
+    "--container-image": f"{names.REGISTRY}/image:1",
     "--default-resources": "mem_mb=500",
 }
 
 
-def run(folder: Path, *more: str) -> subprocess.CompletedProcess:
-    command = prepare(folder, SNAKEFILE)
-    return subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True, timeout=120)
+class Run:
+    """A snakemake that was started, as a user would, and goes on; its output is in `log`."""
+
+    def __init__(self, folder: Path, snakefile: str = SNAKEFILE, *more: str) -> None:
+        folder.mkdir()
+        (folder / "Snakefile").write_text(snakefile)
+        command = [sys.executable, "-m", "snakemake", *(word for option in OPTIONS.items() for word in option)]
+        self._log = folder / "log.txt"
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen([*command, *more], cwd=folder, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def end(self, with_signal: int | None = None) -> int:
+        """Return the exit code."""
+        if with_signal:
+            self.process.send_signal(with_signal)
+        try:
+            return self.process.wait(120)
+        finally:
+            self.process.kill()
 
 
-def prepare(folder: Path, snakefile: str) -> list[str]:
-    """Write a project; return the command that runs it."""
-    folder.mkdir()
-    (folder / "Snakefile").write_text(snakefile)
-    options = [word for option in OPTIONS.items() for word in option]
-    return [sys.executable, "-m", "snakemake", *options]
+def wait_for_a_task(azure: EmulatedAzure) -> None:
+    wait_for(lambda: any(task.state == "running" for task in list(azure.cluster.tasks.values())), 60)
+
+
+def batch_requests(azure: EmulatedAzure) -> Counter:
+    """Method and path, without names, of the requests to the Batch service."""
+    kinds = Counter()
+    for line in azure.traffic.requests(names.BATCH_HOST):
+        parts = line["target"].partition("?")[0].split("/")
+        kinds[" ".join([line["method"], *parts[1::2], *(["one"] if len(parts) % 2 else [])])] += 1
+    return kinds
 
 
 def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
-    result = run(tmp_path / "project")
-    assert result.returncode == 0, result.stderr
+    run = Run(tmp_path / "project")
+    wait_for(lambda: azure.cluster.pools, 60)
+    (pool,) = azure.cluster.pools.values()
+    assert pool.target_nodes == 1, "one task is all there is to come"
+    assert pool.metadata[0] == {"name": "store", "value": STORE}
+    (task,) = wait_for(lambda: list(azure.cluster.tasks.values()), 60)
+    assert "pip install" not in task.asked["commandLine"]
+    assert run.end() == 0, run.log
     with azure.azurite.client() as client:
         greeting = client.get_blob_client(CONTAINER, "greetings/greeting.txt").download_blob().readall()
     assert greeting.startswith(b"hello from tvm-")
     assert azure.cluster.pools == azure.cluster.jobs == {}  # both are deleted in the end
+    assert batch_requests(azure)["DELETE jobs tasks one"] == 1, "the node's disk is for the tasks to come"
     assert azure.refused == []
-    check_pool_as_documented(azure)
 
 
-def check_pool_as_documented(azure: EmulatedAzure) -> None:
-    """docs/azure.md names these two as the first suspects of a pool that the service refuses."""
-    request = next(line for line in azure.traffic.requests(names.MANAGEMENT_HOST) if line["method"] == "PUT")
-    pool = json.loads(request["body"])["properties"]
-    assert pool["targetNodeCommunicationMode"] == "Classic"
-    machine = pool["deploymentConfiguration"]["virtualMachineConfiguration"]
-    registry = machine["containerConfiguration"]["containerRegistries"][0]
-    assert (registry["username"], registry["password"]) == ("None", "None")
-    assert registry["identityReference"]["resourceId"] == names.IDENTITY
+def test_a_task_has_the_cores_of_its_node(azure: EmulatedAzure, tmp_path: Path) -> None:
+    """However few the submitting machine has; profiles/default asks for all of those."""
+    snakefile = SNAKEFILE.replace("shell:", "threads: 2\n    shell:").replace("hello from", "{threads} threads on")
+    run = Run(tmp_path / "project", snakefile, "--cores", "1")
+    assert run.end() == 0, run.log
+    with azure.azurite.client() as client:
+        greeting = client.get_blob_client(CONTAINER, "greetings/greeting.txt").download_blob().readall()
+    assert greeting.startswith(f"{min(2, os.cpu_count())} threads".encode())
+
+
+@pytest.mark.parametrize(
+    ("minutes", "pending", "nodes"),
+    [(0, 0, 2), (5, 100, 2), (30, 100, 6), (30, 12, 3), (30, 9, 3), (30, 8, 2), (30, 1, 1), (30, 0, 0)],
+)
+def test_nodes_go_by_the_tasks_that_wait_or_run(minutes: int, pending: int, nodes: int) -> None:
+    """At most six, four tasks on each; at first for the seven that are known to come."""
+    settings = ExecutorSettings(pool_node_count=6, tasks_per_node=4)
+    formula = pool_parameters("pool", settings, "image", STORE, tasks=7).scale_settings.auto_scale.formula
+    assert nodes_asked(formula, datetime.now(UTC), timedelta(minutes=minutes), pending) == nodes
+
+
+def test_the_stand_in_refuses_what_the_original_executor_asks_for(azure: EmulatedAzure) -> None:
+    """It is what the tests of ours would notice."""
+    settings = ExecutorSettings(
+        pool_vm_size="Standard_D2ds_v5",
+        container_registry_url=names.REGISTRY,
+        managed_identity_resource_id=names.IDENTITY,
+    )
+    pool = build.batch_pool_params("pool", settings, f"{names.REGISTRY}/image:1")
+    create = BatchManagementClient(DefaultAzureCredential(), names.SUBSCRIPTION).pool.create
+    with pytest.raises(HttpResponseError, match="the classic mode has ended"):
+        create(names.RESOURCE_GROUP, names.BATCH_ACCOUNT, "pool", pool)
+    pool.target_node_communication_mode = None
+    with pytest.raises(HttpResponseError, match="an identity, or user and password"):
+        create(names.RESOURCE_GROUP, names.BATCH_ACCOUNT, "pool", pool)
+
+
+def test_a_status_check_takes_as_many_requests_however_many_tasks(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", MANY % 12)
+    wait_for(lambda: azure.cluster.added_tasks == 12, 60)
+    (pool,) = azure.cluster.pools.values()
+    assert pool.target_nodes == 5, "twelve tasks, two at once on a node, and no more than the profile allows"
+    before = batch_requests(azure)
+    wait_for(lambda: batch_requests(azure)["GET jobs tasks"] >= before["GET jobs tasks"] + 5)
+    assert run.end(signal.SIGINT) != 0
+    since = batch_requests(azure) - before
+    checks = since["GET jobs tasks"]
+    assert abs(since["GET pools one"] - checks) <= 1
+    assert abs(since["GET pools nodes"] - checks) <= 1
+    assert checks >= 5
+    del since["GET jobs tasks"], since["GET pools one"], since["GET pools nodes"]
+    assert since == {"DELETE jobs one": 1, "DELETE pools one": 1}, "at the end"
+    assert azure.cluster.pools == azure.cluster.jobs == {}, run.log
+
+
+def test_a_killed_run_leaves_a_pool_that_empties_itself_and_the_next_run_deletes(
+    azure: EmulatedAzure, tmp_path: Path
+) -> None:
+    other = azure.cluster.add_pool("snakepool-other", "Standard_D2ds_v5", 1, 1, within_quota=True)
+    other.metadata = [{"name": "store", "value": "az://results/other"}]
+    run = Run(tmp_path / "killed", MANY % 3)
+    wait_for(lambda: azure.cluster.added_tasks == 3, 60)
+    run.end(signal.SIGKILL)
+    left = next(name for name in azure.cluster.pools if name != "snakepool-other")
+    assert azure.cluster.nodes_asked(left, timedelta(hours=1)) == 2, "tasks that run are left in peace"
+    for task in list(azure.cluster.tasks.values()):
+        azure.cluster.terminate(task)
+    assert azure.cluster.nodes_asked(left, timedelta(minutes=20)) == 0
+    next_run = Run(tmp_path / "next")
+    assert next_run.end() == 0, next_run.log
+    assert f"Deleting Batch Pool {left}, left by" in next_run.log
+    assert f"process {run.process.pid}" in next_run.log
+    assert list(azure.cluster.pools) == ["snakepool-other"], "of another store"
+    assert azure.cluster.jobs == {}
+
+
+def test_a_run_without_tasks_makes_no_pool(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", "localrules: greet\n" + SNAKEFILE.replace("$AZ_BATCH_NODE_ID", "here"))
+    assert run.end() == 0, run.log
+    assert batch_requests(azure) == {}
 
 
 def test_a_preempted_task_needs_no_help(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.faults.lose_tasks(Lose(after_s=1, preempted=True))
-    result = run(tmp_path / "project")
-    assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
+    run = Run(tmp_path / "project")
+    assert (run.end(), azure.faults.left()) == (0, 0), run.log
     assert azure.cluster.added_tasks == 1
 
 
 def test_a_lost_node_is_answered_by_a_retry(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.faults.lose_tasks(Lose(after_s=1))
-    result = run(tmp_path / "project", "--retries", "1")
-    assert (result.returncode, azure.faults.left()) == (0, 0), result.stderr
-    assert "NodeLost" in result.stderr
+    run = Run(tmp_path / "project", SNAKEFILE, "--retries", "1")
+    assert (run.end(), azure.faults.left()) == (0, 0), run.log
+    assert "NodeLost" in run.log
     assert azure.cluster.added_tasks == 2
 
 
-def test_an_interrupted_run_deletes_its_pool(azure: EmulatedAzure, tmp_path: Path) -> None:
-    folder = tmp_path / "project"
-    command = prepare(folder, SNAKEFILE.replace("echo", "sleep 100; echo"))
-    with open(tmp_path / "log.txt", "wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: any(task.state == "running" for task in list(azure.cluster.tasks.values())), 60)
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-    finally:
-        process.kill()
-    assert azure.cluster.pools == azure.cluster.jobs == {}, (tmp_path / "log.txt").read_text()
+def test_a_service_that_does_not_answer_for_a_while_ends_nothing(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Cut("answer"), Where("batch", "GET", "/pools/"), times=4)
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where("batch", "GET", "/tasks"))
+    run = Run(tmp_path / "project")
+    assert (run.end(), azure.faults.left()) == (0, 0), run.log
+    assert "does not tell how tasks are, asking again" in run.log
+
+
+def test_what_a_failed_task_printed_is_shown(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", SNAKEFILE.replace("echo hello", "echo no more ships >&2; exit 3; echo"))
+    assert run.end() == 1
+    assert "no more ships" in run.log
+    assert "FailureExitCode" in run.log
+
+
+@pytest.mark.parametrize("quota", [0, 400])
+def test_a_pool_that_will_never_have_a_node_ends_the_run(azure: EmulatedAzure, tmp_path: Path, quota: int) -> None:
+    azure.management.quota["dedicatedCoreQuota"] = quota
+    run = Run(tmp_path / "project", SNAKEFILE.replace("echo", "sleep 100; echo"))
+    (pool,) = wait_for(lambda: list(azure.cluster.pools.values()), 60)
+    for node in pool.nodes:
+        node.state, message = "unusable", "The image cannot be pulled"
+        node.errors = [{"code": "ContainerInvalidImage", "message": message, "errorDetails": []}]
+    assert run.end() == 1
+    assert "the Batch pool has no node that works: " in run.log
+    assert ("ContainerInvalidImage: The image cannot be pulled" if quota else "AccountCoreQuotaReached") in run.log
+    assert azure.cluster.pools == {}
+
+
+def test_a_job_that_somebody_deleted_ends_the_run(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", SNAKEFILE.replace("echo", "sleep 100; echo"))
+    wait_for_a_task(azure)
+    azure.cluster.delete_job(next(iter(azure.cluster.jobs)))
+    assert run.end() == 1
+    assert "or its pool is gone: somebody deleted it" in run.log
+
+
+def test_the_service_may_refuse_a_pool_or_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Refuse(409, "PoolQuotaReached", message="no more pools"), Where("management", "PUT"))
+    run = Run(tmp_path / "pool")
+    assert run.end() == 1
+    assert "cannot make a pool: " in run.log
+    assert "no more pools" in run.log
+    azure.faults.add(Refuse(409, "ActiveTaskQuotaReached"), Where("batch", "POST", "/tasks"))
+    run = Run(tmp_path / "task", SNAKEFILE, "--retries", "1")
+    assert run.end() == 0, run.log
+    assert "cannot add a task: " in run.log
+
+
+def test_options_of_the_original_are_not_ignored(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", SNAKEFILE, "--azure-batch-pool-node-count", "1")
+    assert run.end() == 1
+    assert "would do nothing here: use --azurebatch-pool-node-count" in run.log

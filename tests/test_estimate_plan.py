@@ -52,19 +52,20 @@ def test_plain_files_are_copied_in_the_store() -> None:
     """Two files of 10 GB, two shards: 100 blocks each; a task starts in 10 s."""
     merge = estimated(10 * GB, 10 * GB).work["merge_shard"]
     assert (merge.tasks, merge.through_nodes_bytes, merge.copied_bytes) == (2, 0, 20 * GB)
-    assert merge.writes == 2 * (100 + 4), "blocks; and jsonl, receipt, log, benchmark"
-    assert merge.reads == 2 * (100 + 1 + 2), "blocks, the plan, and both ends of the range"
-    assert merge.longest_seconds == pytest.approx(10 + 7 * 0.5 + 10_000 / 500)
-    assert merge.node_seconds == pytest.approx(2 * (10 + 7 * 0.5 + 20) / 2), "two tasks share a node"
+    assert merge.writes == 2 * (100 + 2 * 4), "blocks; and jsonl, receipt, log, benchmark, each looked for before"
+    assert merge.reads == 2 * (100 + 2 + 1 + 2 + 2 * 4), "blocks, the sources, the plan, the range's ends, the looks"
+    assert merge.longest_seconds == pytest.approx(10 + 17 * 0.5 + 10_000 / 500)
+    assert merge.node_seconds == pytest.approx(2 * (10 + 17 * 0.5 + 20) / 2), "two tasks share a node"
+    assert merge.here_seconds == pytest.approx(2 * 4 * 0.5), "a look at each of the files, when they are there"
 
 
 def test_compressed_files_stream_through_a_node() -> None:
     """2.5 GB of gz are 10 GB of jsonl: 25 blocks in, 100 out."""
     merge = estimated(5 * GB // 2, suffix=".jsonl.gz").work["merge_shard"]
     assert (merge.tasks, merge.through_nodes_bytes, merge.copied_bytes) == (1, 12.5 * GB, 0)
-    assert (merge.writes, merge.reads) == (100 + 4, 25 + 1)
+    assert (merge.writes, merge.reads) == (100 + 8, 25 + 3 + 8)
     expanding = 10_000 / (200 * 10)
-    assert merge.node_seconds == pytest.approx((10 + 5 * 0.5) / 2 + 12_500 / 1000 + expanding)
+    assert merge.node_seconds == pytest.approx((10 + 15 * 0.5) / 2 + 12_500 / 1000 + expanding)
 
 
 def test_tokenizing_and_naming_go_by_tokenizer() -> None:
@@ -72,28 +73,36 @@ def test_tokenizing_and_naming_go_by_tokenizer() -> None:
     total = estimated(10 * GB, tokenizers=2)
     tokenize, name = total.work["tokenize_shard"], total.work["name_indexed"]
     assert (tokenize.tasks, tokenize.through_nodes_bytes, tokenize.copied_bytes) == (2, 30 * GB, 0)
-    assert (tokenize.writes, tokenize.reads) == (2 * (50 + 6), 2 * (100 + 2))
-    assert tokenize.node_seconds == pytest.approx(2 * ((10 + 8 * 0.5) / 2 + 15_000 / 1000 + 10_000 / (100 * 10)))
+    assert (tokenize.writes, tokenize.reads) == (2 * (50 + 2 * 6), 2 * (100 + 7 + 2 * 6))
+    assert tokenize.node_seconds == pytest.approx(2 * ((10 + 25 * 0.5) / 2 + 15_000 / 1000 + 10_000 / (100 * 10)))
     assert (name.tasks, name.through_nodes_bytes, name.copied_bytes) == (2, 0, 10 * GB)
-    assert (name.writes, name.reads) == (2 * (50 + 4), 2 * (50 + 1))
+    assert (name.writes, name.reads) == (2 * 2 * 4, 2 * (2 + 2 * 4)), "whole files, by a request each"
+    assert (name.node_seconds, name.here_seconds) == (0, pytest.approx(2 * (2 + 4 * 4) * 0.5))
     assert cost.kept_bytes(total, 2, SETTINGS) == 10 * GB + 2 * 2 * 5 * GB
 
 
 def test_signing_reads_the_receipts_of_all_shards() -> None:
     work = estimated(*[10 * GB] * 30).work
-    assert (work["sign_data"].tasks, work["sign_data"].reads) == (1, 30 + 1)
-    assert work["sign_data"].longest_seconds == pytest.approx(10 + (31 + 3) * 0.5)
-    assert (work["check_conservation"].tasks, work["check_conservation"].reads) == (1, 4 * 30 + 1 + 1)
+    sign, check = work["sign_data"], work["check_conservation"]
+    assert (sign.tasks, sign.reads, sign.node_seconds) == (1, 30 + 1 + 2 * 3, 0)
+    assert sign.here_seconds == pytest.approx((31 + 4 * 3) * 0.5)
+    assert (check.tasks, check.reads, check.node_seconds) == (1, 5 * 30 + 1 + 1 + 2 * 3, 0)
+    assert check.here_seconds == pytest.approx((152 / 32 + 4 * 3) * 0.5), "32 requests at once"
 
 
 def test_money_and_wall_clock_by_hand() -> None:
-    """Three shards merged in 33.5 s each, in two waves of a node's two tasks, or in one of two nodes'."""
+    """Three shards merged in 38.5 s each, in two waves of a node's two tasks, or in one of two nodes'; then named."""
     total = estimated(*[10 * GB] * 3)
     alone = {rule: work for rule, work in total.work.items() if rule == "merge_shard"}
     merging = CorpusEstimate("total", work=alone)
-    assert cost.wall_clock_seconds(merging, 1, SETTINGS) == pytest.approx(2 * 33.5)
-    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx(33.5)
-    assert cost.wall_clock_seconds(merging, 50, SETTINGS) == pytest.approx(33.5), "no faster than its longest task"
+    assert cost.wall_clock_seconds(merging, 1, SETTINGS) == pytest.approx((2 * 38.5, 2 * 38.5))
+    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5, 38.5))
+    assert cost.wall_clock_seconds(merging, 50, SETTINGS) == pytest.approx((38.5, 38.5)), "its longest task"
+    merging.work["name_indexed"] = total.work["name_indexed"]
+    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5 + 3 * 9, 38.5)), "without nodes"
+    many = estimated(*[10 * GB] * 300)
+    many.work = {"merge_shard": many.work["merge_shard"]}
+    assert cost.wall_clock_seconds(many, 150, SETTINGS) == pytest.approx((300 * 4 * 0.5, 38.5)), "the looks take longer"
     work = cost.Work(writes=20_000, reads=30_000)
     assert cost.requests_cost(work, SETTINGS["prices"]) == pytest.approx(2 * 0.1 + 3 * 0.01)
 
@@ -146,7 +155,7 @@ def test_more_data_takes_no_less_of_anything(suffix: str) -> None:
     for count in (1, 3, 30, 300):
         total = estimated(*[3 * GB] * count, suffix=suffix)
         work = vars(cost.summed_work(total)) | {
-            "wall": cost.wall_clock_seconds(total, 4, SETTINGS),
+            "wall": cost.wall_clock_seconds(total, 4, SETTINGS)[0],
             "kept": cost.kept_bytes(total, 1, SETTINGS),
             "requests": cost.requests_cost(cost.summed_work(total), SETTINGS["prices"]),
         }
@@ -158,14 +167,18 @@ def test_more_data_takes_no_less_of_anything(suffix: str) -> None:
 
 def test_more_nodes_are_no_slower_and_faster_rates_cost_less() -> None:
     total = estimated(*[7 * GB] * 100, suffix=".jsonl.gz")
-    walls = [cost.wall_clock_seconds(total, nodes, SETTINGS) for nodes in (1, 2, 3, 10, 100, 1000)]
+    walls = [cost.wall_clock_seconds(total, nodes, SETTINGS)[1] for nodes in (1, 2, 3, 10, 100, 1000)]
     assert walls == sorted(walls, reverse=True)
     assert walls[0] > 10 * walls[-1]
     for group, key in [(g, k) for g in ("node", "rates") for k in SETTINGS[g] if not k.endswith("_seconds")]:
         settings = deepcopy(SETTINGS)
         settings[group][key] *= 2
-        faster = cost.summed_work(estimated(*[7 * GB] * 100, suffix=".jsonl.gz", settings=settings))
-        assert faster.node_seconds < cost.summed_work(total).node_seconds, key
+        assert node_seconds_of_both_formats(settings) < node_seconds_of_both_formats(SETTINGS), key
+
+
+def node_seconds_of_both_formats(settings: dict[str, Any]) -> float:
+    both = [estimated(*[7 * GB] * 100, suffix=suffix, settings=settings) for suffix in (".jsonl", ".jsonl.gz")]
+    return sum(cost.summed_work(one).node_seconds for one in both)
 
 
 def test_files_that_are_not_read_or_hold_nothing_are_errors() -> None:
@@ -215,7 +228,9 @@ def test_the_json_holds_the_same_in_plain_units(drop: Path) -> None:
     assert value["total"]["work"]["merge_shard"]["copied_bytes"] == 800 * GB
     assert value["total"]["work"]["merge_shard"]["through_nodes_bytes"] == (10 + 42 + 3 + 7.8) * GB
     (row,) = value["nodes"]
-    assert row["billed_node_hours"] == pytest.approx(8 * row["wall_clock_seconds"] / 3600)
+    here = ("sign_data", "check_conservation", "name_indexed")
+    without_nodes = sum(value["total"]["work"][rule]["here_seconds"] for rule in here)
+    assert row["billed_node_hours"] == pytest.approx(8 * (row["wall_clock_seconds"] - without_nodes) / 3600)
     assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["node_hour"])
     assert value["of_no_corpus"] == {"files": 1, "stored_bytes": 1000}
 

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.sources import BLOCK_BYTES, text_bytes
 from pretrain_llama.stores import source_file
-from project import SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
+from project import ROOT, SHARD, Project, deliver, jsonl, merge_shard, plan_files, run_script
 
 
 def merged(folder: Path) -> tuple[bytes, dict]:
@@ -160,19 +162,38 @@ def test_a_damaged_file_is_named_and_leaves_no_shard(tmp_path: Path, damage: str
     assert "data error: " in result.stderr
     assert str(path) in result.stderr
     assert not (tmp_path / "y").exists()
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*.parts"))
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
     path = deliver(tmp_path / "a.jsonl", jsonl(["tale"]))
     host = os.uname().nodename
-    left = tmp_path / f".shard.jsonl.{host}.{2**22 - 1}.part"
-    others = [tmp_path / f".shard.jsonl.{host}.{os.getpid()}.part", tmp_path / ".shard.jsonl.elsewhere.1.part"]
+    parts = tmp_path / ".shard.jsonl.parts"
+    left, *others = [parts / f"{host}.{2**22 - 1}", parts / f"{host}.{os.getpid()}", parts / "elsewhere.1"]
+    parts.mkdir()
     for part in (left, *others):
         part.write_text("partial")
     assert merge_shard(tmp_path, path).returncode == 0
-    assert not left.exists()
-    assert all(part.exists() for part in others)
+    assert sorted(parts.iterdir()) == sorted(others)
+    assert (tmp_path / "shard.jsonl").read_bytes() == jsonl(["tale"])
+    for part in others:
+        part.unlink()
+    assert merge_shard(tmp_path, path).returncode == 0
+    assert not parts.exists(), "nothing is left of it"
+
+
+def test_many_writers_of_one_file_leave_it_whole(tmp_path: Path) -> None:
+    """Each removes the folder that the others are about to write in."""
+    code = """if True:
+        import sys
+        from pretrain_llama.files import write_text
+        for number in range(300):
+            write_text(sys.argv[1], sys.argv[2] * 100)"""
+    place = tmp_path / "file.txt"
+    writers = [subprocess.Popen([sys.executable, "-c", code, place, letter], cwd=ROOT / "scripts") for letter in "abcd"]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert place.read_text() in {letter * 100 for letter in "abcd"}
+    assert list(tmp_path.iterdir()) == [place]
 
 
 def test_a_dry_run_of_the_planner_shows_shards_bytes_and_tokens(project: Project) -> None:

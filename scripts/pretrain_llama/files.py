@@ -3,11 +3,10 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,25 +15,38 @@ from typing import IO, Any
 def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterator[IO[Any]]:
     """Write a file beside its place and rename it when the block ends; an error leaves the place as it was.
 
-    The file beside is named by machine and process, so that two runs at once write two files, and the last to end
-    gives its own, whole. What a killed process of this machine left is removed by the next one.
+    It is written in a folder beside, .{name}.parts, which is there while somebody writes, and named by machine and
+    process: two runs at once write two files, and the last to end gives its own, whole. What a killed process of this
+    machine left is removed by the next one. No other files are looked at, however many the place's folder has.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(path)
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    parts = path.with_name(f".{path.name}.parts")
+    part = _open_part(parts, mode, buffering)
     try:
-        with open(beside, mode, buffering, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-        beside.replace(path)
+        with part:
+            yield part
+        os.replace(part.name, path)
     finally:
-        beside.unlink(missing_ok=True)
+        Path(part.name).unlink(missing_ok=True)
+        with suppress(OSError):  # another process writes there, too
+            parts.rmdir()
 
 
-def _remove_orphans(path: Path) -> None:
-    ours = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.part")
-    for other in path.parent.iterdir():
-        if (match := ours.fullmatch(other.name)) and not _is_running(int(match[1])):
+def _open_part(parts: Path, mode: str, buffering: int) -> IO[Any]:
+    parts.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with suppress(FileExistsError):
+            parts.mkdir()
+        with suppress(FileNotFoundError):  # another process has just ended, and removed the folder
+            _remove_orphans(parts)
+            ours = parts / f"{socket.gethostname()}.{os.getpid()}"
+            return open(ours, mode, buffering, encoding=None if "b" in mode else "utf-8")
+
+
+def _remove_orphans(parts: Path) -> None:
+    for other in parts.iterdir():
+        host, _, process = other.name.rpartition(".")
+        if host == socket.gethostname() and not _is_running(int(process)):
             other.unlink(missing_ok=True)
 
 

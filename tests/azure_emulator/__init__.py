@@ -3,6 +3,7 @@
     proxy.py         what clients connect to; it ends TLS, and refuses every host that is not emulated
     management.py    management.azure.com: accounts, quotas, pools
     batch.py         *.batch.azure.com: jobs, tasks, nodes, files; tasks.py runs each task as a local process
+    autoscale.py     what the formula of a pool asks for
     blobs.py         *.blob.core.windows.net, relayed to Azurite (azurite.py)
     login.py         the token endpoint of a managed identity
     faults.py        what tests make go wrong

@@ -8,6 +8,8 @@ from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
 from azure_emulator.login import check_token
 from azure_emulator.tasks import Cluster, Task
 
+FILTER = re.compile(r"(?:state eq '(\w+)')?")
+
 
 def _json(value: object) -> Answer:
     return Answer.of_json(value, content_type="application/json; odata=minimalmetadata")
@@ -30,6 +32,7 @@ class Batch:
             ("POST", r"/jobs/([^/]+)/tasks", self._add_task),
             ("GET", r"/jobs/([^/]+)/tasks", self._list_tasks),
             ("GET", r"/jobs/([^/]+)/tasks/([^/]+)", self._get_task),
+            ("DELETE", r"/jobs/([^/]+)/tasks/([^/]+)", self._delete_task),
             ("POST", r"/jobs/([^/]+)/tasks/([^/]+)/terminate", self._terminate_task),
             ("GET", r"/jobs/([^/]+)/tasks/([^/]+)/files/(.+)", self._get_file),
         ]
@@ -63,7 +66,7 @@ class Batch:
             raise ServiceError(404, "PoolNotFound", "The specified pool does not exist.")
         value = {"id": name, "state": "active", "allocationState": "steady", "vmSize": pool.size}
         value |= {"targetDedicatedNodes": pool.target_nodes, "currentDedicatedNodes": len(pool.usable())}
-        value["taskSlotsPerNode"] = pool.slots_per_node
+        value |= {"taskSlotsPerNode": pool.slots_per_node, "metadata": pool.metadata}
         if not pool.within_quota:
             message = "The specified account has reached core quota"
             value["resizeErrors"] = [{"code": "AccountCoreQuotaReached", "message": message, "values": []}]
@@ -82,7 +85,8 @@ class Batch:
 
     def _list_nodes(self, request: Request, name: str) -> Answer:
         self._pool(name)
-        return _json({"value": [{"id": node.id, "state": node.state} for node in self._cluster.pools[name].nodes]})
+        nodes = self._cluster.pools[name].nodes
+        return _json({"value": [{"id": node.id, "state": node.state, "errors": node.errors} for node in nodes]})
 
     def _add_job(self, request: Request) -> Answer:
         job = request.json()
@@ -130,14 +134,24 @@ class Batch:
 
     def _list_tasks(self, request: Request, job: str) -> Answer:
         self._check_job(job)
+        states = FILTER.fullmatch(request.query.get("$filter", ""))
+        if states is None:
+            raise ServiceError(400, "InvalidQueryParameterValue", f"$filter {request.query['$filter']} is not emulated")
         tasks = [task for key, task in list(self._cluster.tasks.items()) if key[0] == job]
+        tasks = [task for task in tasks if task.state == (states[1] or task.state)]
         return _json({"value": [self._task_json(task, job) for task in tasks]})
 
     def _get_task(self, request: Request, job: str, name: str) -> Answer:
         return _json(self._task_json(self._task(job, name), job))
 
+    def _delete_task(self, request: Request, job: str, name: str) -> Answer:
+        self._cluster.delete_task(job, self._task(job, name))
+        return Answer(200)
+
     def _terminate_task(self, request: Request, job: str, name: str) -> Answer:
-        self._cluster.terminate(self._task(job, name))
+        if (task := self._task(job, name)).state == "completed":
+            raise ServiceError(409, "TaskCompleted", "The specified task is already in a completed state.")
+        self._cluster.terminate(task)
         return Answer(204)
 
     def _get_file(self, request: Request, job: str, name: str, path: str) -> Answer:

@@ -1,6 +1,9 @@
 """management.azure.com: the Batch account and its quota, the sizes of machines, and pools."""
 
+from datetime import UTC, datetime, timedelta
+
 from azure_emulator import subscription as names
+from azure_emulator.autoscale import nodes_asked
 from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
 from azure_emulator.login import check_token
 from azure_emulator.tasks import Cluster
@@ -52,13 +55,14 @@ class Management:
         self._check(subscription, group, account)
         asked = request.json()
         properties = asked["properties"]
-        scale = properties["scaleSettings"]["fixedScale"]
         size = properties["vmSize"]
         if size not in names.VM_SIZES:
             raise ServiceError(400, "InvalidPropertyValue", f"vmSize {size}")
-        cores = names.VM_SIZES[size][1] * (nodes := scale.get("targetDedicatedNodes", 0))
-        within_quota = cores <= self.quota["dedicatedCoreQuota"]
-        self._cluster.add_pool(pool, size, nodes, properties.get("taskSlotsPerNode", 1), within_quota)
+        _check_communication(properties)
+        nodes, formula = _scale(properties["scaleSettings"])
+        within_quota = names.VM_SIZES[size][1] * nodes <= self.quota["dedicatedCoreQuota"]
+        added = self._cluster.add_pool(pool, size, nodes, properties.get("taskSlotsPerNode", 1), within_quota)
+        added.formula, added.metadata = formula, properties.get("metadata") or []
         return Answer.of_json({"id": request.path, "name": pool, **asked})
 
     def _list_vm_sizes(self, request: Request, subscription: str, location: str) -> Answer:
@@ -69,3 +73,24 @@ class Management:
             if location == names.REGION
         ]
         return Answer.of_json({"value": value})
+
+
+def _check_communication(properties: dict) -> None:
+    """Refuse what the service no longer does, or cannot make sense of."""
+    if properties.get("targetNodeCommunicationMode", "Default") not in ("Default", "Simplified"):
+        raise ServiceError(400, "InvalidPropertyValue", "targetNodeCommunicationMode: the classic mode has ended")
+    machine = properties.get("deploymentConfiguration", {}).get("virtualMachineConfiguration", {})
+    for registry in machine.get("containerConfiguration", {}).get("containerRegistries") or []:
+        if ("identityReference" in registry) == ("username" in registry or "password" in registry):
+            raise ServiceError(400, "InvalidPropertyValue", "containerRegistries: an identity, or user and password")
+
+
+def _scale(settings: dict) -> tuple[int, str]:
+    """Return how many nodes a new pool gets, and its formula, if it has one."""
+    if "fixedScale" in settings:
+        return settings["fixedScale"].get("targetDedicatedNodes", 0), ""
+    formula = settings["autoScale"]["formula"]
+    try:
+        return nodes_asked(formula, datetime.now(UTC), timedelta(), 0), formula
+    except ValueError as error:
+        raise ServiceError(400, "AutoScalingFormulaEvaluationError", str(error)) from error

@@ -16,7 +16,6 @@ from azure_emulator.management import Management
 from azure_emulator.proxy import Proxy
 from azure_emulator.tasks import Cluster
 from azure_emulator.traffic import Traffic
-from azure_emulator.wheels import write_empty_wheels
 
 CONTAINER = "results"
 # An `az` where a person may be logged in is not asked: it would answer with the person's own token.
@@ -49,7 +48,7 @@ class EmulatedAzure:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.azurite = folder, azurite
-        self.node_environment = write_empty_wheels(folder / "wheels") | (node_environment or {})
+        self.node_environment = node_environment or {}
         self.faults, self.traffic = Faults(), Traffic(folder / "requests.jsonl")
         self.cluster = Cluster(folder, self.faults, self._task_environment, **limits)
         self.batch, self.management = Batch(self.cluster), Management(self.cluster)

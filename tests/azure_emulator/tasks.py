@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from azure_emulator.autoscale import nodes_asked
 from azure_emulator.faults import Faults, Lose
 
 
@@ -25,14 +27,22 @@ class Node:
 
     id: str
     state: str = "idle"
+    errors: list[dict] = field(default_factory=list)
 
 
 class Pool:
-    """Nodes, and slots for the tasks that run at once; one beyond the quota gets no nodes, and a resize error."""
+    """Nodes, and slots for the tasks that run at once; one beyond the quota gets no nodes, and a resize error.
+
+    Attributes:
+        metadata: what was asked for with it, in the service's JSON.
+        formula: by which it scales; the emulator follows it at the start alone, see Cluster.nodes_asked.
+    """
 
     def __init__(self, size: str, nodes: int, slots_per_node: int, within_quota: bool, most_slots: int) -> None:
         self.size, self.target_nodes, self.slots_per_node = size, nodes, slots_per_node
-        self.within_quota = within_quota
+        self.within_quota, self.created = within_quota, datetime.now(UTC)
+        self.metadata: list[dict] = []
+        self.formula = ""
         self.started = nodes if within_quota else 0
         self.nodes = [Node(f"tvm-{number}") for number in range(self.started)]
         self.slots = threading.Semaphore(min(self.started * slots_per_node, most_slots))
@@ -111,9 +121,16 @@ class Cluster:
         self.tasks: dict[tuple[str, str], Task] = {}
         self.added_tasks = 0
 
-    def add_pool(self, name: str, size: str, nodes: int, slots_per_node: int, within_quota: bool) -> None:
+    def add_pool(self, name: str, size: str, nodes: int, slots_per_node: int, within_quota: bool) -> Pool:
         """Add a pool; its nodes are there at once."""
         self.pools[name] = Pool(size, nodes, slots_per_node, within_quota, self._most_slots)
+        return self.pools[name]
+
+    def nodes_asked(self, name: str, later: timedelta) -> int:
+        """How many nodes a pool's formula asks for some time after now, if its tasks wait or run as now until then."""
+        jobs = [job for job, asked in self.jobs.items() if asked["poolInfo"]["poolId"] == name]
+        pending = sum(task.state != "completed" for (job, _), task in list(self.tasks.items()) if job in jobs)
+        return nodes_asked(self.pools[name].formula, self.pools[name].created, later, pending)
 
     def add_task(self, job: str, asked: dict) -> None:
         """Add a task, and let it run when there is a slot."""
@@ -126,6 +143,9 @@ class Cluster:
         """Run a task to its end, again for every preemption."""
         while task.state == "active":
             with pool.slots:
+                if not pool.usable():  # it waits until there is a node, or it is ended
+                    time.sleep(0.1)
+                    continue
                 fault = self._faults.take_task()
                 exit_code = self._attempt(pool, job, task, fault)
                 with self.lock:
@@ -191,6 +211,12 @@ class Cluster:
             if task.state != "completed":
                 task.end(None, "TaskEnded")
                 kill(task)
+
+    def delete_task(self, job: str, task: Task) -> None:
+        """Delete a task, and its files."""
+        with self.lock:
+            self.terminate(task)
+            del self.tasks[job, task.asked["id"]]
 
     def delete_job(self, job: str) -> None:
         """Delete a job and end its tasks."""

@@ -12,7 +12,7 @@ from pretrain_llama.doctor.variables import Settings
 
 ROLE = "Azure Batch Data Contributor"
 RAISE_QUOTA = "ask for more in the portal, under the Batch account's quotas, or lower the profile's node count"
-CHOOSE_IMAGE = "choose one from `az batch pool supported-images list`, in the profile's azure-batch-pool-image-… keys"
+CHOOSE_IMAGE = "choose one from `az batch pool supported-images list`, in the profile's azurebatch-pool-image-… keys"
 WARN_BEFORE = timedelta(days=90)
 
 
@@ -80,10 +80,9 @@ class Account:
 
     def compare_pools(self, account: Any) -> Passed:
         """Hold one more pool against the quota: every run creates its own."""
-        names = [pool.id for pool in self._service.pool.list()]
-        _check_quota("pools", 1, len(names), account.pool_quota)
-        left = f"; left by other runs, and paid for: {', '.join(names)}" if names else ""
-        return Passed(f"{len(names)} of {account.pool_quota} are there{left}")
+        pools = [_described(pool) for pool in self._service.pool.list()]
+        _check_quota("pools", 1, len(pools), account.pool_quota)
+        return Passed(f"{len(pools)} of {account.pool_quota} are there{': ' if pools else ''}{'; '.join(pools)}")
 
     def find_image(self, pool: Pool) -> Passed:
         """Find the machine's image among the supported ones; it must run containers, and be supported for a while."""
@@ -107,7 +106,7 @@ class Account:
         if image.node_agent_sku_id != pool.node_agent:
             raise Failed(
                 f"the image wants {image.node_agent_sku_id!r}, the profile has {pool.node_agent!r}",
-                "correct azure-batch-pool-vm-node-agent-sku-id in the profile",
+                "correct azurebatch-pool-vm-node-agent-sku-id in the profile",
             )
         return Passed(pool.node_agent)
 
@@ -122,6 +121,13 @@ def check_batch(report: Report, settings: Settings, pool: Pool | None, managemen
     title = f"machine image {pool.image if pool else ''}".strip()
     image = report.check(title, _explained(Account.find_image), account, pool)
     report.check("node agent", Account.compare_agent, account, image, pool)
+
+
+def _described(pool: Any) -> str:
+    """A pool in words; a run's says who started it."""
+    labels = {label.name: label.value for label in pool.metadata or []}
+    started = f", started by {labels['started_by']}" if "started_by" in labels else ""
+    return f"{pool.id} with {pool.current_dedicated_nodes} nodes{started}"
 
 
 def _cores(size: Any) -> int:

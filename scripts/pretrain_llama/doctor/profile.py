@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pretrain_llama.doctor.report import Failed, Passed, Unknown
 
-PREFIX = "azure-batch-pool-"
+PREFIX = "azurebatch-pool-"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The pool that a run creates: `nodes` machines of one size, and the image that they start from."""
+    """The pool that a run creates: up to `nodes` machines of one size, and the image that they start from."""
 
     vm_size: str
     nodes: int
@@ -34,7 +34,7 @@ def read_profile(path: Path) -> Passed:
         Failed: it does not describe a pool.
     """
     import yaml
-    from snakemake_executor_plugin_azure_batch import ExecutorSettings
+    from snakemake_executor_plugin_azurebatch import ExecutorSettings
 
     if not path.is_file():
         raise Unknown("there is no such file", "name the profile that you run with: --profile FILE")
@@ -49,5 +49,5 @@ def read_profile(path: Path) -> Passed:
         image = [setting(f"image_{part}") for part in ("publisher", "offer", "sku")]
         pool = Pool(setting("vm_size"), int(setting("node_count")), *image, setting("vm_node_agent_sku_id"))
     except (yaml.YAMLError, AttributeError, ValueError) as error:
-        raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azure-batch-pool-… keys") from error
-    return Passed(f"{pool.nodes} nodes of {pool.vm_size}, from {pool.image}", pool)
+        raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azurebatch-pool-… keys") from error
+    return Passed(f"up to {pool.nodes} nodes of {pool.vm_size}, from {pool.image}", pool)

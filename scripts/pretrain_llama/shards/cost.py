@@ -4,19 +4,24 @@ A shard of J bytes of jsonl takes P of them from plain files, which the store co
 from S stored bytes of compressed and parquet files, which stream through a node. Its pair, .bin and .idx, has
 I = J x indexed_per_jsonl bytes. For each tokenizer it is tokenized, named and signed.
 
-    rule                tasks                  through a node    copied in the store    single requests, to read
-    merge_shard         a shard                S + X             P                      1, and 2 a range of P
-    tokenize_shard      a shard, tokenizer     J + I             0                      2
-    sign_data           a tokenizer            0                 0                      shards + corpora
-    check_conservation  a tokenizer            0                 0                      4 shards + corpora + 1
-    name_indexed        a shard, tokenizer     0                 I                      1
+    rule                on        tasks                  through a node    copied in the store    requests, to read
+    merge_shard         nodes     a shard                S + X             P                      3, and 2 a range of P
+    tokenize_shard      nodes     a shard, tokenizer     J + I             0                      7
+    sign_data           here      a tokenizer            0                 0                      shards + corpora
+    check_conservation  here      a tokenizer            0                 0                      5 shards + corpora + 1
+    name_indexed        here      a shard, tokenizer     0                 I                      2
 
-Data moves in blocks: one read for each block that is downloaded, one write for each that is uploaded, one of both for
-each that the store copies; pieces of files do not share blocks. A file that is written costs one write more, for its
-list of blocks. Tasks of a node share its cores and its network, so a task takes this many seconds of a node:
+"Here" is the machine that starts the run. Data moves in blocks: one read for each block that is downloaded, one write
+for each that is uploaded, one of both for each that the store copies; pieces of files do not share blocks. A file that
+is written costs one write more, for its list of blocks, and Snakemake's looks at it: before its task a read and a
+listing, which is priced as a write, and after it a read. Named pairs are copied whole, by one request a file, and
+inside an account at once. Tasks of a node share its cores and its network, so a task takes this many seconds of a node:
 
-    (start_seconds + single requests x request_seconds + copied / copy_rate) / tasks of a node
+    (start_seconds + requests x request_seconds + copied / copy_rate) / tasks of a node
     + through / network + X / (decompress_rate x cores) + J, if tokenized, / (tokenize_rate x cores)
+
+Requests made here follow each other: also the look at each file that a node wrote. Those of check_conservation go out
+several at once.
 """
 
 from collections.abc import Sequence
@@ -25,6 +30,7 @@ from math import ceil
 from typing import Any, Self
 
 from pretrain_llama.configuration import Corpus
+from pretrain_llama.conservation import ASKED_AT_ONCE
 from pretrain_llama.errors import DataError
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.sources import FORMATS, can_be_cut, check_format
@@ -39,7 +45,8 @@ FILES_WRITTEN = {"merge_shard": 4, "tokenize_shard": 6, "sign_data": 3, "check_c
 class Work:
     """What some tasks take: bytes through nodes and bytes copied in the store, requests, and seconds of whole nodes.
 
-    `longest_seconds` is of the longest task, on a node whose other tasks are busy, too.
+    `longest_seconds` is of the longest task, on a node whose other tasks are busy, too. `here_seconds` are those of the
+    machine that starts the run.
     """
 
     tasks: int = 0
@@ -49,6 +56,7 @@ class Work:
     reads: int = 0
     node_seconds: float = 0.0
     longest_seconds: float = 0.0
+    here_seconds: float = 0.0
 
     def add(self, other: Self) -> None:
         """Add the work of other tasks."""
@@ -124,9 +132,9 @@ def estimate_corpus(
         for _ in range(tokenizers):
             tokenized = shard["bytes"]
             estimate.work["tokenize_shard"].add(
-                _task("tokenize_shard", 2, settings, downloaded=[tokenized], uploaded=[pair], tokenized=tokenized)
+                _task("tokenize_shard", 7, settings, downloaded=[tokenized], uploaded=[pair], tokenized=tokenized)
             )
-            estimate.work["name_indexed"].add(_task("name_indexed", 1, settings, copied=[pair]))
+            estimate.work["name_indexed"].add(_task_here("name_indexed", 2, settings, copied=pair))
     return estimate
 
 
@@ -137,7 +145,7 @@ def _merge(shard: dict[str, Any], sizes: dict[str, int], stored: dict[str, int],
     downloaded = [stored[path] for path in streamed]
     return _task(
         "merge_shard",
-        1 + 2 * len(copied),
+        3 + 2 * len(copied),
         settings,
         copied=copied,
         downloaded=downloaded,
@@ -157,8 +165,8 @@ def _task(
     expanded: int = 0,
     tokenized: int = 0,
 ) -> Work:
-    """Return the work of a task; its pieces of data are given by their bytes."""
-    node, rates = settings["node"], settings["rates"]
+    """Return the work of a task on a node; its pieces of data are given by their bytes."""
+    node, rates, files = settings["node"], settings["rates"], FILES_WRITTEN[rule]
 
     def blocks(pieces: Sequence[int]) -> int:
         return sum(ceil(piece / settings["block_bytes"]) for piece in pieces)
@@ -166,7 +174,7 @@ def _task(
     through = sum(downloaded) + sum(uploaded)
     alone = (
         rates["start_seconds"]
-        + (single_reads + FILES_WRITTEN[rule]) * rates["request_seconds"]
+        + (single_reads + 3 * files) * rates["request_seconds"]
         + sum(copied) / (rates["copy_mb_per_second_per_task"] * MB)
     )
     node_seconds = (
@@ -179,10 +187,25 @@ def _task(
         tasks=1,
         through_nodes_bytes=through,
         copied_bytes=sum(copied),
-        writes=FILES_WRITTEN[rule] + blocks(uploaded) + blocks(copied),
-        reads=single_reads + blocks(downloaded) + blocks(copied),
+        writes=2 * files + blocks(uploaded) + blocks(copied),
+        reads=single_reads + 2 * files + blocks(downloaded) + blocks(copied),
         node_seconds=node_seconds,
         longest_seconds=node_seconds * node["tasks"],
+        here_seconds=files * rates["request_seconds"],
+    )
+
+
+def _task_here(
+    rule: str, single_reads: int, settings: dict[str, Any], *, copied: int = 0, reads_at_once: int = 1
+) -> Work:
+    """Return the work of a task on the machine that starts the run; `copied` bytes of whole files."""
+    files = FILES_WRITTEN[rule]
+    return Work(
+        tasks=1,
+        copied_bytes=copied,
+        writes=2 * files,
+        reads=single_reads + 2 * files,
+        here_seconds=(single_reads / reads_at_once + 4 * files) * settings["rates"]["request_seconds"],
     )
 
 
@@ -195,9 +218,10 @@ def total(corpora: list[CorpusEstimate], tokenizers: int, settings: dict[str, An
         for rule, work in estimate.work.items():
             summed.work[rule].add(work)
     for _ in range(tokenizers):
-        summed.work["sign_data"].add(_task("sign_data", summed.shards + len(corpora), settings))
+        summed.work["sign_data"].add(_task_here("sign_data", summed.shards + len(corpora), settings))
+        reads = 5 * summed.shards + len(corpora) + 1
         summed.work["check_conservation"].add(
-            _task("check_conservation", 4 * summed.shards + len(corpora) + 1, settings)
+            _task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
         )
     return summed
 
@@ -210,19 +234,22 @@ def summed_work(estimate: CorpusEstimate) -> Work:
     return work
 
 
-def wall_clock_seconds(estimate: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> float:
-    """Return how long some nodes take, rule after rule; the start of the nodes is not counted.
+def wall_clock_seconds(estimate: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> tuple[float, float]:
+    """Return how long some nodes take, rule after rule, and how long of it there are nodes; their start is not counted.
 
     A rule's tasks run in waves of nodes x tasks of a node; a wave lasts as long as its mean task on a busy node, and
-    a rule at least as long as its longest.
+    a rule at least as long as its longest, and as what is done here meanwhile. There are no nodes while no task needs
+    one.
     """
     slots = settings["node"]["tasks"]
-    seconds = 0.0
+    seconds = with_nodes = 0.0
     for work in estimate.work.values():
         waves = ceil(work.tasks / (nodes * slots))
         mean = slots * work.node_seconds / work.tasks
-        seconds += max(waves * mean, work.longest_seconds)
-    return seconds
+        busy = max(waves * mean, work.longest_seconds)
+        seconds += max(busy, work.here_seconds)
+        with_nodes += busy
+    return seconds, with_nodes
 
 
 def requests_cost(work: Work, prices: dict[str, Any]) -> float:

@@ -1,8 +1,10 @@
 """Azure Blob Storage for Snakemake workflows with many and large files.
 
-It is snakemake-storage-plugin-azure 0.4.4 with four differences:
+It is snakemake-storage-plugin-azure 0.4.4 with these differences:
 
 * one paged listing answers what exists, instead of four or five requests a blob;
+* where no listing does, as on a node, what was found of a blob is remembered, not asked for ten times. What nodes
+  write is to be forgotten here: the executor azurebatch does that;
 * transfers are streamed, in parallel blocks: the original reads a whole blob into memory;
 * an output may have been made inside the store: its local file then only refers to it,
   {"lies_at": "az://{container}/{path}", "etag": "…"}, and nothing is uploaded;
@@ -10,6 +12,7 @@ It is snakemake-storage-plugin-azure 0.4.4 with four differences:
 """
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,6 +32,8 @@ from snakemake_interface_storage_plugins.storage_provider import StorageQueryVal
 # 50,000 blocks of 16 MiB are 781 GiB, more than any shard.
 BLOCK_BYTES = 16 << 20
 TRANSFERS_AT_ONCE = 8
+# Snakemake asks several times in a row whether a blob is there.
+ASKED_AGAIN_AFTER_SECONDS = 2
 REFERENCE_BYTES = 4096
 
 
@@ -47,6 +52,15 @@ class StorageProviderSettings(original.StorageProviderSettings):
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """A blob, or a folder of blobs: its size, and when the newest was written, in seconds since 1970."""
+
+    size_bytes: int
+    modified: float
+    is_folder: bool = False
+
+
 class StorageProvider(original.StorageProvider):
     """One client for all blobs of an account."""
 
@@ -61,6 +75,34 @@ class StorageProvider(original.StorageProvider):
             retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7),
             raw_response_hook=throttled_as_busy,
         )
+        self._known: dict[tuple[str, str], tuple[float, Found | None]] = {}
+
+    def look(self, container: str, path: str) -> Found | None:
+        """Return what is known of a blob, or of the blobs below a path; None where there is nothing.
+
+        What was found is remembered until `forget`, that there was nothing for a few seconds.
+        """
+        asked, found = self._known.get((container, path), (0.0, None))
+        if found is None and time.monotonic() - asked > ASKED_AGAIN_AFTER_SECONDS:
+            found = self._ask(container, path)
+            self._known[container, path] = (time.monotonic(), found)
+        return found
+
+    def forget(self, container: str, path: str) -> None:
+        """Ask again: a blob was written or removed."""
+        self._known.pop((container, path), None)
+
+    def _ask(self, container: str, path: str) -> Found | None:
+        try:
+            blob = self.bsc.get_blob_client(container, path).get_blob_properties()
+        except ResourceNotFoundError:
+            blob = None
+        # In an account with a hierarchy, folders have blobs of their own.
+        if blob is not None and not (blob.metadata or {}).get("hdi_isfolder"):
+            return Found(blob.size, blob.last_modified.timestamp())
+        below = list(self.bsc.get_container_client(container).list_blobs(name_starts_with=f"{path}/"))
+        newest = max((blob.last_modified.timestamp() for blob in below), default=0.0)
+        return Found(sum(blob.size for blob in below), newest, is_folder=True) if below else None
 
     @classmethod
     @lru_cache(1 << 20)  # Snakemake asks several times for each of a hundred thousand paths
@@ -112,23 +154,59 @@ class StorageObject(original.StorageObject):
             ) from None
 
     @retry_decorator
+    def _look(self) -> Found | None:
+        return self.provider.look(self.container_name, self.blob_path)
+
+    def forget(self) -> None:
+        """Ask again whether the blob is there: it was written or removed, here or on a node."""
+        self.provider.forget(self.container_name, self.blob_path)
+
     def exists(self) -> bool:
         """Say whether the blob is there, or blobs below it."""
-        return self.blob_client().exists() or self.is_dir()
+        return self._look() is not None
+
+    def is_dir(self) -> bool:
+        """Say whether there is no such blob, but blobs below it."""
+        return (found := self._look()) is not None and found.is_folder
+
+    def mtime(self) -> float:
+        """Return when the blob, or the newest below it, was written, in seconds since 1970."""
+        return self._found().modified
+
+    def size(self) -> int:
+        """Return the size of the blob, or of those below it, in bytes."""
+        return self._found().size_bytes
+
+    def _found(self) -> Found:
+        if (found := self._look()) is None:
+            raise FileNotFoundError(self.query)
+        return found
+
+    @retry_decorator
+    def remove(self) -> None:
+        """Delete the blob, if it is there."""
+        super().remove()
+        self.forget()
 
     @retry_decorator
     def store_object(self) -> None:
         """Upload the local file or folder, unless it refers to what was made inside the store."""
         path = self.local_path()
-        reference = read_reference(path) if path.is_file() else None
-        if reference is None:
-            super().store_object()
-            return
+        if path.is_dir():
+            for file in (file for file in path.rglob("*") if file.is_file()):
+                self.upload_blob_to_storage(file, PurePosixPath(self.blob_path) / file.relative_to(path))
+        elif path.exists() and (reference := read_reference(path)):
+            self._check_reference(reference)
+        elif path.exists():
+            self.upload_blob_to_storage(path, self.blob_path)
+        self.forget()
+
+    def _check_reference(self, reference: dict[str, str]) -> None:
         found = self.blob_client().get_blob_properties().etag.strip('"')
         if (reference["lies_at"], reference["etag"].strip('"')) != (self.query, found):
             raise WorkflowError(
-                f"{path} refers to {reference['lies_at']} with ETag {reference['etag']}, and is to be stored as "
-                f"{self.query}, whose ETag is {found}: another run wrote it meanwhile; run again"
+                f"{self.local_path()} refers to {reference['lies_at']} with ETag {reference['etag']}, and is to be "
+                f"stored as {self.query}, whose ETag is {found}: another run wrote it meanwhile; run again"
             )
 
     def upload_blob_to_storage(self, local_path: Path | None = None, remote_path: Path | None = None) -> None:

@@ -1,0 +1,211 @@
+"""Azure Batch for Snakemake workflows with many tasks.
+
+It is snakemake-executor-plugin-azure-batch 0.3.0 with these differences:
+
+* the pool is made for the first task, not before: a run that is refused or has no task to send makes none;
+* it grows with the tasks that wait and shrinks to nothing without them, so that a pool whose run was killed soon costs
+  nothing; the next run of the same store deletes it. The original's pool is of a fixed size, and stays;
+* nodes speak to the service in the simplified mode, and log in to the registry with their identity alone. The original
+  asks for the classic mode, which ended on 2026-03-31, and sends the word "None" as user and password;
+* a look at all tasks takes three requests; the original makes three for each task. What the service does not answer
+  is asked again, and does not end the run;
+* a task that has ended is deleted, and its files on the node with it: they would fill its disk. What a failed one
+  printed is shown before;
+* a task may use all cores of its node, not as many as the submitting machine has;
+* tasks begin without a `pip install`: the image holds the plugins;
+* account, subscription and so on are taken from SNAKEMAKE_AZURE_BATCH_…, where no option gives them.
+"""
+
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+import azure.batch.models as bm
+import snakemake_executor_plugin_azure_batch as original
+from azure.core.exceptions import AzureError
+from msrest.exceptions import ClientException
+from snakemake_executor_plugin_azure_batch import build
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_storage_plugin_azurestream import StorageObject
+
+from snakemake_executor_plugin_azurebatch.pool import pool_parameters
+
+common_settings = replace(
+    original.common_settings,
+    auto_deploy_default_storage_provider=False,
+    pass_envvar_declarations_to_cmd=False,  # they are settings of the task
+)
+# azure-batch 14 and azure-mgmt-batch have two families of errors.
+ServiceErrors = (ClientException, AzureError)
+BROKEN = (bm.ComputeNodeState.unusable, bm.ComputeNodeState.start_task_failed)
+# The service tries again by itself where it had no machines to give.
+PASSES = "Allocation"
+OTHER_OPTIONS = "--azure-batch-"
+
+
+@dataclass
+class ExecutorSettings(original.ExecutorSettings):
+    """The original's; the pool's node count is the most that there shall be."""
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            if setting.metadata["env_var"] and getattr(self, setting.name) is None:
+                setattr(self, setting.name, os.environ.get(f"SNAKEMAKE_AZURE_BATCH_{setting.name.upper()}"))
+
+
+class Executor(original.Executor):
+    """Sends each job as a task to a pool of its own."""
+
+    def __post_init__(self) -> None:
+        self.container_image = self.workflow.remote_execution_settings.container_image
+        self.settings = self.workflow.executor_settings
+        self.pool_id = self.job_id = None
+        self._told: set[str] = set()
+        for option in (word for word in sys.argv if word.startswith(OTHER_OPTIONS)):
+            ours = option.replace(OTHER_OPTIONS, "--azurebatch-")
+            raise WorkflowError(f"{option} is of another executor and would do nothing here: use {ours}")
+
+    @property
+    def cores(self) -> str:
+        """What a task may use; the submitting machine's cores, which the original passes on, say nothing about it."""
+        return "all"
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Send a job as a task."""
+        if self.pool_id is None:
+            self._make_pool_and_job()
+        command = f"/bin/bash -c {shlex.quote(self.format_job_exec(job))}"
+        task = build.batch_task(job, self.container_image, self.envvars(), command)
+        info = SubmittedJobInfo(job, external_jobid=task.id)
+        try:
+            self.batch_client.task.add(self.job_id, task)
+        except ServiceErrors as error:
+            self.report_job_error(info, msg=f"cannot add a task: {error}. ")
+        else:
+            self.report_job_submission(info)
+
+    def _make_pool_and_job(self) -> None:
+        """Make them, and delete what a killed run of this store left: this run has claimed the store by now."""
+        self.init_batch_client()
+        run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}"
+        store = self.workflow.storage_settings.default_storage_prefix
+        self._delete_pools_of(store)
+        self.pool_id, self.job_id = f"snakepool-{run}", f"snakejob-{run}"
+        tasks = sum(not job.is_local for job in self.dag.needrun_jobs())
+        self.logger.info(f"Creating Batch Pool: {self.pool_id}")
+        try:
+            self.batch_mgmt_client.pool.create(
+                self.settings.resource_group_name,
+                self.settings.batch_account_name,
+                self.pool_id,
+                pool_parameters(self.pool_id, self.settings, self.container_image, store, tasks),
+            )
+        except AzureError as error:
+            raise WorkflowError(f"cannot make a pool: {error.message}") from error
+        self.create_batch_job()
+
+    def _delete_pools_of(self, store: str) -> None:
+        pools = self.batch_client.pool.list(bm.PoolListOptions(select="id,state,metadata"))
+        for pool in pools:
+            labels = {label.name: label.value for label in pool.metadata or []}
+            if labels.get("store") == store and pool.state == bm.PoolState.active:
+                self.logger.info(f"Deleting Batch Pool {pool.id}, left by {labels.get('started_by')}")
+                self._delete(pool.id, pool.id.replace("snakepool-", "snakejob-"))
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Report the tasks that have ended, and yield the others."""
+        if not active_jobs:
+            return
+        ended, lost = {}, None
+        try:
+            async with self.status_rate_limiter:
+                ended, lost = self._ended_tasks(), self._without_hope()
+        except ServiceErrors as error:
+            if _status(error) == 404:
+                lost = f"the Batch job {self.job_id} or its pool is gone: somebody deleted it"
+            else:
+                self._tell_once(f"the Batch service does not tell how tasks are, asking again: {error}")
+        for job in active_jobs:
+            if job.external_jobid in ended:
+                self._report(job, ended[job.external_jobid])
+            elif lost:
+                self.report_job_error(job, msg=f"{lost}. ")
+            else:
+                yield job
+
+    def _ended_tasks(self) -> dict[str, bm.CloudTask]:
+        options = bm.TaskListOptions(filter="state eq 'completed'", select="id,state,executionInfo")
+        return {task.id: task for task in self.batch_client.task.list(self.job_id, options)}
+
+    def _report(self, job: SubmittedJobInfo, task: bm.CloudTask) -> None:
+        info = task.execution_info
+        for file in [*job.job.output, getattr(job.job, "benchmark", None)]:
+            if file and file.is_storage and isinstance(file.storage_object, StorageObject):
+                file.storage_object.forget()  # it was written on a node
+        if info.result == bm.TaskExecutionResult.success:
+            self.report_job_success(job)
+        else:
+            out, err = (self._get_task_output(self.job_id, task.id, name, "utf-8") for name in ("stdout", "stderr"))
+            self.report_job_error(job, f"Batch task failed: {_explained(info.failure_info)}. ", stdout=out, stderr=err)
+        try:
+            self.batch_client.task.delete(self.job_id, task.id)
+        except ServiceErrors as error:
+            self.logger.debug(f"task {task.id} is left until the end of the run: {error}")
+
+    def _without_hope(self) -> str | None:
+        """Say why no task will ever run, or None; tell of nodes and errors that others make up for."""
+        pool = self.batch_client.pool.get(self.pool_id, bm.PoolGetOptions(select="allocationState,resizeErrors"))
+        options = bm.ComputeNodeListOptions(select="id,state,errors,startTaskInfo")
+        nodes = list(self.batch_client.compute_node.list(self.pool_id, options))
+        why = [_explained(error) for error in pool.resize_errors or []]
+        for node in nodes:
+            if node.state in BROKEN:
+                reasons = [*(node.errors or []), getattr(node.start_task_info, "failure_info", None)]
+                why += [f"node {node.id} is {node.state.value}: {_explained(reason)}" for reason in reasons if reason]
+        for trouble in why:
+            self._tell_once(f"Batch pool {self.pool_id}: {trouble}")
+        works = pool.allocation_state != bm.AllocationState.steady or any(node.state not in BROKEN for node in nodes)
+        final = [trouble for trouble in why if not trouble.startswith(PASSES)]
+        return f"the Batch pool has no node that works: {'; '.join(final)}" if final and not works else None
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self.logger.warning(message)
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Do nothing: the job is deleted at once by `shutdown`, and its tasks with it."""
+
+    def cleanup_resources(self) -> None:
+        """Delete the pool and the job; called at the end of the run, whatever it was."""
+        if self.pool_id is not None and not self.settings.keep_pool:
+            self._delete(self.pool_id, self.job_id)
+
+    def _delete(self, pool: str, job: str) -> None:
+        """Delete a pool and its job; one that is gone, or is being deleted, is no error."""
+        for kind, name in (("job", job), ("pool", pool)):
+            try:
+                getattr(self.batch_client, kind).delete(name)
+            except ServiceErrors as error:
+                if _status(error) not in (404, 409):
+                    by_hand = f"az batch {kind} delete --{kind}-id {name} --yes"
+                    self.logger.error(f"cannot delete the Batch {kind} {name}: {error}; try: {by_hand}")
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status of a refusal; None where no answer came."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _explained(error: bm.ResizeError | bm.ComputeNodeError | bm.TaskFailureInformation | None) -> str:
+    """Return an error of the service in words: code, message, details."""
+    if error is None:
+        return "the service does not say why"
+    details = getattr(error, "details", None) or getattr(error, "error_details", None) or getattr(error, "values", None)
+    return ": ".join([f"{error.code}", f"{error.message}", *(f"{item.name} {item.value}" for item in details or [])])
