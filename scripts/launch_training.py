@@ -4,13 +4,13 @@ python scripts/launch_training.py results/runs/demo
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import run_program
 from pretrain_llama.launch.local import run_processes
+from pretrain_llama.training.sizes import process_count
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,8 +22,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     program = args.run_folder / "code" / "scripts" / "train.py"
-    processes = math.prod(load_run(args.run_folder)["parallel"].values())
-    run_processes([sys.executable, str(program), str(args.run_folder)], processes)
+    run_processes([sys.executable, str(program), str(args.run_folder)], process_count(load_run(args.run_folder)))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,41 @@
-"""Train a run, or resume it: one process of the training, started by launch_training.py, torchrun or AzureML.
+"""Train a run, or resume it: one process of the training, by itself or among those that a launcher started.
 
-python scripts/train.py results/runs/demo
+    python scripts/train.py results/runs/demo
+    srun python scripts/train.py results/runs/demo
+
+Plain python under AzureML, Slurm and Open MPI; torchrun works, too. Killed, the same command resumes.
 """
 
 import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
+from pretrain_llama.training.laps import Laps
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
+    parser.add_argument(
+        "--live-tensorboard",
+        type=Path,
+        metavar="FOLDER",
+        help="write TensorBoard's files to this folder, on a local disk, and copy them to "
+        "RUN_FOLDER/output/tensorboard every 30 seconds and before each checkpoint; needed where the output is a "
+        "mounted blob container",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
+    laps = Laps()
     args = parse_args()
     # torch takes seconds to import; --help does not wait for it.
     from pretrain_llama.training.loop import train
     from pretrain_llama.training.run_folder import open_run_folder
 
-    train(open_run_folder(args.run_folder))
+    laps.end("imports")
+    train(open_run_folder(args.run_folder), args.live_tensorboard, laps)
 
 
 if __name__ == "__main__":

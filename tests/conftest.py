@@ -10,6 +10,7 @@ import pytest
 import sentencepiece
 
 from project import ROOT, Project
+from trainings import Training, make_training
 
 pytest_plugins = ["azure_emulator.fixtures"]
 
@@ -62,3 +63,18 @@ def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama
 def copy(built: Project, tmp_path: Path) -> Project:
     """A copy of the built project, to be changed."""
     return built.copied_to(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama: Path) -> Training:
+    """A training of 8 iterations, done: tests only read it, or copy its run folder."""
+    topic = list(topics.values())
+    texts = {
+        "en_books_tales_split_0000": topic[:20],
+        "en_books_tales_split_0001": topic[20:40],
+        "ar_news_daily_split_0000": topic[40:46],
+    }
+    validation = {"en_books": topic[46:48], "ar_news": ["A short one."]}
+    made = make_training(tmp_path_factory.mktemp("training") / "run", tokenizer_model, llama, texts, validation)
+    made.train()
+    return made

@@ -106,9 +106,8 @@ class Project:
             "micro_batch_size_sequences": 2,
             "global_batch_size_sequences": 8,
             "warmup_iterations": 1,
-            "checkpoint_every_iterations": 2,
-            "log_every_iterations": 1,
         }
+        self.run["operation"] = {"checkpoint_every_iterations": 2, "log_every_iterations": 1}
         self.run["sample"] = {"prompts": ["A tale of "], "new_tokens": 4}
         self.choose("data_ratio.json", {"en": {"books": 1}, "ar": {"news": 2}})
         self.save()

@@ -1,35 +1,59 @@
 """Start the processes of a training on this machine."""
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
+from functools import partial
+from types import FrameType
 
 from pretrain_llama.errors import OperatorError
 
 POLL_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run_processes(command: list[str], count: int) -> None:
     """Run a command as `count` processes that know each other through the environment; wait for all.
 
-    The first that fails ends the others.
+    One process takes the place of this one. Of several, the first that fails ends the others, and SIGTERM is passed
+    on, so that they save and end by themselves.
 
     Raises:
         OperatorError: a process failed; its own message stands above.
     """
+    port = _free_port()
     if count == 1:
-        processes = [subprocess.Popen(command)]
-    else:
-        port = _free_port()
-        processes = [subprocess.Popen(command, env=os.environ | _ranks(rank, count, port)) for rank in range(count)]
+        os.execve(command[0], command, os.environ | _ranks(0, 1, port))
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | _ranks(rank, count, port),
+            preexec_fn=partial(end_with_parent, signal.SIGTERM),
+        )
+        for rank in range(count)
+    ]
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    signal.signal(signal.SIGTERM, pass_on)
     try:
         _wait(processes)
     finally:
         for process in processes:
-            process.terminate()
-        for process in processes:
+            process.kill()
             process.wait()
+
+
+def end_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent is killed: nobody else would end it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _wait(processes: list[subprocess.Popen]) -> None:

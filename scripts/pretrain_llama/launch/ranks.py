@@ -1,36 +1,161 @@
-"""The place of this process among the others, from the environment that a launcher sets."""
+"""The place of this process among the others, from the environment that a launcher sets.
+
+    launcher                            rank           processes      on this node
+    torchrun, AzureML, launch_training  RANK           WORLD_SIZE     LOCAL_RANK, LOCAL_WORLD_SIZE
+    Open MPI (OMPI_COMM_WORLD_...)      ..._RANK       ..._SIZE       ..._LOCAL_RANK, ..._LOCAL_SIZE
+    Slurm's srun                        SLURM_PROCID   SLURM_NTASKS   SLURM_LOCALID, SLURM_STEP_TASKS_PER_NODE
+
+The first that is set counts, since it is the innermost: mpirun runs inside Slurm, torchrun inside either. None of them
+means one process. Slurm's names alone, without a step of srun, do not count: a batch script has them, too.
+"""
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretrain_llama.errors import OperatorError
 
+MPI_PORT = 29500  # torch's own default
+SLURM_PORTS = range(20_000, 30_000)
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """rank: of all processes; local: of those on this machine; world_size and local_world_size count them."""
+    """rank: of all processes; local: of those on this node; world_size and local_world_size count them.
 
-    rank: int
-    world_size: int
-    local: int
-    local_world_size: int
+    The first process waits for the others at address:port; a process that is alone waits for none, and has neither.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local: int = 0
+    local_world_size: int = 1
+    address: str | None = None
+    port: int | None = None
 
 
-def from_environment() -> Ranks:
-    """Return this process's place, from RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE; one process where they are not.
+def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
+    """Return this process's place.
 
     Raises:
-        OperatorError: only some of them are set, or MASTER_ADDR and MASTER_PORT are missing with them.
+        OperatorError: only some of a launcher's variables are set, or they contradict each other; gives their values.
     """
-    if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
-        return Ranks(0, 1, 0, 1)
-    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise OperatorError(
-            f"{', '.join(missing)} not set, but other variables of a launcher are",
-            where="the environment",
-            action="start the training through launch_training.py, torchrun or an AzureML job",
-        )
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local = int(os.environ.get("LOCAL_RANK", rank))
-    return Ranks(rank, world_size, local, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
+    mpi, slurm = _mpi(environment), _slurm(environment)
+    ranks = _torch(environment) or mpi or slurm or Ranks()
+    _check_within(ranks, environment)
+    for other in (mpi, slurm):
+        if other and other.world_size == ranks.world_size and other.rank != ranks.rank:
+            raise OperatorError(
+                f"this is process {ranks.rank} of {ranks.world_size} by one launcher, and {other.rank} by another",
+                where=_shown(environment),
+                action="unset the variables that were exported for all processes alike",
+            )
+    return ranks
+
+
+def _torch(environment: Mapping[str, str]) -> Ranks | None:
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & set(environment):
+        return None
+    numbers = _integers(environment, "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+    if "MASTER_ADDR" not in environment:
+        raise _incomplete("MASTER_ADDR", environment)
+    local_world_size = int(environment.get("LOCAL_WORLD_SIZE", 0)) or max(numbers["LOCAL_RANK"] + 1, 1)
+    return Ranks(
+        numbers["RANK"],
+        numbers["WORLD_SIZE"],
+        numbers["LOCAL_RANK"],
+        local_world_size,
+        environment["MASTER_ADDR"],
+        numbers["MASTER_PORT"],
+    )
+
+
+def _mpi(environment: Mapping[str, str]) -> Ranks | None:
+    prefix = "OMPI_COMM_WORLD_"
+    if not {f"{prefix}RANK", f"{prefix}SIZE"} & set(environment):
+        return None
+    found = _integers(environment, *(f"{prefix}{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")))
+    rank, size, local, local_size = found.values()
+    # AzureML names the first node AZ_BATCH_MASTER_NODE, as host:port.
+    address = environment.get("MASTER_ADDR") or environment.get("AZ_BATCH_MASTER_NODE", "").partition(":")[0]
+    if not address and size == local_size:
+        address = "127.0.0.1"
+    if not address:
+        raise _incomplete("MASTER_ADDR", environment)
+    return Ranks(rank, size, local, local_size, address, int(environment.get("MASTER_PORT", MPI_PORT)))
+
+
+def _slurm(environment: Mapping[str, str]) -> Ranks | None:
+    if "SLURM_STEP_ID" not in environment:
+        if int(environment.get("SLURM_NTASKS", 1)) > 1 and "RANK" not in environment:
+            raise OperatorError(
+                f"one process in a Slurm job of {environment['SLURM_NTASKS']} tasks",
+                where=_shown(environment),
+                action="start it through srun, which starts one process a task",
+            )
+        return None
+    numbers = _integers(environment, "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID")
+    rank, size, local, job = numbers.values()
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
+    address = environment.get("MASTER_ADDR") or first_node(nodes) or environment.get("SLURM_LAUNCH_NODE_IPADDR")
+    if not address:
+        raise _incomplete("SLURM_STEP_NODELIST", environment)
+    # Two jobs may share a node: each has a port of its own, which all its processes can tell.
+    port = int(environment.get("MASTER_PORT", SLURM_PORTS[job % len(SLURM_PORTS)]))
+    return Ranks(rank, size, local, _tasks_here(environment, local), address, port)
+
+
+def _tasks_here(environment: Mapping[str, str], local: int) -> int:
+    """Return how many tasks the fullest node has: SLURM_STEP_TASKS_PER_NODE is like 4(x2),3."""
+    counts = re.findall(r"(\d+)(?:\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    return max([local + 1, *map(int, counts)])
+
+
+def first_node(nodes: str) -> str | None:
+    """Return the first host of a Slurm node list, such as gpu[003-007,010],login1; None of an empty one."""
+    match = re.match(r"(?P<head>[^\[,]+)(?:\[(?P<first>\d+)[^\]]*\](?P<tail>[^\[,]*))?", nodes)
+    return f"{match['head']}{match['first'] or ''}{match['tail'] or ''}" if match else None
+
+
+def _integers(environment: Mapping[str, str], *names: str) -> dict[str, int]:
+    found = {}
+    for name in names:
+        if name not in environment:
+            raise _incomplete(name, environment)
+        try:
+            found[name] = int(environment[name])
+        except ValueError:
+            raise OperatorError(
+                f"{name} is {environment[name]!r}, a number expected",
+                where=_shown(environment),
+                action="unset it, or let the launcher set it",
+            ) from None
+    return found
+
+
+def _check_within(ranks: Ranks, environment: Mapping[str, str]) -> None:
+    if 0 <= ranks.rank < ranks.world_size and 0 <= ranks.local < ranks.local_world_size and ranks.local <= ranks.rank:
+        return
+    raise OperatorError(
+        f"process {ranks.rank} of {ranks.world_size}, on its node {ranks.local} of {ranks.local_world_size}, cannot be",
+        where=_shown(environment),
+        action="start the training through launch_training.py, torchrun, srun, mpirun or an AzureML job",
+    )
+
+
+def _incomplete(name: str, environment: Mapping[str, str]) -> OperatorError:
+    return OperatorError(
+        f"{name} is not set, but other variables of a launcher are",
+        where=_shown(environment),
+        action="start the training through launch_training.py, torchrun, srun, mpirun or an AzureML job",
+    )
+
+
+def _shown(environment: Mapping[str, str]) -> str:
+    """Return the launchers' variables that are set, with their values."""
+    named = re.compile(
+        r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|OMPI_COMM_WORLD_\w+|SLURM_(PROCID|NTASKS|LOCALID)"
+    )
+    shown = [f"{name}={value}" for name, value in sorted(environment.items()) if named.fullmatch(name)]
+    return "the environment: " + " ".join(shown)

@@ -1,72 +1,125 @@
-"""Training sequences: the blend of the mixture, through megatron-core's blended datasets."""
+"""The training and validation sequences of a run folder."""
 
-from collections.abc import Iterator
+import os
+import resource
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
-from megatron.core import parallel_state
-from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
-from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+import numpy as np
+import torch.distributed as dist
+from megatron.core.datasets import helpers
+from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
+from megatron.core.datasets.utils import Split
 
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.launch.ranks import Ranks
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.training.blend import Blend, BlendPlan, build
+from pretrain_llama.training.history import Phase
 from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.sequences import IndexedSequences
 
-BATCH_KEYS = ("tokens", "labels", "loss_mask", "position_ids")
+OPEN_FILES_A_PAIR = 2
+OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """The little that megatron-core's datasets ask of a tokenizer; the identity goes into the names of its caches."""
+    """The little that megatron-core's datasets ask of a tokenizer."""
 
     vocab_size: int
     unique_identifiers: dict[str, str]
     eod: int = -1  # only asked for where documents reset positions or masks
-    pad: int = -2  # no document is padded
+    pad: int = -2  # no id; only the last sequence of a validation set is padded
 
 
-def build_dataset(folder: RunFolder) -> torch.utils.data.Dataset:
-    """Return the blended training sequences of a whole run; an item has (sequence,) tensors under BATCH_KEYS.
-
-    The index caches go to output/index_cache; building them is collective over all processes.
-    """
+def dataset_config(folder: RunFolder) -> GPTDatasetConfig:
+    """Return megatron-core's configuration of all datasets of a run."""
     training = folder.training
-    names = list(folder.probabilities)
-    config = GPTDatasetConfig(
+    prefixes = [str(folder.prefix(name)) for name in folder.probabilities]
+    return GPTDatasetConfig(
         random_seed=training["seed"],
         sequence_length=training["sequence_length_tokens"],
         tokenizer=TokenizerFacts(folder.architecture.vocab_size, {"identity": folder.identity["tokenizer"]}),
-        blend_per_split=[
-            ([str(folder.prefix(name)) for name in names], list(folder.probabilities.values())),
-            None,
-            None,
-        ],
-        path_to_cache=str(folder.output / "index_cache"),
+        blend=(prefixes, list(folder.probabilities.values())),
+        split="1",
         reset_position_ids=False,
         reset_attention_mask=False,
         eod_mask_loss=False,
         create_attention_mask=False,
     )
-    samples = training["iterations"] * training["global_batch_size_sequences"]
-    train, _, _ = BlendedMegatronDatasetBuilder(GPTDataset, [samples, 0, 0], lambda: True, config).build()
-    return train
 
 
-def micro_batches(
-    dataset: torch.utils.data.Dataset, consumed: int, micro_batch_size: int, count: int, device: torch.device
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield this data parallel process's micro batches of one global batch, cut as Megatron's sampler cuts them.
+def open_blend(folder: RunFolder, phase: Phase, length: int, own: Ranks) -> Blend:
+    """Return the sequences of a phase. Every process calls it; one, or one of each node, builds the index first.
 
     Args:
-        dataset: of the whole run.
-        consumed: sequences that the run has consumed before this batch.
-        micro_batch_size: sequences in a micro batch.
-        count: micro batches of each process in a global batch.
-        device: where the tensors go.
-
-    Yields:
-        (micro_batch_size, sequence) tensors by BATCH_KEYS.
+        folder: of the run.
+        phase: that is trained.
+        length: sequences that it may need.
+        own: this process's place.
     """
-    own, processes = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
-    for index in range(count):
-        start = consumed + (index * processes + own) * micro_batch_size
-        items = [dataset[start + offset] for offset in range(micro_batch_size)]
-        yield {key: torch.stack([item[key] for item in items]).to(device) for key in BATCH_KEYS}
+    names = list(folder.probabilities)
+    total = sum(folder.probabilities.values())
+    plan = BlendPlan(
+        prefixes=tuple(str(folder.prefix(name)) for name in names),
+        probabilities=tuple(probability / total for probability in folder.probabilities.values()),
+        first=tuple(phase.drawn.get(name, 0) for name in names),
+        length=length,
+        sequence_length=folder.training["sequence_length_tokens"],
+        seed=folder.training["seed"],
+        contents=tuple(folder.identity["data"][name] for name in names),
+    )
+    is_by_node = folder.operation["data_cache"] == "node"
+    cache = _node_cache() if is_by_node else folder.output / "index_cache"
+    if (own.local if is_by_node else own.rank) == 0:
+        build(plan, cache)
+    dist.barrier()
+    return Blend(plan, dataset_config(folder), cache)
+
+
+def _node_cache() -> Path:
+    return Path(tempfile.gettempdir()) / f"pretrain-llama-index-{os.getuid()}"
+
+
+def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
+    """Return the validation sets by name, each cut to evaluation_sequences; none where there is no validation/.
+
+    The sequences of a set are consecutive tokens of its documents in order, the last one padded; of a set with more
+    than enough, an even sample of them.
+    """
+    length = folder.training["sequence_length_tokens"]
+    found = {}
+    for prefix in validation_prefixes(folder):
+        lengths = np.array(IndexedReader(prefix).lengths)
+        documents = np.arange(len(lengths), dtype=np.int32)
+        starts = helpers.build_sample_idx(lengths, documents, length, 1, int(lengths.sum(dtype=np.int64)), False)
+        count = min(len(starts) - 1, folder.operation["evaluation_sequences"])
+        sample = np.linspace(0, len(starts) - 1, count, endpoint=False).astype(np.uint32)
+        indices = (documents, starts, sample)
+        found[prefix.name] = IndexedSequences(str(prefix), dataset_config(folder), indices, Split.valid)
+    return found
+
+
+def validation_prefixes(folder: RunFolder) -> list[Path]:
+    """Return the paths of the validation sets, without .bin and .idx."""
+    return sorted(path.with_suffix("") for path in folder.validation.glob("*.idx"))
+
+
+def allow_open_files(pairs: int) -> None:
+    """Raise this process's limit of open files to what so many pairs need.
+
+    Raises:
+        OperatorError: the machine does not allow it.
+    """
+    needed = OPEN_FILES_A_PAIR * pairs + OTHER_OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise OperatorError(
+            f"{pairs} shards and validation sets need {needed} open files, {hard} are allowed",
+            where="ulimit -Hn",
+            action="raise the hard limit of open files, or make larger shards",
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,17 +1,50 @@
-"""The lines of JSON that a training logs, one an iteration; readable without torch."""
+"""The lines of JSON that a training logs; readable without torch.
+
+    log.jsonl           an iteration a line
+    validation.jsonl    an evaluation a line: loss and perplexity of each validation set
+    consumption.jsonl   now and then: tokens and epochs of each language and domain
+
+Where a step had no number, its loss is NaN, which Python's json reads.
+"""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-NAME = "log.jsonl"
+from pretrain_llama.files import write_text
+
+NAME, VALIDATION, CONSUMPTION = "log.jsonl", "validation.jsonl", "consumption.jsonl"
 
 
-def read_log(output: str | Path) -> list[dict[str, Any]]:
+def read_log(output: str | Path, name: str = NAME) -> list[dict[str, Any]]:
     """Return the records of a training's output, in order; none where it has not begun.
 
     What follows the last newline is half a line, of a killed training, and is left out.
     """
-    path = Path(output) / NAME
+    path = Path(output) / name
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     return [json.loads(line) for line in lines[:-1]]
+
+
+class LineFile:
+    """One of these files, being written."""
+
+    def __init__(self, output: Path, name: str, iteration: int) -> None:
+        """Open the file; what was logged after an iteration is dropped, since it will be done again."""
+        kept = [record for record in read_log(output, name) if record["iteration"] <= iteration]
+        write_text(output / name, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = (output / name).open("a", encoding="utf-8", buffering=1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add a line; it is in the hands of the operating system when this returns."""
+        self._file.write(json.dumps(record) + "\n")
+
+    def keep(self) -> None:
+        """Have the file system store what is written; a mounted blob container waits for that."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Store and close."""
+        self.keep()
+        self._file.close()

@@ -1,46 +1,110 @@
-"""What a training writes down: TensorBoard events, a line of JSON per iteration, a printed line now and then."""
+"""What a training writes down: lines of JSON, TensorBoard events, trackers, a printed line now and then."""
 
-import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from pretrain_llama.training.board import Board
+from pretrain_llama.training.log_file import CONSUMPTION, NAME, VALIDATION, LineFile
+from pretrain_llama.training.trackers import Trackers
 
-from pretrain_llama.files import write_text
-from pretrain_llama.training import log_file
+# TensorBoard shows tags of one prefix together.
+GROUPS = {
+    "loss": "training",
+    "gradient_norm": "training",
+    "learning_rate": "training",
+    "batch_sequences": "training",
+    "consumed_tokens": "progress",
+    "step_seconds": "speed",
+    "tokens_per_second": "speed",
+    "tflops_per_second_per_device": "speed",
+    "mfu": "speed",
+    "memory_bytes": "memory",
+    "skipped_steps": "anomalies",
+    "rewinds": "anomalies",
+}
+PRINTED = ("iteration", "loss", "gradient_norm", "learning_rate", "consumed_tokens", "tokens_per_second", "mfu")
 
 
 class TrainingLog:
-    """The log of a run, kept by rank 0, which AzureML's TensorBoard service can see (it runs on the first node).
+    """The log of a run, kept by the first process, on the node whose TensorBoard AzureML shows.
 
     On resumption, what was logged after the checkpoint is dropped, since it will be done again.
     """
 
-    def __init__(self, output: Path, iteration: int, print_every: int) -> None:
+    def __init__(self, output: Path, iteration: int, print_every: int, live: Path | None, run_name: str) -> None:
         """Open the log.
 
         Args:
-            output: writes output/log.jsonl and output/tensorboard.
+            output: writes its .jsonl files and tensorboard/ there.
             iteration: of the checkpoint that the training goes on from.
-            print_every: iterations between printed lines.
+            print_every: iterations between printed lines, and between what goes to trackers.
+            live: local folder for TensorBoard, see board.py.
+            run_name: for the trackers.
         """
-        self._path = output / log_file.NAME
-        kept = [record for record in log_file.read_log(output) if record["iteration"] <= iteration]
-        write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=iteration + 1)
-        self._print_every = print_every
+        self._output, self._live, self._print_every = output, live, print_every
+        self._trackers = Trackers(output, run_name)
+        self._open(iteration)
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Log one iteration: its number under "iteration", and scalars by name."""
-        self._file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "iteration":
-                self._board.add_scalar(name, value, record["iteration"])
-        if record["iteration"] % self._print_every == 0 or record["iteration"] == 1:
-            print(" | ".join(f"{name} {value:.6g}" for name, value in record.items()), flush=True)
+    def _open(self, iteration: int) -> None:
+        self._files = {name: LineFile(self._output, name, iteration) for name in (NAME, VALIDATION, CONSUMPTION)}
+        self._board = Board(self._output / "tensorboard", iteration, self._live)
+
+    def is_due(self, iteration: int) -> bool:
+        """Say whether an iteration is printed."""
+        return iteration == 1 or iteration % self._print_every == 0
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Log one iteration: its number under "iteration", and numbers by the names of GROUPS."""
+        self._files[NAME].write(record)
+        iteration = record["iteration"]
+        scalars = {f"{group}/{name}": record[name] for name, group in GROUPS.items() if name in record}
+        self._board.add(scalars, iteration)
+        if self.is_due(iteration):
+            self._trackers.add(scalars, iteration)
+            print(" | ".join(f"{name} {record[name]:.6g}" for name in PRINTED if name in record), flush=True)
+
+    def validation(self, iteration: int, consumed_tokens: int, losses: dict[str, float]) -> None:
+        """Log an evaluation: loss in nats a token by validation set."""
+        perplexities = {name: math.exp(min(loss, 700.0)) for name, loss in losses.items()}  # e**710 has no float
+        record = {"iteration": iteration, "consumed_tokens": consumed_tokens}
+        self._files[VALIDATION].write(record | {"loss": losses, "perplexity": perplexities})
+        self._add({"validation_loss": losses, "validation_perplexity": perplexities}, iteration)
+        print(f"iteration {iteration} | validation loss | " + _listed(losses), flush=True)
+
+    def consumption(self, iteration: int, tokens: dict[str, int], epochs: dict[str, float]) -> None:
+        """Log how many tokens of each language and domain were consumed, and how many epochs that is."""
+        self._files[CONSUMPTION].write({"iteration": iteration, "tokens": tokens, "epochs": epochs})
+        self._add({"consumed_tokens": tokens, "epochs": epochs}, iteration)
+
+    def _add(self, groups: dict[str, dict[str, float]], iteration: int) -> None:
+        scalars = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+        self._board.add(scalars, iteration)
+        self._trackers.add(scalars, iteration)
+
+    def keep(self) -> None:
+        """Have everything stored; called before a checkpoint, after which it will not be done again."""
+        for file in self._files.values():
+            file.keep()
+        self._board.keep()
+
+    def rewind(self, iteration: int) -> None:
+        """Go back to an iteration."""
+        self._close_files()
+        self._open(iteration)
 
     def close(self) -> None:
-        """Flush everything."""
-        self._file.close()
+        """Store and close everything."""
+        self._close_files()
+        self._trackers.close()
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
         self._board.close()
+
+
+def _listed(values: dict[str, float]) -> str:
+    listed: Iterable[str] = (f"{name} {value:.4f}" for name, value in values.items())
+    return " | ".join(listed)

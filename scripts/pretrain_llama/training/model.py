@@ -1,10 +1,16 @@
 """Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary on any device."""
 
+import importlib.util
+import os
+import shutil
+from typing import Any
+
 import torch
 from megatron.core import parallel_state
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.tensor_parallel.layers import _grad_accum_fusion_available
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -14,11 +20,29 @@ from pretrain_llama.checkpoints.architecture import Architecture
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def transformer_config(architecture: Architecture, precision: str) -> TransformerConfig:
+RECOMPUTE = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp"]},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
+
+def transformer_config(
+    architecture: Architecture, precision: str, parallel: dict[str, Any] | None = None
+) -> TransformerConfig:
     """Return megatron-core's configuration of a Llama on the parallel sizes of this process's groups.
 
-    Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. All fusions need Apex or Transformer Engine.
+    Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. Fusions that need Transformer Engine are off;
+    SwiGLU is compiled on a GPU where there is a compiler, and gradients are accumulated by Apex's kernel where that is
+    installed. Weights are initialized although a checkpoint is always loaded: without, megatron-core does not mark
+    them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:855).
+
+    Args:
+        architecture: of the model.
+        precision: fp32 or bf16.
+        parallel: of run.yaml, for a training.
     """
+    parallel = parallel or {"sequence": False, "recompute": "none"}
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     return TransformerConfig(
         num_layers=architecture.layers,
@@ -39,14 +63,21 @@ def transformer_config(architecture: Architecture, precision: str) -> Transforme
         pipeline_dtype=DTYPES[precision],
         tensor_model_parallel_size=tensor,
         pipeline_model_parallel_size=parallel_state.get_pipeline_model_parallel_world_size(),
+        sequence_parallel=parallel["sequence"],
         use_cpu_initialization=not torch.cuda.is_available(),
-        gradient_accumulation_fusion=False,
+        gradient_accumulation_fusion=torch.cuda.is_available() and _grad_accum_fusion_available,
         masked_softmax_fusion=False,
-        bias_activation_fusion=False,
+        bias_activation_fusion=torch.cuda.is_available() and _can_compile(),
         bias_dropout_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,
+        **RECOMPUTE[parallel["recompute"]],
     )
+
+
+def _can_compile() -> bool:
+    """Say whether torch.compile can make a kernel: triton calls a C compiler."""
+    return importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "gcc")) is not None
 
 
 def build_model(architecture: Architecture, config: TransformerConfig, sequence_length: int) -> GPTModel:

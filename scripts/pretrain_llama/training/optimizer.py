@@ -2,16 +2,25 @@
 
 from typing import Any
 
+import torch
 from megatron.core.distributed import DistributedDataParallel
-from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER, MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.transformer_config import TransformerConfig
+
+from pretrain_llama.training.distributed_optimizer import create_adam_state, fix_distributed_optimizer, own_steps
+from pretrain_llama.training.sizes import sequences_after
+
+SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}  # ours, megatron-core's
 
 
 def build_optimizer(
     training: dict[str, Any], config: TransformerConfig, model: DistributedDataParallel
-) -> tuple[MegatronOptimizer, OptimizerParamScheduler]:
-    """Return the optimizer of a model and its schedule, which counts in sequences.
+) -> MegatronOptimizer:
+    """Return the optimizer of a model.
+
+    Where Transformer Engine or Apex is installed, megatron-core takes its fused Adam, else torch's AdamW.
 
     Args:
         training: the hyperparameters of run.yaml.
@@ -30,23 +39,63 @@ def build_optimizer(
             clip_grad=training["gradient_clip_norm"],
             bf16=config.bf16,
             params_dtype=config.params_dtype,
+            use_distributed_optimizer=model.ddp_config.use_distributed_optimizer,
         ),
         [model],
     )
-    batch = training["global_batch_size_sequences"]
-    length = training["iterations"] * batch
+    _set_fused(optimizer)
+    if USING_PYTORCH_OPTIMIZER:
+        fix_distributed_optimizer()
+        create_adam_state(optimizer)
+    return optimizer
+
+
+def build_schedule(training: dict[str, Any], optimizer: MegatronOptimizer) -> OptimizerParamScheduler:
+    """Return the schedule of an optimizer, which counts in sequences; what run.yaml says overrides a checkpoint.
+
+    wsd falls as 1 - sqrt, the best of the shapes compared in arXiv 2405.18392.
+    """
+    whole = sequences_after(training, training["iterations"])
+    falling = training.get("decay_iterations", 0)
     # Norms and other vectors carry a weight decay multiplier of 0, which only the schedule applies.
-    scheduler = OptimizerParamScheduler(
+    return OptimizerParamScheduler(
         optimizer,
         init_lr=0.0,
         max_lr=training["learning_rate"],
         min_lr=training["min_learning_rate"],
-        lr_warmup_steps=training["warmup_iterations"] * batch,
-        lr_decay_steps=length,
-        lr_decay_style=training["schedule"],
+        lr_warmup_steps=sequences_after(training, training["warmup_iterations"]),
+        lr_decay_steps=whole,
+        lr_decay_style=SCHEDULES[training["schedule"]],
         start_wd=training["weight_decay"],
         end_wd=training["weight_decay"],
-        wd_incr_steps=length,
+        wd_incr_steps=whole,
         wd_incr_style="constant",
+        use_checkpoint_opt_param_scheduler=False,
+        override_opt_param_scheduler=True,
+        wsd_decay_steps=whole - sequences_after(training, training["iterations"] - falling),
+        lr_wsd_decay_style="minus_sqrt",
     )
-    return optimizer, scheduler
+
+
+def after_loading(optimizer: MegatronOptimizer, training: dict[str, Any]) -> None:
+    """Set what run.yaml and this machine say of AdamW; a checkpoint carries what held where it was written."""
+    for group in optimizer.param_groups:
+        group["max_lr"], group["min_lr"] = training["learning_rate"], training["min_learning_rate"]
+        group["betas"] = (training["adam_beta1"], training["adam_beta2"])
+        group["eps"] = training["adam_epsilon"]
+    _set_fused(optimizer)
+    if USING_PYTORCH_OPTIMIZER:
+        own_steps(optimizer)
+
+
+def _set_fused(optimizer: MegatronOptimizer) -> None:
+    """Have torch's AdamW update all parameters in one kernel on a GPU; get_megatron_optimizer cannot ask for it."""
+    if USING_PYTORCH_OPTIMIZER:
+        for group in optimizer.param_groups:
+            group["fused"] = torch.cuda.is_available()
+
+
+def clip_and_step(optimizer: MegatronOptimizer, norm: float) -> None:
+    """Take a step with gradients that are ready; norm: their L2 norm over all processes."""
+    clip_grad_by_total_norm_fp32(optimizer.get_parameters(), optimizer.config.clip_grad, norm)
+    optimizer.step_with_ready_grads()

@@ -1,48 +1,54 @@
 """Process groups: torch.distributed and megatron-core's parallel groups, on CPU (gloo) or GPU (nccl)."""
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
-from pretrain_llama.errors import ConfigError
-from pretrain_llama.launch import ranks
+from pretrain_llama.errors import ConfigError, OperatorError, PretrainError
+from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training import cpu
+
+# Others wait so long for the first process to build an index or to store a checkpoint; torch's default is 10 minutes.
+TIMEOUT = timedelta(hours=2)
+ALONE = Ranks()
+Result = TypeVar("Result")
 
 
 @contextmanager
-def process_groups(tensor: int, pipeline: int, place: str) -> Iterator[torch.device]:
+def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -> Iterator[torch.device]:
     """Join the other processes of the training for the length of a block; yields this process's device.
 
     Args:
         tensor: tensor parallel size.
         pipeline: pipeline parallel size.
         place: where the sizes are configured, for the message.
+        own: this process's place.
 
     Raises:
         ConfigError: the number of processes is no multiple of tensor x pipeline.
+        OperatorError: there are fewer GPUs here than processes.
     """
-    cpu.install()
-    own = ranks.from_environment()
     if own.world_size % (tensor * pipeline):
         raise ConfigError(
             f"{own.world_size} processes cannot be cut into groups of tensor {tensor} x pipeline {pipeline}",
             where=place,
             action=f"start a multiple of {tensor * pipeline} processes, or change the parallel sizes",
         )
-    device = torch.device("cuda", own.local) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // own.local_world_size))
+    cpu.install()
+    device = _take_device(own)
     with tempfile.TemporaryDirectory() as folder:
         # A single process meets nobody: a file needs no free port.
-        alone = {"init_method": f"file://{folder}/store", "rank": 0, "world_size": 1} if own.world_size == 1 else {}
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", **alone)
+        meeting = f"tcp://{own.address}:{own.port}" if own.address else f"file://{folder}/store"
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, meeting, TIMEOUT, rank=own.rank, world_size=own.world_size)
         try:
             parallel_state.initialize_model_parallel(tensor, pipeline)
             yield device
@@ -51,7 +57,51 @@ def process_groups(tensor: int, pipeline: int, place: str) -> Iterator[torch.dev
             dist.destroy_process_group()
 
 
+def _take_device(own: Ranks) -> torch.device:
+    if not torch.cuda.is_available():
+        if "OMP_NUM_THREADS" not in os.environ:  # torch would give each process all cores
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // own.local_world_size))
+        return torch.device("cpu")
+    if own.local >= torch.cuda.device_count():
+        raise OperatorError(
+            f"process {own.local} of this node has no GPU: there are {torch.cuda.device_count()}",
+            where="the node",
+            action="start as many processes a node as it has GPUs",
+        )
+    device = torch.device("cuda", own.local)
+    torch.cuda.set_device(device)
+    return device
+
+
 def seed_everything(seed: int) -> None:
     """Seed torch and megatron-core's tensor parallel random states."""
     torch.manual_seed(seed)
     tensor_parallel.model_parallel_cuda_manual_seed(seed)
+
+
+def on_first_process(action: Callable[[], Result]) -> Result:
+    """Do something on the first process, and return its result on all.
+
+    Raises:
+        PretrainError: on the first process, what it raised; the others then end without a message.
+    """
+    outcome = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            outcome[0] = action()
+        except PretrainError as error:
+            outcome[1] = error
+    shared = [outcome[0], outcome[1] is not None]
+    dist.broadcast_object_list(shared)
+    if outcome[1] is not None:
+        raise outcome[1]
+    if shared[1]:
+        sys.exit(2)
+    return shared[0]
+
+
+def agreed(*values: int) -> list[int]:
+    """Return the largest of each value on any process."""
+    shared = torch.tensor(values, device="cuda" if torch.cuda.is_available() else "cpu")
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return shared.tolist()

@@ -16,9 +16,15 @@ from pretrain_llama.tokenization.indexed import IndexedReader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
+<<<<<<< HEAD
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code")
 # Hyperparameters that change what is written, but not what is learnt.
 REPORTING_KEYS = ("checkpoint_every_iterations", "log_every_iterations")
+=======
+WRITTEN_FOLDERS = ("data", "checkpoint", "sources", "code")
+# Hyperparameters that change how the work is cut, but not what is learnt.
+CUTTING_KEYS = ("micro_batch_size_sequences",)
+>>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 LAUNCH = """\
 #!/usr/bin/env bash
@@ -94,14 +100,14 @@ def _check_tokenizer(of_mixture: str | None, tokenizer: Path) -> None:
 def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str) -> dict[str, Any]:
     """Return what must stay the same for a training to resume, by part, so that a difference can be shown.
 
-    training    the hyperparameters, without those that only concern reporting; parallel sizes may change
+    training    the hyperparameters, without the micro batch size; parallel sizes and operation may change
     tokenizer   its identity
     checkpoint  SHA-256 of conversion.json, which holds those of the source's files and the padding
     mixture     probability by counted name
     data        SHA-256 of each .idx, by counted name
     """
     return {
-        "training": {key: value for key, value in run["training"].items() if key not in REPORTING_KEYS},
+        "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
         "tokenizer": tokenizer,
         "checkpoint": sha256(output / "checkpoint" / "conversion.json"),
         "mixture": read_json(output / "mixture" / "probabilities.json")["probabilities"],

@@ -4,7 +4,11 @@ run.yaml             the run, every default written out
 manifest.json        identity of the run, SHA-256 of the small files, versions
 mixture/             selection probabilities
 data/                the sampled shards, .bin and .idx
+<<<<<<< HEAD
 validation/          what is held out of training, a pair for each language and domain
+=======
+validation/          held-out sets, .bin and .idx; only where the run has some
+>>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
 checkpoint/          the converted weights to start from, with their config.json
 tokenizer.model      or tokenizer.json
 sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
@@ -43,6 +47,16 @@ class RunFolder:
     def training(self) -> dict[str, Any]:
         """The hyperparameters of run.yaml."""
         return self.run["training"]
+
+    @property
+    def operation(self) -> dict[str, Any]:
+        """How the training is run and watched, of run.yaml."""
+        return self.run["operation"]
+
+    @property
+    def validation(self) -> Path:
+        """The held-out sets, {language}_{domain}.bin and .idx; a run may have none."""
+        return self.path / "validation"
 
     @property
     def output(self) -> Path:

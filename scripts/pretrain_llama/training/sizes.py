@@ -1,4 +1,7 @@
-"""Whether a run's sizes fit its model and each other; asked before any job runs, and again by the trainer."""
+"""The sizes of a run: whether they fit its model and each other, and how many sequences they come to.
+
+Asked before any job runs, and again by the trainer; imports no torch.
+"""
 
 from typing import Any
 
@@ -6,13 +9,41 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
 
+<<<<<<< HEAD
+def batch_size(training: dict[str, Any], trained: int) -> int:
+    """Return the sequences in the optimizer step that comes after `trained` sequences.
+
+    Under ramp-up it grows by one increment each time that an equal part of the ramp-up's length has been trained on
+    (Megatron-LM's --rampup-batch-size; megatron/core/num_microbatches_calculator.py).
+    """
+    full, rampup = training["global_batch_size_sequences"], training["batch_size_rampup"]
+    if not rampup:
+        return full
+    steps = (full - rampup["start_sequences"]) // rampup["increment_sequences"]
+    grown = trained * steps // rampup["length_sequences"]
+    return min(full, rampup["start_sequences"] + grown * rampup["increment_sequences"])
+
+
+def sequences_after(training: dict[str, Any], iterations: int) -> int:
+    """Return the sequences that so many optimizer steps train on."""
+    full = training["global_batch_size_sequences"]
+    trained = 0
+    for done in range(iterations):
+        size = batch_size(training, trained)
+        if size == full:
+            return trained + (iterations - done) * full
+        trained += size
+    return trained
+
+
 def training_sequences(run: dict[str, Any]) -> int:
     """Return the sequences that a whole run trains on; times sequence_length_tokens, its tokens."""
-    return run["training"]["iterations"] * run["training"]["global_batch_size_sequences"]
+    return sequences_after(run["training"], run["training"]["iterations"])
+>>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
 
 
 def check_sizes(run: dict[str, Any], architecture: Architecture, tokenizer_vocab_size: int, place: str) -> None:
-    """Check a run's parallel sizes, batch sizes, sequence length and vocabulary.
+    """Check a run's parallel sizes, batch sizes, schedule, sequence length and vocabulary.
 
     Args:
         run: run.yaml.
@@ -25,7 +56,9 @@ def check_sizes(run: dict[str, Any], architecture: Architecture, tokenizer_vocab
     """
     parallel, training = run["parallel"], run["training"]
     architecture.check_parallel(parallel["tensor"], parallel["pipeline"], f"{place}: parallel")
-    micro_batch_count(training, parallel["data"], place)
+    _check_sequence_parallel(parallel, training, place)
+    _check_batches(training, parallel["data"], place)
+    _check_schedule(training, place)
     if training["sequence_length_tokens"] > architecture.max_positions:
         raise ConfigError(
             f"sequence_length_tokens {training['sequence_length_tokens']} is over the model's "
@@ -42,18 +75,67 @@ def check_sizes(run: dict[str, Any], architecture: Architecture, tokenizer_vocab
         )
 
 
-def micro_batch_count(training: dict[str, Any], data_parallel: int, place: object) -> int:
-    """Return how many micro batches each process computes for a global batch.
-
-    Raises:
-        ConfigError: the global batch cannot be cut into equal parts.
-    """
-    at_once = training["micro_batch_size_sequences"] * data_parallel
-    if training["global_batch_size_sequences"] % at_once:
+def _check_sequence_parallel(parallel: dict[str, Any], training: dict[str, Any], place: str) -> None:
+    if not parallel["sequence"]:
+        return
+    if parallel["tensor"] == 1:
         raise ConfigError(
-            f"global_batch_size_sequences {training['global_batch_size_sequences']} is no multiple of {at_once}, "
-            "the micro batch size times the data parallel size",
-            where=f"{place}: training",
-            action="change one of the three",
+            "sequence parallelism shares work among tensor parallel processes, and tensor is 1",
+            where=f"{place}: parallel",
+            action="set sequence: false, or tensor to more than 1",
         )
-    return training["global_batch_size_sequences"] // at_once
+    if training["sequence_length_tokens"] % parallel["tensor"]:
+        raise ConfigError(
+            f"sequence_length_tokens {training['sequence_length_tokens']} cannot be cut into {parallel['tensor']} "
+            "equal parts",
+            where=f"{place}: parallel.sequence",
+            action="change the length or the tensor parallel size, or set sequence: false",
+        )
+
+
+def _check_batches(training: dict[str, Any], data_parallel: int, place: str) -> None:
+    at_once = training["micro_batch_size_sequences"] * data_parallel
+    sizes = {"global_batch_size_sequences": training["global_batch_size_sequences"]}
+    rampup = training["batch_size_rampup"]
+    if rampup:
+        sizes |= {f"batch_size_rampup.{key}": rampup[key] for key in ("start_sequences", "increment_sequences")}
+        growth = training["global_batch_size_sequences"] - rampup["start_sequences"]
+        if growth <= 0 or growth % rampup["increment_sequences"]:
+            raise ConfigError(
+                f"a batch of {rampup['start_sequences']} sequences does not grow to "
+                f"{training['global_batch_size_sequences']} by steps of {rampup['increment_sequences']}",
+                where=f"{place}: training.batch_size_rampup",
+                action="choose an increment that divides the difference",
+            )
+    for name, size in sizes.items():
+        if size % at_once:
+            raise ConfigError(
+                f"{name} {size} is no multiple of {at_once}, the micro batch size times the data parallel size",
+                where=f"{place}: training",
+                action="change one of the three",
+            )
+
+
+def _check_schedule(training: dict[str, Any], place: str) -> None:
+    where = f"{place}: training"
+    if training["min_learning_rate"] > training["learning_rate"]:
+        raise ConfigError(
+            f"min_learning_rate {training['min_learning_rate']} is over learning_rate {training['learning_rate']}",
+            where=where,
+            action="exchange them",
+        )
+    falls, is_wsd = training.get("decay_iterations"), training["schedule"] == "wsd"
+    if is_wsd != (falls is not None):
+        raise ConfigError(
+            f"schedule {training['schedule']!r} {'needs' if is_wsd else 'has no'} decay_iterations",
+            where=where,
+            action="add decay_iterations, say 10 % of iterations" if is_wsd else "remove it, or set schedule: wsd",
+        )
+    shaped = training["warmup_iterations"] + (falls or 0)
+    if shaped > training["iterations"] or training["warmup_iterations"] == training["iterations"]:
+        raise ConfigError(
+            f"{training['iterations']} iterations do not hold {training['warmup_iterations']} of warm-up"
+            + (f" and {falls} of decay" if falls else ", with some left at full rate"),
+            where=where,
+            action="train longer, or shorten warmup_iterations" + (" or decay_iterations" if falls else ""),
+        )

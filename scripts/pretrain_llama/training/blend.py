@@ -1,0 +1,128 @@
+"""The blend of a run's shards by their probabilities, and the cache of its index on disk.
+
+megatron-core's BlendedMegatronDatasetBuilder (0.16.1) builds on the first process of all, so that nodes without a
+common disk find nothing (blended_dataset.py:139), takes half a written file for a whole one, and opens six files a
+shard. The blend here is made by the same function of megatron-core, in the same order; its index is a folder of six
+files for all shards together, which appears when it is whole, wherever `builds_here` is true.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from megatron.core.datasets import helpers
+from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
+from megatron.core.datasets.utils import Split
+
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.training.sequences import IndexedSequences, build_indices
+
+VERSION = 1  # of the order and of the files: another one is another cache
+# The three indices of all shards, one shard after the other; see `build_indices`.
+SHARD_FILES = {"documents": (np.int32, ()), "starts": (np.int32, (2,)), "drawn": (np.uint32, ())}
+
+
+@dataclass(frozen=True)
+class BlendPlan:
+    """What decides every sequence of a blend.
+
+    Attributes:
+        prefixes: of the shards, without .bin and .idx.
+        probabilities: of each, summing to 1.
+        first: sequences of each that were drawn before this blend begins.
+        length: sequences to draw.
+        sequence_length: in tokens.
+        seed: of the run.
+        contents: of each, its SHA-256.
+    """
+
+    prefixes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    first: tuple[int, ...]
+    length: int
+    sequence_length: int
+    seed: int
+    contents: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What its cache is called."""
+        return hashlib.sha256(json.dumps([VERSION, *vars(self).values()]).encode()).hexdigest()[:16]
+
+
+class Blend(torch.utils.data.Dataset):
+    """The sequences of a blend, by their place in the training; an item is a dict of (sequence,) tensors."""
+
+    def __init__(self, plan: BlendPlan, config: GPTDatasetConfig, cache: Path) -> None:
+        """Open a blend whose index `build` has written to a folder of caches."""
+        folder = cache / plan.key
+        self._shard_of = np.load(folder / "shard_of.npy", mmap_mode="r")
+        self._number_of = np.load(folder / "number_of.npy", mmap_mode="r")
+        self._first = plan.first
+        lengths = np.load(folder / "lengths.npy")  # (shards, files)
+        parts = [
+            np.split(np.memmap(folder / name, dtype, "r").reshape(-1, *row), np.cumsum(own)[:-1])
+            for (name, (dtype, row)), own in zip(SHARD_FILES.items(), lengths.T, strict=True)
+        ]
+        self.shards = [
+            IndexedSequences(prefix, config, indices, Split.train)
+            for prefix, *indices in zip(plan.prefixes, *parts, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._shard_of)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        shard = self._shard_of[index]
+        return self.shards[shard][self._first[shard] + self._number_of[index]]
+
+    def drawn(self, start: int, stop: int) -> np.ndarray:
+        """Return how many of the blend's sequences from start to stop are of each shard: (shards,)."""
+        return np.bincount(self._shard_of[start:stop], minlength=len(self.shards))
+
+
+def build(plan: BlendPlan, cache: Path) -> None:
+    """Write the index of a blend to a folder of caches, unless it is there; it appears when it is whole."""
+    folder = cache / plan.key
+    if folder.exists():
+        return
+    beside = cache / f".{plan.key}.{socket.gethostname()}.{os.getpid()}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    shard_of, number_of = blend_indices(plan.probabilities, plan.length)
+    counts = np.bincount(shard_of, minlength=len(plan.prefixes)).tolist()
+    lengths = np.zeros((len(counts), len(SHARD_FILES)), np.int64)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(beside / name, "wb")) for name in SHARD_FILES]
+        for shard, prefix in enumerate(plan.prefixes):
+            wanted = plan.first[shard] + max(1, counts[shard])
+            indices = build_indices(IndexedReader(prefix).lengths, plan.sequence_length, wanted, plan.seed)
+            for array, file in zip(indices, files, strict=True):
+                array.tofile(file)
+            lengths[shard] = [len(array) for array in indices]
+    for name, array in {"shard_of": shard_of, "number_of": number_of, "lengths": lengths}.items():
+        np.save(beside / f"{name}.npy", array)
+    try:
+        beside.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(beside)
+        if not folder.exists():
+            raise
+
+
+def blend_indices(probabilities: Sequence[float], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shard of each sequence of a blend, and its number among those of the shard.
+
+    Each is of the shard that is then furthest behind its probability, so a longer blend begins as a shorter one does.
+    """
+    shard_of, number_of = np.zeros(length, np.int16), np.zeros(length, np.int64)
+    helpers.build_blending_indices(shard_of, number_of, list(probabilities), len(probabilities), length, False)
+    return shard_of, number_of

@@ -1,0 +1,83 @@
+"""What is checked of a run folder before anything is allocated, on every process alike."""
+
+from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.files import read_json, sha256
+from pretrain_llama.launch.ranks import Ranks
+from pretrain_llama.names import parse_counted
+from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.indexed import IndexedReader, read_counts
+from pretrain_llama.training.data import allow_open_files, validation_prefixes
+from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.sizes import check_sizes, process_count
+
+
+def check_run(folder: RunFolder, own: Ranks) -> None:
+    """Check sizes, processes, tokenizer and data.
+
+    Args:
+        folder: of the run.
+        own: this process's place; the first one of each node looks at the data.
+
+    Raises:
+        ConfigError: sizes do not fit the model, each other, or the number of processes.
+        DataError: the tokenizer, or a pair of data, is not what the run was made from.
+        OperatorError: too few open files are allowed.
+    """
+    _check_processes(folder, own.world_size)
+    tokenizer = _check_tokenizer(folder)
+    check_sizes(folder.run, folder.architecture, tokenizer, f"{folder.path / 'run.yaml'}")
+    sets = validation_prefixes(folder)
+    allow_open_files(len(folder.probabilities) + len(sets))
+    if own.local == 0:
+        for name in folder.probabilities:
+            _check_pair(folder, name)
+        for prefix in sets:
+            IndexedReader(prefix)
+
+
+def _check_processes(folder: RunFolder, processes: int) -> None:
+    parallel, needed = folder.run["parallel"], process_count(folder.run)
+    if processes == needed:
+        return
+    parts = parallel["tensor"] * parallel["pipeline"]
+    action = f"start {needed} processes"
+    if processes % parts == 0:
+        action += f", or set data: {processes // parts}"
+    raise ConfigError(
+        f"{processes} processes do not make tensor {parallel['tensor']} x pipeline {parallel['pipeline']} x data "
+        f"{parallel['data']}",
+        where=f"{folder.path / 'run.yaml'}: parallel",
+        action=action,
+    )
+
+
+def _check_tokenizer(folder: RunFolder) -> int:
+    """Return the number of the tokenizer's ids."""
+    identity = folder.identity["tokenizer"]
+    of_mixture = read_json(folder.path / "mixture" / "probabilities.json")["tokenizer"]
+    if of_mixture not in (None, identity):
+        raise DataError(
+            f"the shards are of tokenizer {of_mixture}, the run's is {identity}",
+            where=folder.path / "mixture" / "probabilities.json",
+            action="write the run folder again: snakemake --forcerun write_run_folder",
+        )
+    files = read_json(folder.path / "manifest.json")["files"]
+    path = folder.path / next(name for name in ("tokenizer.model", "tokenizer.json") if name in files)
+    if not path.exists() or sha256(path) != files[path.name]:
+        raise DataError(
+            f"the tokenizer is not the one that the run folder was written with, {identity}",
+            where=path,
+            action="bring it back; a run with another tokenizer needs data tokenized with it, and is another run",
+        )
+    return load_reference(path).vocab_size
+
+
+def _check_pair(folder: RunFolder, counted_name: str) -> None:
+    stated, found = parse_counted(counted_name), read_counts(folder.prefix(counted_name))
+    if (found.documents, found.tokens) != (stated.documents, stated.tokens):
+        raise DataError(
+            f"a shard of {stated.documents} documents and {stated.tokens} tokens has {found.documents} and "
+            f"{found.tokens}",
+            where=folder.prefix(counted_name),
+            action="bring its .bin and .idx back: snakemake --forcerun write_run_folder",
+        )

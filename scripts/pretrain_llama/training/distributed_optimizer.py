@@ -1,0 +1,71 @@
+"""What megatron-core 0.16.1's distributed optimizer needs to resume with torch's AdamW.
+
+It was written for Transformer Engine's and Apex's fused Adam, which keep their step count elsewhere. Places are in
+megatron/core/optimizer/distrib_optimizer.py. On one layout and on another, a resumed training then goes on exactly.
+
+Besides cpu.py, this is all that is changed in megatron-core.
+"""
+
+from typing import Any
+
+import torch
+from megatron.core.optimizer import MegatronOptimizer
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+# Saved as whole tensors by parameter, which load on any layout, and as those of the ordinary optimizer.
+SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
+
+
+def create_adam_state(optimizer: MegatronOptimizer) -> None:
+    """Create AdamW's state, which torch does at the first step; line 641 asks for the step count before.
+
+    So does a checkpoint of a training that has skipped all its steps.
+    """
+    for inner, group in _groups(optimizer):
+        for parameter in group["params"]:
+            inner.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=_step_device(group, parameter)),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+
+def fix_distributed_optimizer() -> None:
+    """Have line 940 leave out the step count, which what it loads does not hold (KeyError), and autograd."""
+    DistributedOptimizer._set_main_param_and_optimizer_states = _set_main_param_and_optimizer_states
+
+
+@torch.no_grad()
+def _set_main_param_and_optimizer_states(
+    self: DistributedOptimizer, model_param: torch.nn.Parameter, tensors: dict[str, torch.Tensor]
+) -> None:
+    group, order = self.model_param_group_index_map[model_param]
+    main = self.optimizer.param_groups[group]["params"][order]
+    for name, target in {"param": main, **self.optimizer.state[main]}.items():
+        if name != "step":
+            target.copy_(tensors[name])
+
+
+def own_steps(optimizer: MegatronOptimizer) -> None:
+    """Give each parameter a step count of its own after loading: line 825 gives all of them one tensor.
+
+    Each parameter's step would count in it, so that AdamW's bias correction runs away. A checkpoint may also come from
+    another kind of device.
+    """
+    for inner, group in _groups(optimizer):
+        for parameter in group["params"]:
+            state = inner.state[parameter]
+            # A count of 0, where all steps so far were skipped, is not in a checkpoint (optimizer.py:1033).
+            loaded = state.get("step", torch.zeros((), dtype=torch.float32))
+            state["step"] = loaded.to(_step_device(group, parameter), copy=True)
+
+
+def _groups(optimizer: MegatronOptimizer) -> list[tuple[torch.optim.Optimizer, dict[str, Any]]]:
+    chained = getattr(optimizer, "chained_optimizers", [optimizer])
+    inner = [each.optimizer for each in chained if each.optimizer is not None]
+    return [(each, group) for each in inner for group in each.param_groups]
+
+
+def _step_device(group: dict[str, Any], parameter: torch.nn.Parameter) -> torch.device:
+    """Return where torch.optim.AdamW keeps a parameter's step count."""
+    return parameter.device if group["fused"] else torch.device("cpu")

@@ -1,0 +1,54 @@
+"""Figures of a training that follow from its sizes and its clock: speed, memory, consumption."""
+
+import resource
+from collections import defaultdict
+
+import torch
+
+from pretrain_llama.names import parse_counted
+from pretrain_llama.training.flops import flops_per_token, peak_flops
+from pretrain_llama.training.run_folder import RunFolder
+
+
+class Figures:
+    """The figures of one training."""
+
+    def __init__(self, folder: RunFolder, processes: int, device: torch.device) -> None:
+        """Prepare; processes: devices that share the work; device: this process's."""
+        self._sequence_length = folder.training["sequence_length_tokens"]
+        self._flops_per_token = flops_per_token(folder.architecture, self._sequence_length)
+        self._processes, self._device = processes, device
+        is_known = device.type == "cuda" and folder.training["precision"] == "bf16"
+        self._peak = peak_flops(torch.cuda.get_device_name(device)) if is_known else None
+        self._names = {name: parse_counted(name) for name in folder.probabilities}
+
+    def speed(self, sequences: int, seconds: float) -> dict[str, float]:
+        """Return tokens and FLOPs a second of a step, and the share of the peak where that is known."""
+        tokens_per_second = sequences * self._sequence_length / seconds
+        flops = tokens_per_second * self._flops_per_token / self._processes
+        figures = {
+            "step_seconds": seconds,
+            "tokens_per_second": tokens_per_second,
+            "tflops_per_second_per_device": flops / 1e12,
+        }
+        return figures | ({"mfu": flops / self._peak} if self._peak else {})
+
+    def memory_bytes(self) -> int:
+        """Return the most memory that this process has taken: of the GPU, or of the machine where there is none."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def consumption(self, drawn: dict[str, int]) -> tuple[dict[str, int], dict[str, float]]:
+        """Return the tokens consumed of each language and domain of the present mixture, and how many epochs that is.
+
+        Args:
+            drawn: sequences, by counted name.
+        """
+        consumed: dict[str, int] = defaultdict(int)
+        there: dict[str, int] = defaultdict(int)
+        for name, counted in self._names.items():
+            domain = f"{counted.shard.language}_{counted.shard.domain}"
+            consumed[domain] += drawn.get(name, 0) * self._sequence_length
+            there[domain] += counted.tokens
+        return dict(consumed), {domain: consumed[domain] / there[domain] for domain in consumed}

@@ -1,0 +1,140 @@
+"""Writing checkpoints: each under another name until it is whole, at once or in the background."""
+
+import os
+import queue
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.managers import SyncManager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
+from megatron.core.dist_checkpointing.strategies.fully_parallel import FullyParallelSaveStrategyWrapper
+from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
+
+from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import read_json, write_json
+from pretrain_llama.launch.local import end_with_parent
+from pretrain_llama.training import checkpoint_files
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of a training; every process calls it alike."""
+
+    def __init__(self, checkpoints: Path, in_background: bool) -> None:
+        """Write to a folder; in_background: return as soon as the state is copied."""
+        self._checkpoints = checkpoints
+        self._queue = AsyncCallsQueue() if in_background else None
+        _replace_results_queue(in_background)
+        # Each data parallel process writes its share of what all of them hold.
+        self._strategy = FullyParallelSaveStrategyWrapper(
+            TorchDistSaveShardedStrategy("torch_dist", 1), parallel_state.get_data_parallel_group()
+        )
+
+    def write(self, state: dict[str, Any], facts: dict[str, Any], then: Callable[[Path, float], None]) -> None:
+        """Write a checkpoint.
+
+        Args:
+            state: megatron-core's sharded state.
+            facts: for the manifest; "iteration" names the checkpoint.
+            then: called on the first process with the folder, once it is whole and named as the newest, and the seconds
+                that this took.
+
+        Raises:
+            OperatorError: it could not be written, for want of space, say.
+        """
+        self.finish(wait=True)
+        began = time.perf_counter()
+        folder = torch_dist.iteration_folder(self._checkpoints, facts["iteration"])
+        beside = self._beside(folder)
+        try:
+            request = dist_checkpointing.save(state, str(beside), self._strategy, async_sharded_save=True)
+            if request.async_fn is not None:
+                write = partial(_write_and_hash, request.async_fn, beside, self._queue is not None)
+                request = request._replace(async_fn=write)
+            request.add_finalize_fn(partial(_publish, beside, folder, facts, partial(then, folder), began))
+            if self._queue is None:
+                request.execute_sync()
+            else:
+                self._queue.schedule_async_request(request)
+        except Exception as error:
+            raise self._failure(error, folder) from error
+
+    def finish(self, wait: bool) -> None:
+        """Publish what was written in the background meanwhile; wait: until it is.
+
+        Raises:
+            OperatorError: as `write`.
+        """
+        if self._queue is None:
+            return
+        try:
+            self._queue.maybe_finalize_async_calls(blocking=wait)
+        except Exception as error:
+            raise self._failure(error, self._checkpoints) from error
+
+    def _beside(self, folder: Path) -> Path:
+        """Make an empty folder to write to, with a name of this start's, and return it on all processes."""
+        name = [f".{folder.name}.{socket.gethostname()}.{os.getpid()}.part"]
+        dist.broadcast_object_list(name)
+        beside = folder.with_name(name[0])
+        beside.mkdir(parents=True, exist_ok=True)
+        dist.barrier()
+        return beside
+
+    def _failure(self, error: Exception, place: Path) -> OperatorError:
+        return OperatorError(
+            f"a checkpoint could not be written: {error}".partition("\n")[0],
+            where=place,
+            action="see whether the disk is full or gone; the same command resumes from the newest checkpoint",
+        )
+
+
+def _write_and_hash(write: Callable[..., None], beside: Path, in_background: bool, *args: Any, **kwargs: Any) -> None:
+    """Write this process's files, and hash them; the background is a child of this process."""
+    if in_background:
+        end_with_parent(signal.SIGKILL)
+    rank = dist.get_rank()
+    write(*args, **kwargs)
+    write_json(beside / f"hashes_{rank}.json", checkpoint_files.hash_files(beside.glob(f"__{rank}_*.distcp")))
+
+
+def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[float], None], began: float) -> None:
+    dist.barrier()
+    if dist.get_rank() == 0:
+        files = {}
+        for part in sorted(beside.glob("hashes_*.json")):
+            files |= read_json(part)
+            part.unlink()
+        files |= checkpoint_files.hash_files(path for path in beside.iterdir() if path.name not in files)
+        checkpoint_files.publish(beside, folder, facts | {"files": files})
+        then(time.perf_counter() - began)
+    dist.barrier()
+
+
+def _replace_results_queue(in_background: bool) -> None:
+    """Take the place of the queue through which megatron-core's writers report (filesystem_async.py:47).
+
+    Its own is served by a process that outlives a killed training. For writing at once, a queue in memory will do; in
+    the background, the server ends with its training.
+    """
+    if not in_background:
+        filesystem_async._results_queue = queue.Queue()
+        return
+    manager = SyncManager(ctx=torch.multiprocessing.get_context("spawn"))
+    manager.start(initializer=_serve_only_the_training)
+    filesystem_async._results_queue = manager.Queue()
+    filesystem_async._results_manager = manager  # the server ends when nobody refers to it
+
+
+def _serve_only_the_training() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may be sent to all processes, and the training saves after it
+    end_with_parent(signal.SIGKILL)

@@ -1,0 +1,204 @@
+"""Where a training goes on: what of its past is whole, and whether the run is still the same."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.training import checkpoint_files
+from pretrain_llama.training.history import (
+    History,
+    Phase,
+    changed_parts,
+    check_new_phase,
+    continued,
+    differences,
+)
+from pretrain_llama.training.processes import agreed, on_first_process
+from pretrain_llama.training.run_folder import RunFolder
+
+LOCK_WAIT_SECONDS = 60.0  # a killed training may still be writing a checkpoint
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A whole checkpoint that a training goes on from.
+
+    Attributes:
+        checkpoint: its folder.
+        manifest: see checkpoint_files.py.
+        consumed: sequences to leave behind: those of the manifest, and those that rewinds left out.
+        drawn: of them, by counted name, those of each shard.
+    """
+
+    checkpoint: Path
+    manifest: dict[str, Any]
+    consumed: int
+    drawn: dict[str, int]
+
+
+@contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Hold a run's output for the length of a block, against a second training of it; other processes just pass.
+
+    Raises:
+        OperatorError: another training of this machine, or of one with the same file system, holds it.
+    """
+    if dist.get_rank() != 0:
+        on_first_process(lambda: None)
+        yield
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / ".lock", "w") as file:
+        on_first_process(lambda: _lock(file.fileno(), output))
+        yield
+
+
+def _lock(file: int, output: Path) -> None:
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OperatorError(
+                    "another training writes to this output",
+                    where=output,
+                    action="wait for it, or end it: ps -ef | grep train.py",
+                ) from None
+            time.sleep(0.5)
+        except OSError:  # a file system without locks
+            return
+
+
+def check_unchanged(folder: RunFolder) -> None:
+    """See whether the run is what its output was begun with, and do what `on_change` says where it is not.
+
+    Raises:
+        OperatorError: it changed, and may not; gives the differences.
+    """
+    history = History(folder.output)
+    phases = history.phases()
+    if not phases or not (changed := changed_parts(phases[-1].identity, folder.identity)):
+        return
+    begun, on_change = phases[-1].identity, folder.run["on_change"]
+    if on_change == "new_phase":
+        check_new_phase(begun, folder.identity, folder.output)
+    elif on_change == "restart":
+        kept = _keep_output(folder.output)
+        print(f"the run changed ({', '.join(changed)}): the earlier output is kept as {kept}", flush=True)
+    else:
+        raise OperatorError(
+            f"the run changed since its training began:\n{differences(begun, folder.identity)}",
+            where=folder.output,
+            action="undo the change to resume; or give the run a new name in config/runs/ and config.yaml; or set "
+            "on_change in run.yaml: new_phase goes on with the change, restart begins again and keeps this output "
+            "under another name",
+        )
+
+
+def _keep_output(output: Path) -> Path:
+    number = 1
+    while (kept := output.with_name(f"{output.name}_before_change_{number}")).exists():
+        number += 1
+    kept.mkdir()
+    for path in output.iterdir():
+        if path.name != ".lock":  # which is held, and stays
+            path.rename(kept / path.name)
+    return kept
+
+
+def find_resume_point(output: Path) -> ResumePoint | None:
+    """Return the newest whole checkpoint, or None for a training that has none yet. Every process calls it.
+
+    Damaged ones are set aside, with a warning, and older ones tried.
+
+    Raises:
+        OperatorError: there were checkpoints, but none is whole: starting again would throw the training away.
+    """
+    checkpoints, history = output / "checkpoints", History(output)
+    is_first = dist.get_rank() == 0
+    if is_first:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        checkpoint_files.remove_unfinished(checkpoints)
+    for folder in on_first_process(lambda: list(checkpoint_files.numbered(checkpoints).values())):
+        damage = checkpoint_files.damage(folder, dist.get_rank(), dist.get_world_size())
+        if agreed(int(damage is not None))[0]:
+            on_first_process(lambda folder=folder, damage=damage: _set_aside(folder, damage, history))
+            continue
+        manifest = checkpoint_files.read_manifest(folder)
+        if is_first:
+            checkpoint_files.name_newest(folder)
+        return ResumePoint(folder, manifest, *history.position(manifest))
+    on_first_process(lambda: _check_never_saved(history, checkpoints))
+    return None
+
+
+def _set_aside(folder: Path, damage: str | None, history: History) -> None:
+    aside = checkpoint_files.set_aside(folder)
+    problem = damage or "another process found its files changed"
+    history.note("damaged", checkpoint=folder.name, problem=problem, kept_as=aside.name)
+    print(f"WARNING: checkpoint {folder} is damaged and not used: {problem}; it is kept as {aside.name}", flush=True)
+
+
+def _check_never_saved(history: History, checkpoints: Path) -> None:
+    if saved := history.events("saved"):
+        raise OperatorError(
+            f"the training saved iteration {saved[-1]['iteration']}, but no whole checkpoint is left",
+            where=checkpoints,
+            action=f"bring a checkpoint back; or, to begin again, move {checkpoints.parent} away",
+        )
+
+
+def begin_phase(folder: RunFolder, point: ResumePoint | None) -> Phase:
+    """Return the phase that is trained now, and record it where it is new. The first process calls it.
+
+    Raises:
+        OperatorError: the checkpoint is of the other kind of optimizer.
+    """
+    history = History(folder.output)
+    if point is None:
+        phases = [Phase(0, 0, {}, folder.identity)]
+    else:
+        _check_optimizer(folder, point)
+        begun = Phase(point.manifest["iteration"], point.consumed, point.drawn, folder.identity)
+        phases = continued(history.phases(), begun)
+    if phases != history.phases():
+        history.write_phases(phases)
+        history.note("phase", iteration=phases[-1].iteration, number=len(phases))
+    return phases[-1]
+
+
+def _check_optimizer(folder: RunFolder, point: ResumePoint) -> None:
+    wanted, found = folder.run["parallel"]["distributed_optimizer"], point.manifest["distributed_optimizer"]
+    if wanted != found:
+        raise OperatorError(
+            f"the checkpoint was written with distributed_optimizer: {str(found).lower()}, which the other kind "
+            "cannot load",
+            where=f"{folder.path / 'run.yaml'}: parallel",
+            action=f"set distributed_optimizer: {str(found).lower()}",
+        )
+
+
+def pretrained_checkpoint(folder: RunFolder) -> Path:
+    """Return the weights that a training starts from.
+
+    Raises:
+        OperatorError: they are not there.
+    """
+    pretrained = torch_dist.latest(folder.path / "checkpoint")
+    if pretrained is None or not pretrained.exists():
+        raise OperatorError(
+            "the run folder has no converted checkpoint",
+            where=folder.path / "checkpoint",
+            action="write the run folder again: snakemake --forcerun write_run_folder",
+        )
+    return pretrained

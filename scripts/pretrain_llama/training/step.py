@@ -1,0 +1,93 @@
+"""One pass through the model, and one step of the optimizer, on all processes together."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.models.gpt import GPTModel
+from megatron.core.optimizer import MegatronOptimizer
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from pretrain_llama.training.batches import MicroBatch
+
+
+def wrap_model(model: GPTModel, config: TransformerConfig, distributed_optimizer: bool) -> DistributedDataParallel:
+    """Wrap a model for data parallelism; in bf16 its gradients are summed in fp32."""
+    ddp_config = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=config.bf16, use_distributed_optimizer=distributed_optimizer
+    )
+    return DistributedDataParallel(config, ddp_config, Float16Module(config, model) if config.bf16 else model)
+
+
+class Passes:
+    """Forward and backward passes of a wrapped model, through megatron-core's schedules."""
+
+    def __init__(self, model: DistributedDataParallel, training: dict[str, Any], optimizer: MegatronOptimizer) -> None:
+        """Use a model; training: the hyperparameters of run.yaml; optimizer: which the gradients are for."""
+        self._model = model
+        self._micro_batch_size = training["micro_batch_size_sequences"]
+        self._sequence_length = training["sequence_length_tokens"]
+        self._optimizer = optimizer
+        self._run = get_forward_backward_func()
+        model.config.finalize_model_grads_func = finalize_model_grads
+        model.config.grad_scale_func = optimizer.scale_loss
+
+    def backward(self, batches: Iterator[MicroBatch], count: int) -> float:
+        """Compute the gradients of one global batch; return its loss in nats a token, the same on every process."""
+        self._model.zero_grad_buffer()
+        self._optimizer.zero_grad()  # the gradients are views of that buffer: kept, they would count twice
+        loss, tokens = self._pass(batches, count, forward_only=False)
+        return loss / tokens
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterator[MicroBatch], count: int) -> tuple[float, float]:
+        """Return the sum of the losses of some micro batches in nats, and their tokens."""
+        self._model.eval()
+        sums = self._pass(batches, count, forward_only=True)
+        self._model.train()
+        return sums
+
+    def _pass(self, batches: Iterator[MicroBatch], count: int, forward_only: bool) -> tuple[float, float]:
+        sums = self._run(
+            forward_step_func=_forward,
+            data_iterator=batches,
+            model=[self._model],
+            num_microbatches=count,
+            micro_batch_size=self._micro_batch_size,
+            seq_length=self._sequence_length,
+            decoder_seq_length=self._sequence_length,
+            forward_only=forward_only,
+        )
+        # Only the last pipeline stage knows the loss.
+        device = next(self._model.parameters()).device
+        total = torch.stack(sums).sum(0) if sums else torch.zeros(2, dtype=torch.float64, device=device)
+        if sums:
+            dist.all_reduce(total, group=parallel_state.get_data_parallel_group())
+        if parallel_state.get_pipeline_model_parallel_world_size() > 1:
+            last = parallel_state.get_pipeline_model_parallel_last_rank()
+            dist.broadcast(total, last, parallel_state.get_pipeline_model_parallel_group())
+        loss, tokens = total.tolist()
+        return loss, tokens
+
+
+def _forward(batches: Iterator[MicroBatch], model: torch.nn.Module) -> tuple[torch.Tensor, partial]:
+    """Run one micro batch through this process's part of the model, as megatron-core's schedules ask for it."""
+    batch = next(batches)
+    output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
+    return output, partial(_loss, batch["loss_mask"])
+
+
+def _loss(mask: torch.Tensor, losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean loss of a micro batch, to be derived, and (2,) the sum of its losses and their number.
+
+    Args:
+        mask, losses: (micro batch, sequence).
+    """
+    total, tokens = (losses.float() * mask).sum(), mask.sum()
+    return total / tokens.clamp(min=1), torch.stack([total.detach(), tokens]).double()

@@ -1,0 +1,32 @@
+"""When a training has to end before its last iteration: on SIGTERM, and when its time is over."""
+
+import signal
+import time
+from types import FrameType
+
+REASONS = (None, "time limit", "SIGTERM")
+
+
+class StopRequest:
+    """Asked after each iteration; says why the training shall save and end."""
+
+    def __init__(self, time_limit_seconds: float | None) -> None:
+        """Listen to SIGTERM from now on; time_limit_seconds: from now, None is no limit."""
+        self._deadline = time.monotonic() + time_limit_seconds if time_limit_seconds else None
+        self._terminated = False
+        self._before = signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, _: int, __: FrameType | None) -> None:
+        self._terminated = True
+
+    def reason(self) -> str | None:
+        """Return why the training shall end, of REASONS."""
+        if self._terminated:
+            return "SIGTERM"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "time limit"
+        return None
+
+    def close(self) -> None:
+        """Listen no more."""
+        signal.signal(signal.SIGTERM, self._before)

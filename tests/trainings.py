@@ -1,0 +1,249 @@
+"""Small trainings: run folders made without Snakemake, trained by processes that fork from one with torch imported."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import yaml
+
+from project import ROOT, SCRIPTS
+from pretrain_llama.configuration import load_run
+from pretrain_llama.files import read_json, sha256, write_json
+from pretrain_llama.names import parse_counted
+from pretrain_llama.tokenization.indexed import writing_indexed
+from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.training.log_file import read_log
+from pretrain_llama.training.reproduction import write_run_folder
+
+PRELOADED = ["pretrain_llama.training.loop", "transformers.models.llama", "torch.distributed._functional_collectives"]
+WAIT_SECONDS = 120
+
+
+def _server() -> Any:
+    """Return multiprocessing's fork server; it finds modules by PYTHONPATH alone."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), str(ROOT / "tests")])
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _call(action: Callable[..., None], args: tuple, environment: dict[str, str], output: str) -> None:
+    """Do something in a process of its own, as a program would, with its output in a file."""
+    os.environ.update(environment)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    from pretrain_llama.errors import run_program
+
+    run_program(lambda: action(*args))
+
+
+def train(folder: Path, live_tensorboard: Path | None) -> None:
+    """Train, as train.py does."""
+    from pretrain_llama.training.laps import Laps
+    from pretrain_llama.training.loop import train as train_run
+    from pretrain_llama.training.run_folder import open_run_folder
+
+    train_run(open_run_folder(folder), live_tensorboard, Laps())
+
+
+def _program(name: str, *words: str) -> None:
+    sys.argv = [name, *words]
+    import runpy
+
+    runpy.run_path(str(SCRIPTS / name), run_name="a program")["main"]()
+
+
+@dataclass
+class Started:
+    """Processes that were started together."""
+
+    processes: list[Any]
+    outputs: list[Path]
+
+    def wait(self) -> tuple[int, str]:
+        """Return the first exit code that is not 0, or 0, and what all printed."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any(process.is_alive() for process in self.processes):
+            failed = [process for process in self.processes if process.exitcode not in (None, 0)]
+            if failed or time.monotonic() > deadline:
+                self.kill()
+            time.sleep(0.01)
+        codes = [process.exitcode for process in self.processes]
+        code = next((code for code in codes if code not in (0, -signal.SIGKILL)), max(codes, key=abs))
+        return code, "".join(output.read_text() for output in self.outputs if output.exists())
+
+    def kill(self) -> None:
+        """Kill all with -9."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to all."""
+        for process in self.processes:
+            process.terminate()
+
+
+def start(action: Callable[..., None], *args: Any, outputs: Path, processes: int = 1, **environment: str) -> Started:
+    """Start processes that do something, with the environment of a launcher where there are several."""
+    server, outputs = _server(), outputs.with_suffix("")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = Started([], [])
+    for rank in range(processes):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        launched = {name: str(value) for name, value in ranks.items()} if processes > 1 else {}
+        output = outputs.with_name(f"{outputs.name}.{rank}.out")
+        process = server.Process(target=_call, args=(action, args, launched | environment, str(output)))
+        process.start()
+        started.processes.append(process)
+        started.outputs.append(output)
+    return started
+
+
+class Training:
+    """A run folder that is made and trained here."""
+
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self.folder, self.run = folder, run
+
+    def start(self, live: Path | None = None, **environment: str) -> Started:
+        """Start training, with the processes that its parallel sizes need."""
+        parallel = load_run(self.folder)["parallel"]
+        processes = parallel["tensor"] * parallel["pipeline"] * parallel["data"]
+        outputs = self.folder.with_name(f"{self.folder.name}.process")
+        return start(train, self.folder, live, outputs=outputs, processes=processes, **environment)
+
+    def train(self, live: Path | None = None, **environment: str) -> str:
+        """Train to the end; return what was printed."""
+        code, printed = self.start(live, **environment).wait()
+        assert code == 0, printed
+        return printed
+
+    def refused(self) -> str:
+        """Train, and be refused; return what was printed."""
+        code, printed = self.start().wait()
+        assert code == 2, f"exit code {code}: {printed}"
+        return printed
+
+    def copied(self, folder: Path, **changes: Any) -> "Training":
+        """Return a copy with changed keys of run.yaml, by section; nothing is trained in it."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("output"))
+        copy = Training(folder, deepcopy(self.run))
+        copy.change(**changes)
+        return copy
+
+    def change(self, **changes: Any) -> None:
+        """Change keys of run.yaml, by section, and what follows from it in the manifest."""
+        for key, value in changes.items():
+            self.run[key] = self.run.get(key, {}) | value if isinstance(value, dict) else value
+        (self.folder / "run.yaml").write_text(yaml.safe_dump(self.run))
+        manifest = read_json(self.folder / "manifest.json")
+        training = load_run(self.folder)["training"]
+        manifest["identity"]["training"] = {k: v for k, v in training.items() if k != "micro_batch_size_sequences"}
+        write_json(self.folder / "manifest.json", manifest)
+
+    def mix(self, probabilities: dict[str, float]) -> None:
+        """Give the run another mixture, of shards that lie in data/."""
+        mixture = read_json(self.folder / "mixture" / "probabilities.json") | {"probabilities": probabilities}
+        write_json(self.folder / "mixture" / "probabilities.json", mixture)
+        manifest = read_json(self.folder / "manifest.json")
+        hashes = {name: sha256(self.folder / "data" / f"{name}.idx") for name in probabilities}
+        manifest["identity"] |= {"mixture": probabilities, "data": hashes}
+        write_json(self.folder / "manifest.json", manifest)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def losses(self) -> list[float]:
+        """The loss of each iteration from the first on."""
+        log = read_log(self.output)
+        assert [record["iteration"] for record in log] == list(range(1, len(log) + 1))
+        return [record["loss"] for record in log]
+
+
+RUN = {
+    "tokenizer": "toy",
+    "checkpoint": "toy-llama",
+    "parallel": {},
+    "training": {
+        "iterations": 8,
+        "sequence_length_tokens": 32,
+        "micro_batch_size_sequences": 2,
+        "global_batch_size_sequences": 8,
+        "precision": "fp32",
+        "learning_rate": 3.0e-3,
+        "min_learning_rate": 3.0e-4,
+        "warmup_iterations": 1,
+    },
+    "operation": {"checkpoint_every_iterations": 3, "log_every_iterations": 2, "evaluate_every_iterations": 4},
+}
+
+
+def write_pair(folder: Path, shard: str, documents: list[list[int]]) -> str:
+    """Write a shard of documents; return its counted name."""
+    tokens = sum(map(len, documents))
+    name = f"{shard}_text_document_dc={len(documents)}_sc={len(documents)}_tc={tokens}"
+    write_documents(folder / name, documents)
+    return str(parse_counted(name))
+
+
+def write_documents(prefix: Path, documents: list[list[int]]) -> None:
+    """Write a .bin and .idx of documents."""
+    with writing_indexed(prefix, np.dtype(np.uint16)) as writer:
+        ids = np.array([token for document in documents for token in document], np.uint16)
+        writer.add_documents(ids, np.array([len(document) for document in documents]))
+
+
+def make_training(
+    folder: Path, model: Path, llama: Path, texts: dict[str, list[str]], validation: dict[str, list[str]]
+) -> Training:
+    """Make a run folder.
+
+    Args:
+        folder: to make; its parent takes what the run folder is made from.
+        model: SentencePiece model.
+        llama: Hugging Face folder.
+        texts: documents by shard; each shard has the same probability.
+        validation: documents by validation set.
+    """
+    tokenizer = Tokenizer("toy", str(model))
+    encoder = sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+    def encoded(documents: list[str]) -> list[list[int]]:
+        return [[encoder.bos_id(), *ids, encoder.eos_id()] for ids in encoder.encode(documents)]
+
+    sources = folder.with_name("sources")
+    names = [write_pair(sources / "indexed", shard, encoded(documents)) for shard, documents in texts.items()]
+    copied = sources / tokenizer.identity / "tokenizer.model"
+    copied.parent.mkdir(parents=True)
+    shutil.copyfile(model, copied)
+    convert = ["--huggingface", str(llama), "--output", str(sources / "checkpoint")]
+    code, printed = start(_program, "convert_checkpoint.py", *convert, outputs=sources / "convert").wait()
+    assert code == 0, printed
+    (sources / "run").mkdir()
+    (sources / "run" / "run.yaml").write_text(yaml.safe_dump(RUN))
+    mixture = {"tokenizer": tokenizer.identity, "training_tokens": 0}
+    mixture["probabilities"] = {name: 1 / len(names) for name in names}
+    write_json(folder / "mixture" / "probabilities.json", mixture)
+    write_run_folder(sources / "run", sources / "indexed", copied, sources / "checkpoint", [], folder)
+    for name, documents in validation.items():
+        write_documents(folder / "validation" / name, encoded(documents))
+    return Training(folder, deepcopy(RUN))
