@@ -17,7 +17,6 @@ import numpy as np
 import sentencepiece
 import yaml
 
-from project import ROOT, SCRIPTS
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.names import parse_counted
@@ -25,6 +24,7 @@ from pretrain_llama.tokenization.indexed import writing_indexed
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.reproduction import write_run_folder
+from project import ROOT, SCRIPTS
 
 PRELOADED = ["pretrain_llama.training.loop", "transformers.models.llama", "torch.distributed._functional_collectives"]
 WAIT_SECONDS = 120

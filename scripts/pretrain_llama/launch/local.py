@@ -1,19 +1,17 @@
 """Start the processes of a training on this machine."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from functools import partial
 from types import FrameType
 
 from pretrain_llama.errors import OperatorError
+from pretrain_llama.launch.parent import end_with_parent
 
 POLL_SECONDS = 0.2
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run_processes(command: list[str], count: int) -> None:
@@ -48,12 +46,6 @@ def run_processes(command: list[str], count: int) -> None:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def end_with_parent(number: int) -> None:
-    """Have the kernel send this process a signal when its parent is killed: nobody else would end it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _wait(processes: list[subprocess.Popen]) -> None:

@@ -49,7 +49,7 @@ def hash_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _hash(path: Path) -> str:
-    digest = blake3(max_threads=blake3.AUTO)
+    digest = blake3()  # in one thread: its pool of threads does not outlive a fork, in which checkpoints are written
     if path.stat().st_size:  # an empty file cannot be mapped
         digest.update_mmap(path)
     return digest.hexdigest()

@@ -1,28 +1,28 @@
 """Writing checkpoints: each under another name until it is whole, at once or in the background."""
 
 import os
+import pickle
 import queue
 import signal
 import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
 from megatron.core.dist_checkpointing.strategies.fully_parallel import FullyParallelSaveStrategyWrapper
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
+from torch.distributed.checkpoint.api import CheckpointException
 
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json, write_json
-from pretrain_llama.launch.local import end_with_parent
+from pretrain_llama.launch.parent import end_with_parent
 from pretrain_llama.training import checkpoint_files
 
 
@@ -33,7 +33,8 @@ class CheckpointWriter:
         """Write to a folder; in_background: return as soon as the state is copied."""
         self._checkpoints = checkpoints
         self._queue = AsyncCallsQueue() if in_background else None
-        _replace_results_queue(in_background)
+        # megatron-core writes in forked children. One whose training is killed can wait for it for ever, with its lock.
+        os.register_at_fork(after_in_child=partial(end_with_parent, signal.SIGKILL))
         # Each data parallel process writes its share of what all of them hold.
         self._strategy = FullyParallelSaveStrategyWrapper(
             TorchDistSaveShardedStrategy("torch_dist", 1), parallel_state.get_data_parallel_group()
@@ -55,17 +56,18 @@ class CheckpointWriter:
         began = time.perf_counter()
         folder = torch_dist.iteration_folder(self._checkpoints, facts["iteration"])
         beside = self._beside(folder)
+        filesystem_async._results_queue = _Results(beside / f"results_{dist.get_rank()}.pickle")
         try:
             request = dist_checkpointing.save(state, str(beside), self._strategy, async_sharded_save=True)
             if request.async_fn is not None:
-                write = partial(_write_and_hash, request.async_fn, beside, self._queue is not None)
+                write = partial(_write_and_hash, request.async_fn, beside)
                 request = request._replace(async_fn=write)
             request.add_finalize_fn(partial(_publish, beside, folder, facts, partial(then, folder), began))
             if self._queue is None:
                 request.execute_sync()
             else:
                 self._queue.schedule_async_request(request)
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # which is a BaseException
             raise self._failure(error, folder) from error
 
     def finish(self, wait: bool) -> None:
@@ -78,7 +80,7 @@ class CheckpointWriter:
             return
         try:
             self._queue.maybe_finalize_async_calls(blocking=wait)
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # which is a BaseException
             raise self._failure(error, self._checkpoints) from error
 
     def _beside(self, folder: Path) -> Path:
@@ -92,16 +94,14 @@ class CheckpointWriter:
 
     def _failure(self, error: Exception, place: Path) -> OperatorError:
         return OperatorError(
-            f"a checkpoint could not be written: {error}".partition("\n")[0],
+            f"a checkpoint could not be written: {str(error).strip().splitlines()[-1]}",
             where=place,
             action="see whether the disk is full or gone; the same command resumes from the newest checkpoint",
         )
 
 
-def _write_and_hash(write: Callable[..., None], beside: Path, in_background: bool, *args: Any, **kwargs: Any) -> None:
-    """Write this process's files, and hash them; the background is a child of this process."""
-    if in_background:
-        end_with_parent(signal.SIGKILL)
+def _write_and_hash(write: Callable[..., None], beside: Path, *args: Any, **kwargs: Any) -> None:
+    """Write this process's files, and hash them."""
     rank = dist.get_rank()
     write(*args, **kwargs)
     write_json(beside / f"hashes_{rank}.json", checkpoint_files.hash_files(beside.glob(f"__{rank}_*.distcp")))
@@ -120,21 +120,21 @@ def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[
     dist.barrier()
 
 
-def _replace_results_queue(in_background: bool) -> None:
-    """Take the place of the queue through which megatron-core's writers report (filesystem_async.py:47).
+class _Results:
+    """What a forked writer has done, in a file for its training; stands in for megatron-core's queue.
 
-    Its own is served by a process that outlives a killed training. For writing at once, a queue in memory will do; in
-    the background, the server ends with its training.
+    That one (filesystem_async.py:47) is served by a process which imports torch, and outlives a killed training.
     """
-    if not in_background:
-        filesystem_async._results_queue = queue.Queue()
-        return
-    manager = SyncManager(ctx=torch.multiprocessing.get_context("spawn"))
-    manager.start(initializer=_serve_only_the_training)
-    filesystem_async._results_queue = manager.Queue()
-    filesystem_async._results_manager = manager  # the server ends when nobody refers to it
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-def _serve_only_the_training() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may be sent to all processes, and the training saves after it
-    end_with_parent(signal.SIGKILL)
+    def put(self, results: object) -> None:
+        self._path.write_bytes(pickle.dumps(results))
+
+    def get_nowait(self) -> object:
+        if not self._path.exists():
+            raise queue.Empty
+        results = pickle.loads(self._path.read_bytes())
+        self._path.unlink()
+        return results

@@ -1,0 +1,206 @@
+"""Trainings that are killed, stopped, moved to another layout, or find a checkpoint damaged: nothing is lost."""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pretrain_llama.training.history import History
+from pretrain_llama.training.log_file import read_log
+from trainings import Started, Training, start, train
+
+KILLS = 20
+LONG = {"training": {"iterations": 120}, "operation": {"checkpoint_every_iterations": 4, "log_every_iterations": 50}}
+
+
+def wait_for(condition: Callable[[], object], started: Started) -> None:
+    """Wait until something is so, while a training goes on."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if not started.processes[0].is_alive() or time.monotonic() > deadline:
+            started.kill()
+            pytest.fail(started.outputs[0].read_text())
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def killed(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training killed after its checkpoint of iteration 3: tests copy it."""
+    copy = training.copied(tmp_path_factory.mktemp("killed") / "run")
+    kill_after_checkpoint(copy)
+    return copy
+
+
+def kill_after_checkpoint(copy: Training) -> None:
+    """Train until the first checkpoint has its name, and kill."""
+    started = copy.start()
+    wait_for(lambda: History(copy.output).events("saved"), started)
+    started.kill()
+
+
+def copied_with_output(training: Training, folder: Path, **changes: object) -> Training:
+    copy = training.copied(folder)
+    shutil.copytree(training.output, copy.output)
+    copy.change(**changes)
+    return copy
+
+
+@pytest.mark.parametrize("operation", [{}, {"save_in_background": True}], ids=["at once", "in the background"])
+def test_however_often_it_is_killed_the_losses_are_the_same(training: Training, tmp_path: Path, operation) -> None:
+    straight, copy = (training.copied(tmp_path / name, **LONG) for name in ("straight", "killed"))
+    straight.train()
+    copy.change(operation=operation)
+    chance, history = random.Random(len(operation)), History(copy.output)
+    for kill in range(KILLS if not operation else KILLS // 2):
+        begun = len(history.events("started") + history.events("resumed"))
+        started = copy.start()
+        if kill % 4:  # after some steps; else while it starts
+            wait_for(lambda begun=begun: len(history.events("started") + history.events("resumed")) > begun, started)
+            further = len(read_log(copy.output)) + chance.randint(0, 20 if operation else 9)
+            wait_for(lambda further=further: len(read_log(copy.output)) >= further, started)
+        time.sleep(chance.uniform(0, 0.2))
+        assert started.processes[0].is_alive(), "it ended before it was killed"
+        started.kill()
+    resumed = [event["iteration"] for event in History(copy.output).events("resumed")]
+    assert len(set(resumed)) >= 3, "it was killed before it ever got anywhere"
+    copy.train()
+    assert copy.losses() == straight.losses(), "bit for bit"
+
+    board = EventAccumulator(str(copy.output / "tensorboard")).Reload()
+    points = board.Scalars("training/loss")
+    assert [point.step for point in points] == list(range(1, 121)), "no point twice, none missing"
+    assert [point.value for point in points] == pytest.approx(copy.losses())
+    assert not list((copy.output / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("parallel", [{"data": 2}, {"tensor": 2, "sequence": True}, {"pipeline": 2}], ids=str)
+def test_it_resumes_on_another_layout(training: Training, killed: Training, tmp_path: Path, parallel: dict) -> None:
+    copy = copied_with_output(killed, tmp_path / "run", parallel=parallel)
+    assert "resumed at iteration" in copy.train()
+    assert copy.losses() == pytest.approx(training.losses(), abs=1e-6)
+
+
+def test_a_distributed_optimizer_resumes_on_another_layout(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", parallel={"data": 2, "distributed_optimizer": True})
+    kill_after_checkpoint(copy)
+    moved = copied_with_output(copy, tmp_path / "moved", parallel={"data": 1, "tensor": 2})
+    for resumed in (copy, moved):
+        assert "resumed at iteration" in resumed.train()
+        assert resumed.losses() == pytest.approx(training.losses(), abs=1e-6)
+    copy.change(parallel={"data": 1, "distributed_optimizer": False})
+    assert "was written with distributed_optimizer: true" in copy.refused()
+
+
+@pytest.mark.parametrize("why", ["SIGTERM", "time limit"])
+def test_it_saves_and_ends_when_asked_to(training: Training, tmp_path: Path, why: str) -> None:
+    limit = {"time_limit_seconds": 0.01} if why == "time limit" else {}
+    copy = training.copied(tmp_path / "run", operation=limit | {"checkpoint_every_iterations": 1000})
+    started = copy.start()
+    if why == "SIGTERM":
+        wait_for(lambda: read_log(copy.output), started)
+        started.terminate()
+    code, printed = started.wait()
+    assert code == 0, printed
+    assert "the same command continues" in printed
+    stopped = json.loads((copy.output / "continue.json").read_text())
+    assert stopped["reason"] == why and 1 <= stopped["iteration"] < 8
+    assert not (copy.output / "finished.json").exists()
+
+    copy.change(operation={"time_limit_seconds": None})
+    copy.train()
+    assert copy.losses() == training.losses()
+    assert not (copy.output / "continue.json").exists() and (copy.output / "finished.json").exists()
+
+
+def cut_short(checkpoint: Path) -> None:
+    file = max(checkpoint.glob("*.distcp"))
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    file = max(checkpoint.glob("*.distcp"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def lose_its_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (cut_short, "bytes, "),
+        (flip_a_bit, "are not those that were written"),
+        (lose_its_manifest, "manifest.json is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_falls_back_loudly(
+    training: Training, tmp_path: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    copy = copied_with_output(training, tmp_path / "run")
+    damage(copy.output / "checkpoints" / "iter_0000008")
+    printed = copy.train()
+    assert "WARNING: checkpoint" in printed and problem in printed
+    assert "resumed at iteration 6" in printed
+    assert copy.losses() == training.losses()
+    kept = copy.output / "checkpoints" / "iter_0000008_damaged_1"
+    assert kept.exists() and History(copy.output).events("damaged")[0]["kept_as"] == kept.name
+
+
+def test_it_never_starts_again_by_accident(killed: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(killed, tmp_path / "run")
+    shutil.rmtree(copy.output / "checkpoints")
+    printed = copy.refused()
+    assert "the training saved iteration 3, but no whole checkpoint is left" in printed
+    assert f"move {copy.output} away" in printed
+
+
+def train_without_patience(folder: Path) -> None:
+    from pretrain_llama.training import start as module
+
+    module.LOCK_WAIT_SECONDS = 0.2
+    train(folder, None)
+
+
+def test_two_trainings_do_not_share_an_output(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", training={"iterations": 1000})
+    started = copy.start()
+    wait_for(lambda: read_log(copy.output), started)
+    code, printed = start(train_without_patience, copy.folder, outputs=tmp_path / "second").wait()
+    assert code == 2 and "another training writes to this output" in printed, printed
+    assert started.processes[0].is_alive()
+    started.kill()
+
+
+def test_checkpoints_are_kept_as_configured(training: Training, tmp_path: Path) -> None:
+    keep = {"checkpoint_every_iterations": 1, "keep_last_checkpoints": 2, "keep_every_iterations": 3}
+    copy = training.copied(tmp_path / "run", operation=keep)
+    copy.train()
+    found = sorted(path.name for path in (copy.output / "checkpoints").glob("iter_*"))
+    assert found == ["iter_0000003", "iter_0000006", "iter_0000007", "iter_0000008"]
+
+
+def fill_the_disk(folder: Path) -> None:
+    """Train, with a limit on the size of files in place of a full disk."""
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    train(folder, None)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run")
+    code, printed = start(fill_the_disk, copy.folder, outputs=tmp_path / "full").wait()
+    assert code == 2 and "a checkpoint could not be written" in printed, printed
+    assert not list((copy.output / "checkpoints").glob("iter_*"))
+    copy.train()
+    assert copy.losses() == training.losses()
