@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -10,7 +11,7 @@ import pytest
 import sentencepiece
 
 from project import ROOT, Project
-from trainings import Training, make_training
+from trainings import Training, kill_all, make_training
 
 pytest_plugins = ["azure_emulator.fixtures"]
 
@@ -63,6 +64,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama
 def copy(built: Project, tmp_path: Path) -> Project:
     """A copy of the built project, to be changed."""
     return built.copied_to(tmp_path / "copy")
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Kill the trainings that a failed test left behind."""
+    yield
+    kill_all()
 
 
 @pytest.fixture(scope="session")

@@ -43,9 +43,10 @@ def kill_after_checkpoint(copy: Training) -> None:
     started.kill()
 
 
-def copied_with_output(training: Training, folder: Path, **changes: object) -> Training:
-    copy = training.copied(folder)
-    shutil.copytree(training.output, copy.output)
+def copied_with_output(source: Training, folder: Path, **changes: object) -> Training:
+    """Return a copy with what was trained, and with changed keys of run.yaml."""
+    copy = source.copied(folder)
+    shutil.copytree(source.output, copy.output)
     copy.change(**changes)
     return copy
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -28,6 +29,7 @@ from project import ROOT, SCRIPTS
 
 PRELOADED = ["pretrain_llama.training.loop", "transformers.models.llama", "torch.distributed._functional_collectives"]
 WAIT_SECONDS = 120
+STARTED: list["Started"] = []
 
 
 def _server() -> Any:
@@ -39,9 +41,13 @@ def _server() -> Any:
     return context
 
 
-def _call(action: Callable[..., None], args: tuple, environment: dict[str, str], output: str) -> None:
+def _call(
+    action: Callable[..., None], args: tuple, environment: dict[str, str], packages: Path | None, output: str
+) -> None:
     """Do something in a process of its own, as a program would, with its output in a file."""
     os.environ.update(environment)
+    tempfile.tempdir = None  # which may have been asked for before the fork
+    sys.path[:0] = [str(packages)] if packages else []
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -98,8 +104,23 @@ class Started:
             process.terminate()
 
 
-def start(action: Callable[..., None], *args: Any, outputs: Path, processes: int = 1, **environment: str) -> Started:
-    """Start processes that do something, with the environment of a launcher where there are several."""
+def start(
+    action: Callable[..., None],
+    *args: Any,
+    outputs: Path,
+    processes: int = 1,
+    packages: Path | None = None,
+    **environment: str,
+) -> Started:
+    """Start processes that do something, with the environment of a launcher where there are several.
+
+    Args:
+        action: what they do; args are given to it.
+        outputs: where what they print goes, and their number, rank and ending.
+        processes: how many.
+        packages: folder of further modules.
+        environment: further variables.
+    """
     server, outputs = _server(), outputs.with_suffix("")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -110,11 +131,18 @@ def start(action: Callable[..., None], *args: Any, outputs: Path, processes: int
         ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         launched = {name: str(value) for name, value in ranks.items()} if processes > 1 else {}
         output = outputs.with_name(f"{outputs.name}.{rank}.out")
-        process = server.Process(target=_call, args=(action, args, launched | environment, str(output)))
+        process = server.Process(target=_call, args=(action, args, launched | environment, packages, str(output)))
         process.start()
         started.processes.append(process)
         started.outputs.append(output)
+    STARTED.append(started)
     return started
+
+
+def kill_all() -> None:
+    """Kill what a failed test left behind."""
+    while STARTED:
+        STARTED.pop().kill()
 
 
 class Training:
@@ -123,12 +151,19 @@ class Training:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         self.folder, self.run = folder, run
 
-    def start(self, live: Path | None = None, **environment: str) -> Started:
+    def start(self, live: Path | None = None, packages: Path | None = None, **environment: str) -> Started:
         """Start training, with the processes that its parallel sizes need."""
         parallel = load_run(self.folder)["parallel"]
         processes = parallel["tensor"] * parallel["pipeline"] * parallel["data"]
         outputs = self.folder.with_name(f"{self.folder.name}.process")
-        return start(train, self.folder, live, outputs=outputs, processes=processes, **environment)
+        started = {"outputs": outputs, "processes": processes, "packages": packages}
+        return start(train, self.folder, live, **started, **environment)
+
+    def run_in_process(self, action: Callable[[Path], None]) -> str:
+        """Do something with the folder in a process of its own; return what was printed."""
+        code, printed = start(action, self.folder, outputs=self.folder.with_name("action")).wait()
+        assert code == 0, printed
+        return printed
 
     def train(self, live: Path | None = None, **environment: str) -> str:
         """Train to the end; return what was printed."""

@@ -20,7 +20,7 @@ from pretrain_llama.training.history import Phase
 from pretrain_llama.training.run_folder import RunFolder
 from pretrain_llama.training.sequences import IndexedSequences
 
-OPEN_FILES_A_PAIR = 2
+OPEN_FILES_A_PAIR = 3  # the .bin as a file and as a map, the .idx as a map
 OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 
 

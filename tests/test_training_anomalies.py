@@ -1,0 +1,124 @@
+"""Losses that are no number, and spikes: the step is left out, the training goes back, or it stops."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from pretrain_llama.files import read_json
+from pretrain_llama.training.anomalies import NOT_FINITE, SPIKE, WINDOW, AnomalyDetector
+from pretrain_llama.training.history import History
+from pretrain_llama.training.log_file import read_log
+from test_training_resume import wait_for
+from trainings import Training, start, train
+
+POISONED = 40  # sequences before the batch that has no loss: iteration 6
+
+
+def train_on_poison(folder: Path) -> None:
+    """Train on data of which the sequences of one batch have no loss, wherever they are drawn from."""
+    from pretrain_llama.training.batches import BatchReader
+
+    read = BatchReader._micro_batch
+
+    def poisoned(self, start: int, stop: int, index: int):
+        batch = read(self, start, stop, index)
+        if start == POISONED and len(self._dataset) > 40:
+            batch["loss_mask"] *= math.nan
+        return batch
+
+    BatchReader._micro_batch = poisoned
+    train(folder, None)
+
+
+def train_poisoned(copy: Training) -> tuple[int, str]:
+    return start(train_on_poison, copy.folder, outputs=copy.folder.with_name("poisoned")).wait()
+
+
+def test_a_spike_is_far_from_the_last_losses() -> None:
+    chance, detector = random.Random(0), AnomalyDetector(deviations=6)
+    for _ in range(WINDOW // 2 - 1):
+        assert detector.judge(chance.gauss(3, 0.1), chance.gauss(1, 0.05)) is None
+    assert detector.judge(5.0, 1.0) is None, "too few to compare with"
+    for _ in range(WINDOW):
+        assert detector.judge(chance.gauss(3, 0.1), chance.gauss(1, 0.05)) is None
+    later = AnomalyDetector(deviations=6)
+    later.restore(detector.state())
+    for judge in (detector.judge, later.judge):
+        assert judge(3.4, 1.1) is None
+        assert judge(4.0, 1.0) == SPIKE, "the loss"
+        assert judge(3.0, 2.0) == SPIKE, "the gradient"
+        assert judge(1.0, 1.0) is None, "a fall is welcome"
+        assert judge(math.nan, 1.0) == NOT_FINITE and judge(3.0, math.inf) == NOT_FINITE
+    for _ in range(20):
+        kind = detector.judge(4.0, 1.0)
+    assert kind is None, "a new level becomes normal"
+
+
+def test_it_stops_and_keeps_what_it_has(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run")
+    code, printed = train_poisoned(copy)
+    assert code == 2 and "not finite at iteration 6: loss nan" in printed, printed
+    assert "lower the learning rate, or resume with on_not_finite" in printed
+    assert copy.losses() == training.losses()[:5]
+    assert not (copy.output / "finished.json").exists()
+
+
+def test_it_skips_the_step_and_counts_it(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", operation={"on_not_finite": "skip"})
+    code, printed = train_poisoned(copy)
+    assert code == 0 and "WARNING: not finite at iteration 6" in printed, printed
+    log = read_log(copy.output)
+    losses = [record["loss"] for record in log]
+    assert losses[:5] == training.losses()[:5] and math.isnan(losses[5])
+    assert losses[6] == pytest.approx(training.losses()[6], abs=0.2) and math.isfinite(losses[7])
+    assert [record["skipped_steps"] for record in log] == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert read_json(copy.output / "checkpoints" / "iter_0000008" / "manifest.json")["skipped_steps"] == 1
+
+
+def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", operation={"on_not_finite": "rewind"})
+    code, printed = train_poisoned(copy)
+    assert code == 0 and "not finite at iteration 6" in printed, printed
+    log = read_log(copy.output)
+    assert len(copy.losses()) == 8 and log[-1]["rewinds"] == 1
+    assert copy.losses()[:3] == training.losses()[:3], "back to the checkpoint of iteration 3"
+    assert log[3]["consumed_tokens"] == (48 + 8) * 32, "on with the sequences after those of iteration 6"
+    (rewind,) = read_json(copy.output / "rewinds.json")
+    assert (rewind["iteration"], rewind["consumed"], sum(rewind["drawn"].values())) == (3, 48, 48)
+
+    resumed = training.copied(tmp_path / "killed", operation={"on_not_finite": "rewind"})
+    started = start(train_on_poison, resumed.folder, outputs=tmp_path / "killed.out")
+    wait_for(lambda: (resumed.output / "rewinds.json").exists(), started)
+    started.kill()
+    assert train_poisoned(resumed)[0] == 0
+    assert resumed.losses() == copy.losses(), "a kill after the rewind changes nothing"
+
+
+def test_it_does_not_skip_for_ever(training: Training, tmp_path: Path) -> None:
+    """A learning rate that no model bears: the weights are no numbers from the second step on."""
+    hopeless = {"learning_rate": 1.0e30, "iterations": 20}
+    policy = {"on_not_finite": "skip", "anomaly_limit": 3}
+    copy = training.copied(tmp_path / "run", training=hopeless, operation=policy)
+    code, printed = copy.start().wait()
+    assert code == 2 and "and anomaly_limit is 3" in printed, printed
+    assert len(History(copy.output).events("skip")) == 4
+
+
+def test_a_rewind_needs_a_checkpoint(training: Training, tmp_path: Path) -> None:
+    policy = {"on_not_finite": "rewind", "checkpoint_every_iterations": 1000}
+    copy = training.copied(tmp_path / "run", operation=policy)
+    code, printed = train_poisoned(copy)
+    assert code == 2 and "there is no checkpoint yet to go back to" in printed, printed
+
+
+def test_a_spike_is_handled_as_configured(training: Training, tmp_path: Path) -> None:
+    """Any loss above the mean is a spike here, once there are enough to compare with."""
+    policy = {"on_spike": "skip", "spike_deviations": 0.001, "anomaly_limit": 100, "checkpoint_every_iterations": 1000}
+    policy |= {"evaluate_every_iterations": 1000}
+    small = {"iterations": 90, "learning_rate": 1.0e-9, "min_learning_rate": 0}
+    copy = training.copied(tmp_path / "run", training=small, operation=policy)
+    copy.train()
+    skipped = [record["skipped_steps"] for record in read_log(copy.output)]
+    assert skipped[WINDOW // 2 - 1] == 0 and 3 <= skipped[-1] <= 26

@@ -1,0 +1,104 @@
+"""A run that changed since its training began: refused with its differences, begun again, or a new phase."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pretrain_llama.files import read_json, write_json
+from pretrain_llama.training.history import History
+from pretrain_llama.training.log_file import CONSUMPTION, read_log
+from test_training_resume import copied_with_output
+from trainings import Training
+
+
+def shifted(training: Training) -> dict[str, float]:
+    """Return another mixture of the same shards."""
+    names = list(read_json(training.folder / "mixture" / "probabilities.json")["probabilities"])
+    return dict(zip(names, [0.7, 0.2, 0.1], strict=True))
+
+
+def test_a_change_is_refused_with_its_differences(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training={"iterations": 9, "micro_batch_size_sequences": 4})
+    printed = copy.refused()
+    assert "the run changed since its training began" in printed
+    assert "training: iterations: 8 -> 9\n" in printed, "how the work is cut is no change"
+    copy.change(training={"iterations": 8})
+    copy.mix(shifted(training))
+    printed = copy.refused()
+    assert printed.count("0.3333333333333333 ->") == 3 and "new_phase goes on with the change" in printed
+    assert len(list((copy.output / "checkpoints").glob("iter_*"))) == 3
+
+
+def test_a_changed_run_can_begin_again(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training={"iterations": 2}, on_change="restart")
+    assert "the earlier output is kept as" in copy.train()
+    assert len(copy.losses()) == 2
+    kept = copy.folder / "output_before_change_1"
+    assert (kept / "checkpoints" / "iter_0000008").exists() and len(read_log(kept)) == 8
+
+
+def test_a_new_phase_goes_on_where_every_shard_stood(training: Training, tmp_path: Path) -> None:
+    longer = {"iterations": 14, "learning_rate": 1.0e-3}
+    copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
+    copy.mix(shifted(training))
+    assert "resumed at iteration 8" in copy.train()
+    assert copy.losses()[:8] == training.losses()
+    first, second = read_json(copy.output / "phases.json")
+    assert (first["iteration"], first["drawn"], second["iteration"], second["consumed"]) == (0, {}, 8, 64)
+    assert sum(second["drawn"].values()) == 64 and max(second["drawn"].values()) <= 22
+    manifest = read_json(copy.output / "checkpoints" / "iter_0000014" / "manifest.json")
+    further = [manifest["drawn"][name] - second["drawn"][name] for name in shifted(training)]
+    assert further == pytest.approx([0.7 * 48, 0.2 * 48, 0.1 * 48], abs=1)
+    assert read_log(copy.output)[8]["learning_rate"] <= 1.0e-3, "the new phase's rate"
+    consumed = read_log(copy.output, CONSUMPTION)[-1]
+    assert sum(consumed["tokens"].values()) == (64 + 48) * 32
+
+    copy.change(training={"iterations": 16}, on_change="refuse")
+    assert "iterations: 14 -> 16" in copy.refused(), "the phase is what the run is now"
+
+
+def test_a_new_phase_is_as_good_as_uninterrupted(training: Training, tmp_path: Path) -> None:
+    """With the mixture as it was, a phase that only adds iterations draws what the longer run would have drawn."""
+    schedule = {"schedule": "constant"}
+    short, long = (
+        training.copied(tmp_path / f"{iterations}", training=schedule | {"iterations": iterations})
+        for iterations in (6, 12)
+    )
+    short.train()
+    long.train()
+    short.change(training={"iterations": 12}, on_change="new_phase")
+    short.train()
+    assert len(read_json(short.output / "phases.json")) == 2
+    assert short.losses() == long.losses(), "bit for bit"
+
+
+@pytest.mark.parametrize("key", ["sequence_length_tokens", "seed"])
+def test_what_a_new_phase_cannot_change_is_refused(training: Training, tmp_path: Path, key: str) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training={key: 16}, on_change="new_phase")
+    printed = copy.refused()
+    assert f"no new phase can begin where {key} changed" in printed and "exported checkpoint" in printed
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "checkpoint", "data"])
+def test_another_model_tokenizer_or_content_is_no_phase(training: Training, tmp_path: Path, part: str) -> None:
+    copy = copied_with_output(training, tmp_path / "run", on_change="new_phase")
+    phases = json.loads((copy.output / "phases.json").read_text())
+    identity = phases[0]["identity"]
+    changed = next(iter(identity["data"]))
+    identity[part] = identity["data"] | {changed: "another"} if part == "data" else "another"
+    write_json(copy.output / "phases.json", phases)
+    printed = copy.refused()
+    assert f"no new phase can begin where {'the content of ' + changed if part == 'data' else part} changed" in printed
+
+
+def test_a_phase_before_its_first_checkpoint_is_forgotten(training: Training, tmp_path: Path) -> None:
+    """Its checkpoint damaged, a training falls back into the earlier phase; the present one then begins there."""
+    copy = copied_with_output(training, tmp_path / "run", training={"iterations": 10}, on_change="new_phase")
+    copy.train()
+    for iteration in (10, 9, 8):
+        (copy.output / "checkpoints" / f"iter_{iteration:07d}" / "manifest.json").unlink()
+    copy.train()
+    assert [phase["iteration"] for phase in read_json(copy.output / "phases.json")] == [0, 6]
+    assert len(History(copy.output).events("damaged")) == 3
+    assert len(copy.losses()) == 10 and copy.losses()[:6] == training.losses()[:6]

@@ -1,0 +1,178 @@
+"""The order of the training sequences: complete, the same however many are asked for, continued by a new phase."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretrain_llama.training.blend import Blend, BlendPlan, blend_indices, build
+from pretrain_llama.training.data import TokenizerFacts
+from pretrain_llama.training.sequences import build_indices
+from trainings import Training, start, write_documents
+
+LENGTH, SEED = 16, 7
+
+
+def stream_positions(indices: tuple[np.ndarray, np.ndarray, np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    """Return where in the stream each drawn sequence begins, in the order in which they are drawn."""
+    documents, starts, drawn = indices
+    ends = np.concatenate([[0], np.cumsum(lengths[documents])])
+    return (ends[starts[:, 0]] + starts[:, 1])[drawn]
+
+
+@pytest.mark.parametrize("lengths", [[5, 0, 30, 17, 8, 100, 3], [40], [3, 2]], ids=["uneven", "one", "tiny"])
+def test_an_epoch_is_complete_and_nothing_depends_on_the_number_asked_for(lengths: list[int]) -> None:
+    lengths = np.array(lengths, np.int32)
+    tokens = int(lengths.sum())
+    few, many = (build_indices(lengths, LENGTH, count, SEED) for count in (2, 400))
+    for short, long in zip(few, many, strict=True):
+        assert (short == long[: len(short)]).all()
+    assert len(few[2]) < len(many[2])
+
+    positions = stream_positions(many, lengths)
+    assert sorted(positions) == list(range(0, LENGTH * len(positions), LENGTH)), "every sequence of the stream, once"
+    epochs = positions // tokens
+    assert (np.diff(epochs) >= 0).all(), "one epoch after the other"
+    if len(lengths) > 2:
+        assert not (np.diff(positions[epochs == 0]) > 0).all(), "shuffled within"
+    documents = many[0][: len(lengths)]
+    assert sorted(documents) == list(range(len(lengths))), "an epoch has each document once"
+
+
+def test_epochs_and_seeds_differ() -> None:
+    lengths = np.full(50, 20, np.int32)
+    documents = build_indices(lengths, LENGTH, 100, SEED)[0]
+    assert documents[:50].tolist() != documents[50:100].tolist()
+    assert documents[:50].tolist() != build_indices(lengths, LENGTH, 100, SEED + 1)[0][:50].tolist()
+
+
+def test_the_blend_is_that_of_megatron_core(training: Training, tmp_path: Path) -> None:
+    printed = training.copied(tmp_path / "run").run_in_process(compare_with_megatron_core)
+    assert "the same 200 choices of 3 shards" in printed
+
+
+def compare_with_megatron_core(folder: Path) -> None:
+    """Build a blend with megatron-core's builder, and compare which shard each sequence is of."""
+    from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+    from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+
+    from pretrain_llama.training.processes import process_groups
+    from pretrain_llama.training.run_folder import open_run_folder
+
+    run = open_run_folder(folder)
+    weights = [0.5, 0.3, 0.2]
+    config = GPTDatasetConfig(
+        random_seed=1,
+        sequence_length=32,
+        tokenizer=TokenizerFacts(400, {}),
+        blend_per_split=[([str(run.prefix(name)) for name in run.probabilities], weights), None, None],
+        path_to_cache=str(folder / "megatron"),
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+    )
+    with process_groups(1, 1, "a test"):
+        theirs, _, _ = BlendedMegatronDatasetBuilder(GPTDataset, [200, 0, 0], lambda: True, config).build()
+    ours, _ = blend_indices(weights, 200)
+    assert theirs.dataset_index[:200].tolist() == ours.tolist()
+    print(f"the same {len(ours)} choices of {len(weights)} shards")
+
+
+def test_a_longer_blend_begins_as_a_shorter_one() -> None:
+    probabilities = np.random.RandomState(0).dirichlet(np.ones(20)).tolist()
+    for short, long in zip(blend_indices(probabilities, 300), blend_indices(probabilities, 3000), strict=True):
+        assert (short == long[:300]).all()
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> tuple[str, ...]:
+    """Two shards in which token number n has the id n, and n + 1000."""
+    for name, first in {"a": 0, "b": 1000}.items():
+        ids = iter(range(first, first + 400))
+        write_documents(tmp_path / name, [[next(ids) for _ in range(length)] for length in (13, 150, 1, 36, 200)])
+    return str(tmp_path / "a"), str(tmp_path / "b")
+
+
+def drawn_tokens(plan: BlendPlan, cache: Path) -> list[int]:
+    """Return the tokens of a blend's sequences, one after the other."""
+    build(plan, cache)
+    blend = Blend(plan, dataset_config_of(plan), cache)
+    return [token for index in range(len(blend)) for token in blend[index]["tokens"].tolist()]
+
+
+def dataset_config_of(plan: BlendPlan):
+    from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
+
+    return GPTDatasetConfig(
+        random_seed=plan.seed,
+        sequence_length=plan.sequence_length,
+        tokenizer=TokenizerFacts(2000, {}),
+        blend=(list(plan.prefixes), list(plan.probabilities)),
+        split="1",
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        create_attention_mask=False,
+    )
+
+
+def test_a_new_phase_repeats_nothing_and_leaves_nothing_out(shards: tuple[str, ...], tmp_path: Path) -> None:
+    """Ten sequences of 16 tokens at 50:50, then another mixture to the end of an epoch of both shards."""
+    first = BlendPlan(shards, (0.5, 0.5), (0, 0), 10, LENGTH, SEED, ("x", "y"))
+    then = BlendPlan(shards, (0.5, 0.5), (5, 5), 40, LENGTH, SEED, ("x", "y"))
+    skewed = BlendPlan(shards, (0.8, 0.2), (5, 5), 25, LENGTH, SEED, ("x", "y"))
+    before = drawn_tokens(first, tmp_path)
+    together = before + drawn_tokens(then, tmp_path)
+    epoch = set(range(400)) | set(range(1000, 1400))
+    assert set(together) == epoch
+    assert len(together) == 50 * LENGTH and len(set(together)) == 800, "25 sequences of 16 are an epoch of 400"
+    with_skew = drawn_tokens(skewed, tmp_path)
+    assert not set(before) & set(with_skew[: 16 * LENGTH]), "another mixture goes on where each shard stood"
+
+
+def test_a_cache_is_whole_or_not_there(shards: tuple[str, ...], tmp_path: Path) -> None:
+    plan = BlendPlan(shards, (0.5, 0.5), (0, 0), 10, LENGTH, SEED, ("x", "y"))
+    assert plan.key != BlendPlan(shards, (0.5, 0.5), (0, 0), 10, LENGTH, SEED, ("x", "z")).key, "other contents"
+    first = drawn_tokens(plan, tmp_path / "cache")
+    (left,) = (tmp_path / "cache").iterdir()
+    assert left.name == plan.key
+    times = {path.name: path.stat().st_mtime_ns for path in left.iterdir()}
+    (tmp_path / "cache" / f".{plan.key}.elsewhere.1.part").mkdir()
+    assert drawn_tokens(plan, tmp_path / "cache") == first
+    assert {path.name: path.stat().st_mtime_ns for path in left.iterdir()} == times, "built once"
+
+
+def test_the_index_can_lie_on_each_node(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", operation={"data_cache": "node"}, parallel={"data": 2})
+    (tmp_path / "node").mkdir()
+    copy.train(TMPDIR=str(tmp_path / "node"))
+    assert len(list((tmp_path / "node").glob("pretrain-llama-index-*/*"))) == 1
+    assert not (copy.output / "index_cache").exists()
+    assert copy.losses() == pytest.approx(training.losses(), abs=1e-6)
+
+
+def open_many_shards(folder: Path, allowed: int) -> None:
+    """Open 60 shards where so many files are allowed; print how many each takes."""
+    import resource
+
+    from pretrain_llama.training.data import allow_open_files
+
+    count = 60
+    prefixes = tuple(str(folder / f"shard_{number}") for number in range(count))
+    for prefix in prefixes:
+        write_documents(Path(prefix), [[1] * 100])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, allowed))
+    allow_open_files(count)
+    plan = BlendPlan(prefixes, (1 / count,) * count, (0,) * count, 600, LENGTH, SEED, ("",) * count)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    build(plan, folder / "cache")
+    blend = Blend(plan, dataset_config_of(plan), folder / "cache")
+    assert len(blend[599]["tokens"]) == LENGTH
+    print((len(list(Path("/proc/self/fd").iterdir())) - before) / count)
+
+
+def test_many_shards_open_three_files_each(tmp_path: Path) -> None:
+    code, printed = start(open_many_shards, tmp_path, 500, outputs=tmp_path / "enough").wait()
+    assert code == 0 and float(printed) <= 3.2, printed
+    code, printed = start(open_many_shards, tmp_path, 200, outputs=tmp_path / "few").wait()
+    assert code == 2 and "60 shards and validation sets need 436 open files, 200 are allowed" in printed, printed

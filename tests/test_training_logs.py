@@ -1,0 +1,162 @@
+"""What a training writes down: TensorBoard while it goes on and after a kill, lines of JSON, trackers."""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.training.flops import flops_per_token, multiplied_parameters, peak_flops
+from pretrain_llama.training.history import History
+from pretrain_llama.training.log_file import CONSUMPTION, VALIDATION, read_log
+from test_training_resume import wait_for
+from trainings import Training, start, train
+
+MANY = {"training": {"iterations": 3000}, "operation": {"checkpoint_every_iterations": 15, "log_every_iterations": 5}}
+
+
+def read_board(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder)).Reload()
+
+
+def steps(folder: Path, tag: str = "training/loss") -> list[int]:
+    if not folder.exists():
+        return []
+    board = read_board(folder)
+    return [point.step for point in board.Scalars(tag)] if tag in board.Tags()["scalars"] else []
+
+
+def test_tensorboard_shows_all_that_was_measured(training: Training) -> None:
+    board, log = read_board(training.output / "tensorboard"), read_log(training.output)
+    found = {tag: {point.step: point.value for point in board.Scalars(tag)} for tag in board.Tags()["scalars"]}
+    for name in ("loss", "gradient_norm", "learning_rate", "batch_sequences"):
+        assert found[f"training/{name}"] == pytest.approx({r["iteration"]: r[name] for r in log})
+    assert found["progress/consumed_tokens"][8] == 8 * 8 * 32
+    assert found["speed/tokens_per_second"][8] > 0 and found["memory/memory_bytes"][8] > 100e6
+    assert found["speed/tflops_per_second_per_device"][8] > 0 and "speed/mfu" not in found, "no peak is known of a CPU"
+    assert found["anomalies/skipped_steps"][8] == found["anomalies/rewinds"][8] == 0
+
+    evaluated = read_log(training.output, VALIDATION)
+    assert [record["iteration"] for record in evaluated] == [0, 4, 8] == list(found["validation_loss/en_books"])
+    assert evaluated[0]["loss"].keys() == {"en_books", "ar_news"}
+    assert evaluated[2]["loss"]["en_books"] < evaluated[0]["loss"]["en_books"] - 0.3
+    for record in evaluated:
+        perplexity = found["validation_perplexity/ar_news"][record["iteration"]]
+        assert perplexity == pytest.approx(math.exp(record["loss"]["ar_news"]), rel=1e-5)
+
+    consumed = read_log(training.output, CONSUMPTION)[-1]
+    assert consumed["tokens"].keys() == {"en_books", "ar_news"}
+    assert consumed["tokens"]["en_books"] == pytest.approx(2 / 3 * 2048, abs=32)
+    assert consumed["epochs"]["ar_news"] == pytest.approx(consumed["tokens"]["ar_news"] / 12666)
+    assert found["epochs/ar_news"][8] == pytest.approx(consumed["epochs"]["ar_news"])
+
+
+def test_events_are_read_while_it_trains_and_kept_after_a_kill(training: Training, tmp_path: Path) -> None:
+    copy, live = training.copied(tmp_path / "run", **MANY), tmp_path / "node" / "tensorboard"
+    kept, history = copy.output / "tensorboard", History(copy.output)
+    started = copy.start(live)
+    wait_for(lambda: len(steps(live)) > 20, started)
+    wait_for(lambda: len(history.events("saved")) > 1, started)
+    started.kill()
+    saved = history.events("saved")[-1]["iteration"]
+    assert set(steps(kept)) >= set(range(1, saved + 1)), "complete up to the checkpoint; what follows is done again"
+    assert not list(kept.glob("*.part"))
+
+    shutil.rmtree(live)  # the node is gone
+    copy.change(operation={"time_limit_seconds": 0.5})
+    copy.train(live)
+    last = len(copy.losses())
+    assert last > saved and steps(kept) == steps(live) == list(range(1, last + 1))
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        path.name: path.read_bytes() for path in live.iterdir()
+    }
+
+
+def train_with_small_files(folder: Path, live: Path) -> None:
+    from pretrain_llama.training import board
+
+    board.SCALARS_PER_FILE, board.COPY_EVERY_SECONDS = 200, 0.1
+    train(folder, live)
+
+
+def test_events_are_rotated_and_copied_by_a_thread(training: Training, tmp_path: Path) -> None:
+    never = {"checkpoint_every_iterations": 10_000, "evaluate_every_iterations": 10_000}
+    copy, live = training.copied(tmp_path / "run", training={"iterations": 3000}, operation=never), tmp_path / "live"
+    started = start(train_with_small_files, copy.folder, live, outputs=tmp_path / "rotated")
+    kept = copy.output / "tensorboard"
+    wait_for(lambda: len(list(kept.glob("events*"))) >= 3, started)
+    started.kill()
+    assert len(steps(kept)) > 30 and steps(kept) == list(range(1, len(steps(kept)) + 1))
+
+
+def test_floating_point_operations_follow_the_paper(llama: Path) -> None:
+    """PaLM, appendix B, by hand for hidden 64, 2 layers, 8 heads of 8, 4 of keys and values, 176 channels, 400 ids."""
+    architecture = read_architecture(llama)
+    parameters = 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 176) + 400 * 64
+    assert multiplied_parameters(architecture) == parameters
+    assert flops_per_token(architecture, 32) == 6 * parameters + 12 * 2 * 64 * 32
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12 and peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA GeForce GTX 1080") is None
+
+
+MLFLOW = """
+import json, os, types
+file = open(os.environ["CALLS"], "a")
+def note(*call): print(json.dumps(call), file=file, flush=True)
+def start_run(run_id=None, run_name=None):
+    note("start", run_id, run_name)
+    return types.SimpleNamespace(info=types.SimpleNamespace(run_id=run_id or "new-run"))
+def log_metrics(metrics, step=None): note("log", step, sorted(metrics))
+def end_run(status="FINISHED"): note("end")
+"""
+WANDB = """
+import json, os
+file = open(os.environ["CALLS"], "a")
+class Run:
+    id = "new-id"
+    def define_metric(self, name, step_metric): pass
+    def log(self, data): print(json.dumps(["wandb", data["iteration"]]), file=file, flush=True); raise OSError("secret")
+    def finish(self): pass
+def init(id=None, resume=None, name=None, dir=None): return Run()
+"""
+
+
+def test_trackers_are_told_and_never_stop_a_training(training: Training, tmp_path: Path) -> None:
+    """MLflow and W&B are not among our packages: modules with the functions that are called stand in for them."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "mlflow.py").write_text(MLFLOW)
+    (tmp_path / "packages" / "wandb.py").write_text(WANDB)
+    copy = training.copied(tmp_path / "run", operation={"time_limit_seconds": 0.001})
+    told = {"MLFLOW_TRACKING_URI": "https://tracking", "WANDB_API_KEY": "key", "CALLS": str(tmp_path / "calls")}
+    first = copy.start(packages=tmp_path / "packages", **told).wait()[1]
+    copy.change(operation={"time_limit_seconds": None})
+    copy.start(packages=tmp_path / "packages", **told).wait()
+    assert "warning: wandb: OSError" in first and "secret" not in first
+    calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    mlflow = [call for call in calls if call[0] in ("start", "log", "end")]
+    assert [call for call in mlflow if call[0] == "start"] == [["start", None, "run"], ["start", "new-run", "run"]]
+    assert mlflow[-1] == ["end"]
+    assert [call[1] for call in mlflow if call[0] == "log" and "training/loss" in call[2]] == [1, 2, 4, 6, 8]
+    assert any("validation_loss/en_books" in call[2] for call in mlflow if call[0] == "log")
+
+
+def test_a_tracker_that_is_not_installed_is_named(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", training={"iterations": 2})
+    assert "MLFLOW_TRACKING_URI is set, but mlflow is not installed" in copy.train(MLFLOW_TRACKING_URI="https://x")
+
+
+def import_without_tensorboard(_: Path) -> None:
+    for name in [name for name in sys.modules if "tensorboard" in name or name.endswith("training.board")]:
+        sys.modules[name] = None if name == "tensorboard" else sys.modules.pop(name) and None
+    for name in [name for name, module in sys.modules.items() if module is None and name != "tensorboard"]:
+        del sys.modules[name]
+    import pretrain_llama.training.board  # noqa: F401
+
+
+def test_a_missing_tensorboard_is_an_error(tmp_path: Path) -> None:
+    code, printed = start(import_without_tensorboard, tmp_path, outputs=tmp_path / "without").wait()
+    assert code == 2 and "TensorBoard is not there" in printed, printed
