@@ -10,7 +10,10 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
+from pretrain_llama.launch.ranks import from_environment
+from pretrain_llama.training.checks import check_run
 from pretrain_llama.training.laps import Laps
+from pretrain_llama.training.run_folder import open_run_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,12 +33,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     laps = Laps()
     args = parse_args()
-    # torch takes seconds to import; --help does not wait for it.
+    own, folder = from_environment(), open_run_folder(args.run_folder)
+    check_run(folder, own)
+    laps.end("checks")
+    # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.loop import train
-    from pretrain_llama.training.run_folder import open_run_folder
 
     laps.end("imports")
-    train(open_run_folder(args.run_folder), args.live_tensorboard, laps)
+    train(folder, own, args.live_tensorboard, laps)
 
 
 if __name__ == "__main__":

@@ -1,95 +1,29 @@
-"""Training: the same losses however many processes, and however often it is killed; and no silent change."""
+"""Trainings as a user starts them, and everything that is refused before one begins."""
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from copy import deepcopy
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 
+from pretrain_llama.files import read_json, write_json
 from pretrain_llama.training.log_file import read_log
-from project import SCRIPTS, Project, Result, run_script
+from project import SCRIPTS, Project
+from trainings import Training, start, write_documents
+
+LAUNCH = [sys.executable, str(SCRIPTS / "launch_training.py")]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def make_run(project: Project, name: str, **changes: object) -> Path:
-    """Write a run folder like tiny's, with changed keys of run.yaml; return its absolute path."""
-    config = project.folder / "config" / "runs" / name
-    shutil.copytree(project.folder / "config" / "runs" / "tiny", config, dirs_exist_ok=True)
-    run = deepcopy(project.run) | {"on_change": "refuse"}
-    for key, value in changes.items():
-        run[key] = run.get(key, {}) | value if isinstance(value, dict) else value
-    (config / "run.yaml").write_text(yaml.safe_dump(run))
-    folder = project.folder / "results" / "runs" / name
-    shutil.copytree(project.folder / "results" / "runs" / "tiny" / "mixture", folder / "mixture", dirs_exist_ok=True)
-    results = project.folder / "results"
-    inputs = {
-        "--run": config,
-        "--indexed": next((results / "indexed").iterdir()),
-        "--tokenizer": next((results / "tokenizers").glob("*/tokenizer.model")),
-        "--checkpoint": results / "checkpoints" / "toy-llama_tp=1_pp=1",
-    }
-    words = [word for pair in inputs.items() for word in pair]
-    result = run_script("write_run_folder.py", *words, "--output", folder)
-    assert result.returncode == 0, result.stderr
-    return folder
-
-
-def launch(folder: Path) -> Result:
-    return run_script("launch_training.py", folder)
-
-
-def losses(folder: Path) -> list[float]:
-    log = read_log(folder / "output")
-    assert [record["iteration"] for record in log] == list(range(1, len(log) + 1))
-    return [record["loss"] for record in log]
-
-
-@pytest.fixture(scope="module")
-def straight(built: Project) -> list[float]:
-    """The losses of the built project's training: one process, never stopped."""
-    found = losses(built.folder / "results" / "runs" / "tiny")
-    assert len(found) == 6
-    assert found[-1] < found[0] - 0.1, "it learns, or the comparisons below say nothing"
-    return found
-
-
-@pytest.mark.parametrize("parallel", [{"tensor": 2}, {"pipeline": 2}, {"data": 2}], ids=str)
-def test_two_processes_give_the_losses_of_one(copy: Project, straight: list[float], parallel: dict[str, int]) -> None:
-    folder = make_run(copy, "parallel", parallel=parallel)
-    result = launch(folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert losses(folder) == pytest.approx(straight, abs=1e-5)
-
-
-def test_a_killed_training_resumes_to_the_same_losses(copy: Project, straight: list[float]) -> None:
-    folder = make_run(copy, "killed")
-    command = [sys.executable, str(SCRIPTS / "launch_training.py"), str(folder)]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(read_log(folder / "output")) < 3:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "output" / "finished.json").exists()
-
-    result = launch(folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "resuming at iteration 2" in result.stdout or "resuming at iteration 4" in result.stdout
-    assert losses(folder) == straight, "bit for bit"
-    finished = json.loads((folder / "output" / "finished.json").read_text())
-    assert finished == {"iteration": 6, "checkpoint": "output/checkpoints/iter_0000006"}
-
-
-def test_the_folder_alone_reproduces_the_run(copy: Project, straight: list[float], tmp_path: Path) -> None:
+def test_the_folder_alone_reproduces_the_run(copy: Project, tmp_path: Path) -> None:
     original = copy.folder / "results" / "runs" / "tiny"
+    losses = [record["loss"] for record in read_log(original / "output")]
+    assert len(losses) == 6 and losses[-1] < losses[0] - 0.1, "it learns, or the comparison says nothing"
     moved = tmp_path / "elsewhere"
     shutil.copytree(original, moved, ignore=shutil.ignore_patterns("output"))
     shutil.rmtree(copy.folder)
@@ -97,44 +31,9 @@ def test_the_folder_alone_reproduces_the_run(copy: Project, straight: list[float
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     result = subprocess.run(["bash", str(moved / "launch.sh")], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert losses(moved) == straight
-
-
-def test_a_changed_run_is_refused_with_its_differences(copy: Project) -> None:
-    folder = make_run(copy, "changed", training={"iterations": 2})
-    assert launch(folder).returncode == 0
-    make_run(copy, "changed", training={"iterations": 4, "log_every_iterations": 3})
-    mixture = json.loads((folder / "mixture" / "probabilities.json").read_text())
-    first = next(iter(mixture["probabilities"]))
-    result = launch(folder)
-    assert result.returncode == 2
-    assert "the run changed since its training began" in result.stderr
-    assert "training: iterations: 2 -> 4\n" in result.stderr, "what only concerns reporting is no change"
-
-    make_run(copy, "changed", training={"iterations": 2})
-    mixture["probabilities"][first] /= 2
-    (folder / "mixture" / "probabilities.json").write_text(json.dumps(mixture))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["identity"]["mixture"] = mixture["probabilities"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    result = launch(folder)
-    assert result.returncode == 2
-    assert f"mixture: {first}: " in result.stderr
-    assert (folder / "output" / "checkpoints" / "iter_0000002").exists()
-
-
-def test_the_blend_draws_by_the_probabilities(built: Project) -> None:
-    from pretrain_llama.training.data import build_dataset
-    from pretrain_llama.training.processes import process_groups
-    from pretrain_llama.training.run_folder import open_run_folder
-
-    folder = open_run_folder(built.folder / "results" / "runs" / "tiny")
-    with process_groups(1, 1, "a test"):
-        dataset = build_dataset(folder)
-    drawn = np.bincount(dataset.dataset_index, minlength=len(folder.probabilities))
-    wanted = np.array(list(folder.probabilities.values())) * len(dataset)
-    assert len(dataset) >= 6 * 8
-    assert np.abs(drawn - wanted).max() <= 1
+    assert [record["loss"] for record in read_log(moved / "output")] == losses
+    finished = read_json(moved / "output" / "finished.json")
+    assert finished == {"iteration": 6, "checkpoint": "output/checkpoints/iter_0000006"}
 
 
 def test_the_manifest_says_what_the_run_was_made_from(built: Project) -> None:
@@ -147,35 +46,186 @@ def test_the_manifest_says_what_the_run_was_made_from(built: Project) -> None:
     assert data == {f"{name}{suffix}" for name in manifest["identity"]["mixture"] for suffix in (".bin", ".idx")}
 
 
-def test_an_incomplete_folder_is_refused(tmp_path: Path) -> None:
-    result = run_script("train.py", tmp_path)
+def test_two_processes_end_with_their_launcher_and_torchrun_resumes(training: Training, tmp_path: Path) -> None:
+    straight, copy = (training.copied(tmp_path / name, training={"iterations": 100}) for name in ("straight", "run"))
+    straight.train()
+    copy.change(parallel={"data": 2}, operation={"checkpoint_every_iterations": 1000})
+    launcher = subprocess.Popen([*LAUNCH, str(copy.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(read_log(copy.output)) >= 3)
+    launcher.kill()
+    launcher.wait()
+    wait_until((copy.output / "continue.json").exists)  # the kernel has told them, and they saved and ended
+    command = [*TORCHRUN, str(SCRIPTS / "train.py"), str(copy.folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "resumed at iteration" in result.stdout
+    assert copy.losses() == pytest.approx(straight.losses(), abs=1e-5)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+LIGHT = """
+import sys
+from pretrain_llama.errors import run_program
+from pretrain_llama.launch.local import run_processes
+
+run_program(lambda: run_processes([sys.executable, "-c", sys.argv[1]], 2))
+"""
+WAITING = """
+import os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+pathlib.Path("started_" + os.environ["RANK"]).touch()
+signal.pause()
+"""
+FAILING = """
+import os, sys, time
+sys.exit(3) if os.environ["RANK"] == "1" else time.sleep(600)
+"""
+
+
+def launch_light(program: str, folder: Path) -> subprocess.Popen:
+    """Launch two processes of a program that needs no torch."""
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", LIGHT, program]
+    return subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_launch_passes_sigterm_on(tmp_path: Path) -> None:
+    launcher = launch_light(WAITING, tmp_path)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    launcher.terminate()
+    _, printed = launcher.communicate(timeout=60)
+    assert launcher.returncode == 0, printed
+
+
+def test_a_failing_process_ends_the_launch(tmp_path: Path) -> None:
+    launcher = launch_light(FAILING, tmp_path)
+    _, printed = launcher.communicate(timeout=60)
+    assert launcher.returncode == 2
+    assert "process 1 of 2 ended with exit code 3" in printed
+    assert "resumes from the newest checkpoint" in printed
+
+
+def test_half_an_environment_of_a_launcher_is_refused(training: Training) -> None:
+    command = [sys.executable, str(SCRIPTS / "train.py"), str(training.folder)]
+    result = subprocess.run(command, env=os.environ | {"RANK": "0"}, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "no complete run folder: manifest.json is missing" in result.stderr
+    assert "WORLD_SIZE is not set" in result.stderr and "RANK=0" in result.stderr
 
 
-def train_with(environment: dict[str, str], folder: Path) -> Result:
-    command = [sys.executable, str(SCRIPTS / "train.py"), str(folder)]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+def lose_the_manifest(copy: Training) -> None:
+    (copy.folder / "manifest.json").unlink()
 
 
-def test_half_an_environment_of_a_launcher_is_refused(built: Project) -> None:
-    result = train_with({"RANK": "0", "WORLD_SIZE": "2"}, built.folder / "results" / "runs" / "tiny")
-    assert result.returncode == 2
-    assert "MASTER_ADDR, MASTER_PORT not set" in result.stderr
+def swap_the_tokenizer(copy: Training) -> None:
+    (copy.folder / "tokenizer.model").write_bytes(b"another")
 
 
-def test_a_wrong_number_of_processes_is_refused(copy: Project) -> None:
-    folder = make_run(copy, "parallel", parallel={"tensor": 2})
-    result = train_with({}, folder)
-    assert result.returncode == 2
-    assert "1 processes cannot be cut into groups of tensor 2 x pipeline 1" in result.stderr
-    assert not (folder / "output").exists()
+def mix_for_another_tokenizer(copy: Training) -> None:
+    path = copy.folder / "mixture" / "probabilities.json"
+    write_json(path, read_json(path) | {"tokenizer": "other.01234567"})
 
 
-def test_a_failing_process_ends_the_launch(copy: Project) -> None:
-    folder = make_run(copy, "failing", parallel={"data": 2})
-    next((folder / "checkpoint" / "release").glob("*.distcp")).unlink()
-    result = launch(folder)
-    assert result.returncode == 2
-    assert "of 2 ended with exit code" in result.stderr
-    assert "resumes from the newest checkpoint" in result.stderr
+def cut_a_shard_short(copy: Training) -> None:
+    path = next((copy.folder / "data").glob("*.bin"))
+    content = path.read_bytes()
+    path.unlink()  # it has other names
+    path.write_bytes(content[:-2])
+
+
+def lose_a_shard(copy: Training) -> None:
+    next((copy.folder / "data").glob("*.idx")).unlink()
+
+
+def cut_a_validation_set_short(copy: Training) -> None:
+    path = copy.folder / "validation" / "en_books.bin"
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def lengthen_the_sequences(copy: Training) -> None:
+    copy.change(training={"sequence_length_tokens": 1024})
+
+
+def embed_fewer_ids(copy: Training) -> None:
+    path = copy.folder / "checkpoint" / "config.json"
+    config = read_json(path) | {"vocab_size": 300}
+    path.unlink()
+    write_json(path, config)
+
+
+def lose_the_pretrained_weights(copy: Training) -> None:
+    shutil.rmtree(copy.folder / "checkpoint" / "release")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lose_the_manifest, "no complete run folder: manifest.json is missing"),
+        (swap_the_tokenizer, "the tokenizer is not the one that the run folder was written with, toy."),
+        (mix_for_another_tokenizer, "the shards are of tokenizer other.01234567, the run's is toy."),
+        (cut_a_shard_short, "tokens has "),
+        (lose_a_shard, "tokens has 0 and 0"),
+        (cut_a_validation_set_short, "en_books"),
+        (lengthen_the_sequences, "is over the model's 512 positions"),
+        (embed_fewer_ids, "has 400 ids, checkpoint 'toy-llama' embeds 300"),
+        (lose_the_pretrained_weights, "the run folder has no converted checkpoint"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    training: Training, tmp_path: Path, spoil: Callable[[Training], None], problem: str
+) -> None:
+    copy = training.copied(tmp_path / "run")
+    spoil(copy)
+    assert problem in copy.refused()
+    assert not read_log(copy.output)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "processes", "action"),
+    [({"tensor": 2}, 1, "start 2 processes\n"), ({"data": 2}, 1, "start 2 processes, or set data: 1\n")],
+)
+def test_a_wrong_number_of_processes_is_refused(
+    training: Training, tmp_path: Path, parallel: dict[str, int], processes: int, action: str
+) -> None:
+    copy = training.copied(tmp_path / "run", parallel=parallel)
+    code, printed = copy.start(processes=processes).wait()
+    assert code == 2 and f"{processes} processes do not make tensor" in printed and action in printed, printed
+    assert not copy.output.exists()
+
+
+def take_a_second_gpu(_: Path) -> None:
+    import torch
+
+    from pretrain_llama.launch.ranks import Ranks
+    from pretrain_llama.training.processes import _take_device
+
+    torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1
+    _take_device(Ranks(1, 2, 1, 2, "node", 1))
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
+    code, printed = start(take_a_second_gpu, tmp_path, outputs=tmp_path / "second").wait()
+    assert code == 2 and "process 1 of this node has no GPU: there are 1" in printed, printed
+
+
+def test_a_run_without_validation_sets_trains_alike(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run")
+    shutil.rmtree(copy.folder / "validation")
+    copy.train()
+    assert copy.losses() == training.losses()
+    assert not (copy.output / "validation.jsonl").read_text()
+
+
+def test_a_validation_set_may_be_shorter_than_a_sequence_or_larger_than_asked(
+    training: Training, tmp_path: Path
+) -> None:
+    copy = training.copied(tmp_path / "run", operation={"evaluation_sequences": 3}, training={"iterations": 2})
+    write_documents(copy.folder / "validation" / "en_tiny", [[1, 5, 9, 2]])
+    copy.train()
+    loss = read_log(copy.output, "validation.jsonl")[0]["loss"]
+    assert loss.keys() == {"ar_news", "en_books", "en_tiny"} and all(5 < each < 7 for each in loss.values())

@@ -29,7 +29,7 @@ def train_on_poison(folder: Path) -> None:
         return batch
 
     BatchReader._micro_batch = poisoned
-    train(folder, None)
+    train(folder)
 
 
 def train_poisoned(copy: Training) -> tuple[int, str]:

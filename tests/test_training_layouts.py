@@ -89,7 +89,7 @@ def train_watching_random_states(folder: Path) -> None:
         advance(self, sequences)
 
     TrainingState.advance = watch
-    train(folder, None)
+    train(folder)
     print(f"{len(set(seen))} states at {len(seen)} steps")
 
 

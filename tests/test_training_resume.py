@@ -167,7 +167,7 @@ def train_without_patience(folder: Path) -> None:
     from pretrain_llama.training import start as module
 
     module.LOCK_WAIT_SECONDS = 0.2
-    train(folder, None)
+    train(folder)
 
 
 def test_two_trainings_do_not_share_an_output(training: Training, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def fill_the_disk(folder: Path) -> None:
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-    train(folder, None)
+    train(folder)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(training: Training, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pretrain_llama.tokenization.indexed import writing_indexed
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.reproduction import write_run_folder
+from pretrain_llama.training.sizes import process_count
 from project import ROOT, SCRIPTS
 
 PRELOADED = ["pretrain_llama.training.loop", "transformers.models.llama", "torch.distributed._functional_collectives"]
@@ -56,13 +57,10 @@ def _call(
     run_program(lambda: action(*args))
 
 
-def train(folder: Path, live_tensorboard: Path | None) -> None:
-    """Train, as train.py does."""
-    from pretrain_llama.training.laps import Laps
-    from pretrain_llama.training.loop import train as train_run
-    from pretrain_llama.training.run_folder import open_run_folder
-
-    train_run(open_run_folder(folder), live_tensorboard, Laps())
+def train(folder: Path, live_tensorboard: Path | None = None) -> None:
+    """Run train.py."""
+    live = ["--live-tensorboard", str(live_tensorboard)] if live_tensorboard else []
+    _program("train.py", str(folder), *live)
 
 
 def _program(name: str, *words: str) -> None:
@@ -151,10 +149,11 @@ class Training:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         self.folder, self.run = folder, run
 
-    def start(self, live: Path | None = None, packages: Path | None = None, **environment: str) -> Started:
-        """Start training, with the processes that its parallel sizes need."""
-        parallel = load_run(self.folder)["parallel"]
-        processes = parallel["tensor"] * parallel["pipeline"] * parallel["data"]
+    def start(
+        self, live: Path | None = None, packages: Path | None = None, processes: int = 0, **environment: str
+    ) -> Started:
+        """Start training, with the processes that its parallel sizes need, or another number."""
+        processes = processes or process_count(load_run(self.folder))
         outputs = self.folder.with_name(f"{self.folder.name}.process")
         started = {"outputs": outputs, "processes": processes, "packages": packages}
         return start(train, self.folder, live, **started, **environment)

@@ -1,14 +1,18 @@
-"""What is checked of a run folder before anything is allocated, on every process alike."""
+"""What is checked of a run folder before anything is allocated, on every process alike. Imports no torch."""
 
-from pretrain_llama.errors import ConfigError, DataError
+import resource
+
+from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.names import parse_counted
 from pretrain_llama.tokenization.engines import load_reference
-from pretrain_llama.tokenization.indexed import IndexedReader, read_counts
-from pretrain_llama.training.data import allow_open_files, validation_prefixes
+from pretrain_llama.tokenization.indexed import Counts, IndexedReader, read_counts
 from pretrain_llama.training.run_folder import RunFolder
 from pretrain_llama.training.sizes import check_sizes, process_count
+
+OPEN_FILES_A_PAIR = 3  # the .bin as a file and as a map, the .idx as a map
+OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 
 
 def check_run(folder: RunFolder, own: Ranks) -> None:
@@ -26,7 +30,7 @@ def check_run(folder: RunFolder, own: Ranks) -> None:
     _check_processes(folder, own.world_size)
     tokenizer = _check_tokenizer(folder)
     check_sizes(folder.run, folder.architecture, tokenizer, f"{folder.path / 'run.yaml'}")
-    sets = validation_prefixes(folder)
+    sets = folder.validation_prefixes()
     allow_open_files(len(folder.probabilities) + len(sets))
     if own.local == 0:
         for name in folder.probabilities:
@@ -72,12 +76,34 @@ def _check_tokenizer(folder: RunFolder) -> int:
     return load_reference(path).vocab_size
 
 
+def allow_open_files(pairs: int) -> None:
+    """Raise this process's limit of open files to what so many pairs need.
+
+    Raises:
+        OperatorError: the machine does not allow it.
+    """
+    needed = OPEN_FILES_A_PAIR * pairs + OTHER_OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise OperatorError(
+            f"{pairs} shards and validation sets need {needed} open files, {hard} are allowed",
+            where="ulimit -Hn",
+            action="raise the hard limit of open files, or make larger shards",
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 def _check_pair(folder: RunFolder, counted_name: str) -> None:
-    stated, found = parse_counted(counted_name), read_counts(folder.prefix(counted_name))
+    prefix, stated = folder.prefix(counted_name), parse_counted(counted_name)
+    try:
+        found = read_counts(prefix)
+    except FileNotFoundError:
+        found = Counts(0, 0, 0)
     if (found.documents, found.tokens) != (stated.documents, stated.tokens):
         raise DataError(
             f"a shard of {stated.documents} documents and {stated.tokens} tokens has {found.documents} and "
             f"{found.tokens}",
-            where=folder.prefix(counted_name),
+            where=prefix,
             action="bring its .bin and .idx back: snakemake --forcerun write_run_folder",
         )

@@ -1,7 +1,6 @@
 """The training and validation sequences of a run folder."""
 
 import os
-import resource
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,12 @@ from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
-from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.blend import Blend, BlendPlan, build
 from pretrain_llama.training.history import Phase
 from pretrain_llama.training.run_folder import RunFolder
 from pretrain_llama.training.sequences import IndexedSequences
-
-OPEN_FILES_A_PAIR = 3  # the .bin as a file and as a map, the .idx as a map
-OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
     """
     length = folder.training["sequence_length_tokens"]
     found = {}
-    for prefix in validation_prefixes(folder):
+    for prefix in folder.validation_prefixes():
         lengths = np.array(IndexedReader(prefix).lengths)
         documents = np.arange(len(lengths), dtype=np.int32)
         starts = helpers.build_sample_idx(lengths, documents, length, 1, int(lengths.sum(dtype=np.int64)), False)
@@ -100,26 +95,3 @@ def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
         indices = (documents, starts, sample)
         found[prefix.name] = IndexedSequences(str(prefix), dataset_config(folder), indices, Split.valid)
     return found
-
-
-def validation_prefixes(folder: RunFolder) -> list[Path]:
-    """Return the paths of the validation sets, without .bin and .idx."""
-    return sorted(path.with_suffix("") for path in folder.validation.glob("*.idx"))
-
-
-def allow_open_files(pairs: int) -> None:
-    """Raise this process's limit of open files to what so many pairs need.
-
-    Raises:
-        OperatorError: the machine does not allow it.
-    """
-    needed = OPEN_FILES_A_PAIR * pairs + OTHER_OPEN_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise OperatorError(
-            f"{pairs} shards and validation sets need {needed} open files, {hard} are allowed",
-            where="ulimit -Hn",
-            action="raise the hard limit of open files, or make larger shards",
-        )
-    if soft != resource.RLIM_INFINITY and needed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -9,11 +9,10 @@ import torch
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import write_json
-from pretrain_llama.launch.ranks import Ranks, from_environment
+from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training import checkpoint_files
 from pretrain_llama.training.anomalies import KINDS, NOT_FINITE, AnomalyDetector
 from pretrain_llama.training.batches import BatchReader
-from pretrain_llama.training.checks import check_run
 from pretrain_llama.training.data import open_blend, open_validation
 from pretrain_llama.training.figures import Figures
 from pretrain_llama.training.history import History, Phase
@@ -38,25 +37,24 @@ from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import REASONS, StopRequest
 
 
-def train(folder: RunFolder, live_tensorboard: Path | None, laps: Laps) -> None:
+def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
     """Train a run to its end, from where it stands: its newest checkpoint, or else the pretrained weights.
 
     Every process of the training calls it. Writes output/finished.json last; or output/continue.json, after SIGTERM
     or when the time limit is over, with a checkpoint from which the same command continues.
 
     Args:
-        folder: of the run.
+        folder: of the run, checked.
+        own: this process's place.
         live_tensorboard: local folder for TensorBoard's files, which are copied to the output; None writes them there.
         laps: of the start-up, up to here.
 
     Raises:
-        ConfigError, DataError, OperatorError: something does not fit, see checks.py and start.py; the loss or the
-            gradient is no number, or spikes, and the run shall stop then.
+        OperatorError: the run changed, see start.py; or the loss or the gradient is no number, or spikes, and the run
+            shall stop then.
     """
-    own, parallel = from_environment(), folder.run["parallel"]
+    parallel = folder.run["parallel"]
     stop = StopRequest(folder.operation["time_limit_seconds"])
-    check_run(folder, own)
-    laps.end("checks")
     place = f"{folder.path / 'run.yaml'}: parallel"
     try:
         with process_groups(parallel["tensor"], parallel["pipeline"], place, own) as device, output_lock(folder.output):

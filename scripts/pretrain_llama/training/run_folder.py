@@ -63,6 +63,10 @@ class RunFolder:
         """Where the training writes."""
         return self.path / "output"
 
+    def validation_prefixes(self) -> list[Path]:
+        """Return the paths of the validation sets, without .bin and .idx."""
+        return sorted(path.with_suffix("") for path in self.validation.glob("*.idx"))
+
     def prefix(self, counted_name: str) -> Path:
         """Return the path of a shard, without .bin and .idx."""
         return self.path / "data" / counted_name
