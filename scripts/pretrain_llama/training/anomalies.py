@@ -7,11 +7,16 @@ gradient, as in OLMo-core's SkipStepOptimizer (olmo_core/optim/skip_step_optimiz
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from pretrain_llama.errors import OperatorError
 
 WINDOW = 128  # steps; OLMo-core's rolling_interval_length
 NOT_FINITE, SPIKE = "not finite", "spike"
 KINDS = (None, SPIKE, NOT_FINITE)  # by severity
+STOP, SKIP, REWIND = "stop", "skip", "rewind"
 
 
 class AnomalyDetector:
@@ -45,3 +50,47 @@ class AnomalyDetector:
         """Go on from the past of a checkpoint."""
         self._losses = deque(state["losses"], maxlen=WINDOW)
         self._norms = deque(state["norms"], maxlen=WINDOW)
+
+
+class AnomalyPolicy:
+    """What a run does about anomalies, as operation of run.yaml says, and how often it has.
+
+    Attributes:
+        skipped_steps: of the whole training.
+    """
+
+    def __init__(self, operation: dict[str, Any], output: Path, note: Callable[..., None]) -> None:
+        """Begin; output: named in errors; note: writes an event and a message down."""
+        self.skipped_steps = self._skips_in_a_row = 0
+        self.rewinds = 0
+        self._operation, self._output, self._note = operation, output, note
+
+    def act(self, anomaly: str | None, iteration: int, loss: float, norm: float) -> str | None:
+        """Return SKIP or REWIND where that is to be done about a step, None where it is to be taken.
+
+        Args:
+            anomaly: of KINDS.
+            iteration: that the step would complete.
+            loss, norm: of the step, for the messages.
+
+        Raises:
+            OperatorError: the training shall stop.
+        """
+        policy = self._operation["on_not_finite" if anomaly == NOT_FINITE else "on_spike"] if anomaly else "ignore"
+        self._skips_in_a_row = self._skips_in_a_row + 1 if policy == SKIP else 0
+        if policy == "ignore":
+            return None
+        self.skipped_steps += policy == SKIP
+        self.rewinds += policy == REWIND
+        step = f"{anomaly} at iteration {iteration}: loss {loss:.6g}, gradient norm {norm:.6g}"
+        self._note(policy, step, iteration=iteration, anomaly=anomaly, loss=loss, norm=norm)
+        limit = self._operation["anomaly_limit"]
+        is_over = max(self._skips_in_a_row, self.rewinds) > limit
+        if policy == STOP or is_over:
+            raise OperatorError(
+                step + (f"; {policy} was done {limit} times, which is anomaly_limit" if is_over else ""),
+                where=self._output / "log.jsonl",
+                action="look at the losses before; lower the learning rate, or resume with on_not_finite or on_spike: "
+                "skip or rewind in run.yaml",
+            )
+        return policy

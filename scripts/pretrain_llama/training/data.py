@@ -2,10 +2,12 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
@@ -13,6 +15,7 @@ from megatron.core.datasets.utils import Split
 
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.training.batches import BatchReader, MicroBatch
 from pretrain_llama.training.blend import Blend, BlendPlan, build
 from pretrain_llama.training.history import Phase
 from pretrain_llama.training.run_folder import RunFolder
@@ -95,3 +98,52 @@ def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
         indices = (documents, starts, sample)
         found[prefix.name] = IndexedSequences(str(prefix), dataset_config(folder), indices, Split.valid)
     return found
+
+
+class TrainingData:
+    """The sequences of a run, by their place in its training, and its validation sets, for this process.
+
+    Attributes:
+        validation: readers of the validation sets by name.
+    """
+
+    def __init__(self, folder: RunFolder, phase: Phase, own: Ranks, device: torch.device) -> None:
+        """Prepare; phase: that is trained; own: this process's place; device: where the tensors go."""
+        self._folder, self._phase, self._own, self._device = folder, phase, own, device
+        self._micro_batch_size = folder.training["micro_batch_size_sequences"]
+        self.validation = {
+            name: BatchReader(sequences, self._micro_batch_size, device)
+            for name, sequences in open_validation(folder).items()
+        }
+        self._reader: BatchReader | None = None
+
+    def reach(self, consumed: int) -> None:
+        """Have the sequences up to a place at hand; collective over all processes."""
+        self.close()
+        length = max(1, consumed - self._phase.consumed)
+        self._blend = open_blend(self._folder, self._phase, length, self._own)
+        self._reader = BatchReader(self._blend, self._micro_batch_size, self._device)
+
+    def read(self, consumed: int, size: int, next_size: int) -> tuple[Iterator[MicroBatch], int]:
+        """Return this process's micro batches of the global batch after `consumed` sequences, and their number.
+
+        Args:
+            consumed: sequences before it, of all phases.
+            size: sequences in it.
+            next_size: sequences in the one after it, which is read meanwhile; 0 reads none.
+        """
+        batches = self._reader.read(consumed - self._phase.consumed, size, next_size)
+        return batches, self._reader.count(size)
+
+    def drawn(self, consumed: int) -> dict[str, int]:
+        """Return the sequences of each shard, by counted name, among the first `consumed` of all phases."""
+        counts = self._blend.drawn(0, consumed - self._phase.consumed)
+        drawn = dict(self._phase.drawn)
+        for name, count in zip(self._folder.probabilities, counts.tolist(), strict=True):
+            drawn[name] = drawn.get(name, 0) + count
+        return drawn
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._reader:
+            self._reader.close()

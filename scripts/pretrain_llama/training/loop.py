@@ -10,10 +10,9 @@ from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import Ranks
-from pretrain_llama.training import checkpoint_files
-from pretrain_llama.training.anomalies import KINDS, NOT_FINITE, AnomalyDetector
-from pretrain_llama.training.batches import BatchReader
-from pretrain_llama.training.data import open_blend, open_validation
+from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
+from pretrain_llama.training.checkpoint_files import iteration_of, prune, read_manifest
+from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
 from pretrain_llama.training.history import History, Phase
 from pretrain_llama.training.laps import Laps
@@ -85,56 +84,58 @@ class Trainer:
         schedule = build_schedule(self._training, self._optimizer)
         self._passes = Passes(wrapped, self._training, self._optimizer)
         self._state = TrainingState(model, self._optimizer, schedule, self._training)
+        self._data = TrainingData(folder, phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._anomalies = AnomalyDetector(self._operation["spike_deviations"])
-        self._skipped_steps = self._skips_in_a_row = self._rewinds = 0
+        self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
 
     def run(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
         """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
         laps.end("model")
         self._load(point)
         laps.end("weights")
-        self._open_data()
+        self._reach_end()
         laps.end("data")
         self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
         if point is None:
             self._evaluate()
         reason = None
         while self._state.iteration < self._training["iterations"] and not reason:
-            reason = self._step()
-            is_last = self._state.iteration == self._training["iterations"] or reason
-            if is_last or self._state.iteration % self._operation["evaluate_every_iterations"] == 0:
+            outcome = self._step()
+            if outcome == REWIND:
+                continue
+            reason = outcome
+            if self._is_due("evaluate_every_iterations"):
                 self._evaluate()
-            if is_last or self._state.iteration % self._operation["checkpoint_every_iterations"] == 0:
+            if reason or self._is_due("checkpoint_every_iterations"):
                 self._save()
-            self._writer.finish(wait=bool(is_last))
-        self._batches.close()
+            self._writer.finish(wait=False)
+        self._writer.finish(wait=True)
+        self._data.close()
         if self._is_first:
             self._end(reason)
+
+    def _is_due(self, interval: str) -> bool:
+        iteration = self._state.iteration
+        return iteration == self._training["iterations"] or iteration % self._operation[interval] == 0
 
     def _load(self, point: ResumePoint | None) -> None:
         if point is None:
             self._state.start(pretrained_checkpoint(self._folder))
             return
         self._state.resume(point.checkpoint, point.consumed)
-        self._skipped_steps = point.manifest["skipped_steps"]
+        self._policy.skipped_steps = point.manifest["skipped_steps"]
         if point.manifest["iteration"] > self._phase.iteration:  # a new phase has losses of its own
             self._anomalies.restore(point.manifest["anomalies"])
 
-    def _open_data(self) -> None:
-        """Open the data of this phase, as far as it is needed; collective over all processes."""
-        done = self._state.consumed - self._phase.consumed
+    def _reach_end(self) -> None:
+        """Have all sequences at hand that the training will need."""
         left = training_sequences(self._folder.run) - self._state.trained
-        self._blend = open_blend(self._folder, self._phase, max(1, done + left), self._own)
-        micro_batch_size = self._training["micro_batch_size_sequences"]
-        self._batches = BatchReader(self._blend, micro_batch_size, self._device)
-        self._validation = {
-            name: BatchReader(sequences, micro_batch_size, self._device)
-            for name, sequences in open_validation(self._folder).items()
-        }
+        self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
-        (self._folder.output / "continue.json").unlink(missing_ok=True)
+        for name in ("finished.json", "continue.json"):
+            (self._folder.output / name).unlink(missing_ok=True)
         kind, iteration = ("resumed", self._state.iteration) if point else ("started", -1)
         log = TrainingLog(
             self._folder.output,
@@ -150,56 +151,42 @@ class Trainer:
         return log
 
     def _step(self) -> str | None:
-        """Do one optimizer step, or what the run says of one that must not be; return why to end after it, if so."""
+        """Do one optimizer step, or what the run says of one that must not be.
+
+        Returns:
+            REWIND where it went back instead; else why to save and end after it, of REASONS.
+        """
         began = time.perf_counter()
         training, state = self._training, self._state
         size = batch_size(training, state.trained)
         next_size = batch_size(training, state.trained + size) if state.iteration + 1 < training["iterations"] else 0
-        batches = self._batches.read(state.consumed - self._phase.consumed, size, next_size)
-        loss = self._passes.backward(batches, self._batches.count(size))
+        loss = self._passes.backward(*self._data.read(state.consumed, size, next_size))
         self._optimizer.prepare_grads()
         norm = self._optimizer.get_grad_norm()
         kind, reason = agreed(KINDS.index(self._anomalies.judge(loss, norm)), REASONS.index(self._stop.reason()))
-        action = self._act_on(KINDS[kind], loss, norm)
-        if action == "rewind":
-            self._rewind(size)
-            return REASONS[reason]
+        action = self._policy.act(KINDS[kind], state.iteration + 1, loss, norm)
+        if action == REWIND:
+            self._rewind(state.consumed + size)
+            return REWIND
         learning_rate = self._optimizer.param_groups[0]["lr"]
-        if action != "skip":
+        if action != SKIP:
             clip_and_step(self._optimizer, norm)
         state.advance(size)
         if self._log:
             self._report(loss, norm, learning_rate, size, time.perf_counter() - began)
         return REASONS[reason]
 
-    def _act_on(self, anomaly: str | None, loss: float, norm: float) -> str | None:
-        """Return what to do about a step, and count it.
+    def _warn(self, event: str, message: str, **details: Any) -> None:
+        if self._is_first:
+            self._history.note(event, **details)
+            print(f"WARNING: {event}: {message}", flush=True)
+
+    def _rewind(self, consumed: int) -> None:
+        """Go back to the newest checkpoint, and on with the sequences after `consumed`.
 
         Raises:
-            OperatorError: the training shall stop.
+            OperatorError: there is no checkpoint.
         """
-        policy = self._operation["on_not_finite" if anomaly == NOT_FINITE else "on_spike"] if anomaly else "ignore"
-        self._skips_in_a_row = self._skips_in_a_row + 1 if policy == "skip" else 0
-        self._rewinds += policy == "rewind"
-        if policy == "ignore":
-            return None
-        step = f"iteration {self._state.iteration + 1}: loss {loss:.6g}, gradient norm {norm:.6g}"
-        if self._is_first:
-            self._history.note(policy, iteration=self._state.iteration + 1, anomaly=anomaly, loss=loss, norm=norm)
-            print(f"WARNING: {anomaly} at {step}: {policy}", flush=True)
-        self._skipped_steps += policy == "skip"
-        limit = self._operation["anomaly_limit"]
-        if policy == "stop" or self._skips_in_a_row > limit or self._rewinds > limit:
-            raise OperatorError(
-                f"{anomaly} at {step}" + ("" if policy == "stop" else f", and anomaly_limit is {limit}"),
-                where=self._folder.output / "log.jsonl",
-                action="look at the losses before; lower the learning rate, or resume with on_not_finite or on_spike: "
-                "skip or rewind in run.yaml",
-            )
-        return policy
-
-    def _rewind(self, size: int) -> None:
-        """Go back to the newest checkpoint, and leave out the sequences up to the end of this batch."""
         self._writer.finish(wait=True)
         checkpoint = torch_dist.latest(self._checkpoints)
         if checkpoint is None:
@@ -208,49 +195,37 @@ class Trainer:
                 where=self._checkpoints,
                 action="lower the learning rate, or set checkpoint_every_iterations to less",
             )
-        consumed = self._state.consumed + size
-        drawn = self._drawn(consumed)
-        manifest = checkpoint_files.read_manifest(checkpoint)
+        point = ResumePoint(checkpoint, read_manifest(checkpoint), consumed, self._data.drawn(consumed))
         if self._log:
-            self._history.add_rewind(manifest["iteration"], consumed, drawn)
-            self._log.rewind(manifest["iteration"])
-        self._load(ResumePoint(checkpoint, manifest, consumed, drawn))
-        self._batches.close()
-        self._open_data()
-
-    def _drawn(self, consumed: int) -> dict[str, int]:
-        """Return the sequences of each shard, by counted name, among those consumed of all phases."""
-        counts = self._blend.drawn(0, consumed - self._phase.consumed)
-        drawn = dict(self._phase.drawn)
-        for name, count in zip(self._folder.probabilities, counts.tolist(), strict=True):
-            drawn[name] = drawn.get(name, 0) + count
-        return drawn
+            self._history.add_rewind(point.manifest["iteration"], consumed, point.drawn)
+            self._log.rewind(point.manifest["iteration"])
+        self._load(point)
+        self._reach_end()
 
     def _report(self, loss: float, norm: float, learning_rate: float, size: int, seconds: float) -> None:
-        state = self._state
-        record: dict[str, Any] = {
-            "iteration": state.iteration,
+        iteration, consumed = self._state.iteration, self._state.consumed
+        record = {
+            "iteration": iteration,
             "loss": loss,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
             "batch_sequences": size,
-            "consumed_tokens": state.consumed * self._training["sequence_length_tokens"],
+            "consumed_tokens": consumed * self._training["sequence_length_tokens"],
             **self._figures.speed(size, seconds),
             "memory_bytes": self._figures.memory_bytes(),
-            "skipped_steps": self._skipped_steps,
-            "rewinds": self._rewinds,
+            "skipped_steps": self._policy.skipped_steps,
+            "rewinds": self._policy.rewinds,
         }
         self._log.step(record)
-        if self._log.is_due(state.iteration):
-            self._log.consumption(state.iteration, *self._figures.consumption(self._drawn(state.consumed)))
+        if self._log.is_due(iteration):
+            self._log.consumption(iteration, *self._figures.consumption(self._data.drawn(consumed)))
 
     def _evaluate(self) -> None:
         """Evaluate each validation set apart, and log its loss in nats a token."""
         losses = {}
-        for name, batches in self._validation.items():
-            size = batches.sequences
-            loss, tokens = self._passes.evaluate(batches.read(0, size), batches.count(size))
-            losses[name] = loss / tokens
+        for name, reader in self._data.validation.items():
+            total, tokens = self._passes.evaluate(reader.read(0, reader.sequences), reader.count(reader.sequences))
+            losses[name] = total / tokens
         if self._log and losses:
             consumed_tokens = self._state.consumed * self._training["sequence_length_tokens"]
             self._log.validation(self._state.iteration, consumed_tokens, losses)
@@ -259,9 +234,9 @@ class Trainer:
         facts = {
             "iteration": self._state.iteration,
             "consumed": self._state.consumed,
-            "drawn": self._drawn(self._state.consumed),
+            "drawn": self._data.drawn(self._state.consumed),
             "distributed_optimizer": self._folder.run["parallel"]["distributed_optimizer"],
-            "skipped_steps": self._skipped_steps,
+            "skipped_steps": self._policy.skipped_steps,
             "anomalies": self._anomalies.state(),
         }
         if self._log:
@@ -270,23 +245,18 @@ class Trainer:
 
     def _saved(self, checkpoint: Path, seconds: float) -> None:
         keep = self._operation["keep_last_checkpoints"], self._operation["keep_every_iterations"]
-        removed = checkpoint_files.prune(self._checkpoints, *keep)
-        self._history.note(
-            "saved",
-            iteration=checkpoint_files.iteration_of(checkpoint),
-            seconds=round(seconds, 3),
-            removed=[path.name for path in removed],
-        )
+        removed = [path.name for path in prune(self._checkpoints, *keep)]
+        self._history.note("saved", iteration=iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed)
 
     def _end(self, reason: str | None) -> None:
         """Close the log, and say in a file that this is the end, or that the same command continues."""
         self._log.close()
         newest = torch_dist.latest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
-        is_finished = self._state.iteration >= self._training["iterations"]
-        self._history.note("finished" if is_finished else "stopped", iteration=self._state.iteration, reason=reason)
-        if is_finished:
+        if self._state.iteration >= self._training["iterations"]:
+            self._history.note("finished", iteration=self._state.iteration)
             write_json(self._folder.output / "finished.json", end)
-        else:
-            write_json(self._folder.output / "continue.json", end | {"reason": reason})
-            print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+            return
+        self._history.note("stopped", iteration=self._state.iteration, reason=reason)
+        write_json(self._folder.output / "continue.json", end | {"reason": reason})
+        print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)

@@ -68,6 +68,8 @@ def _take_device(own: Ranks) -> torch.device:
             where="the node",
             action="start as many processes a node as it has GPUs",
         )
+    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:526).
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     device = torch.device("cuda", own.local)
     torch.cuda.set_device(device)
     return device
