@@ -277,7 +277,8 @@ def make_training(
     mixture = {"tokenizer": tokenizer.identity, "training_tokens": 0}
     mixture["probabilities"] = {name: 1 / len(names) for name in names}
     write_json(folder / "mixture" / "probabilities.json", mixture)
-    write_run_folder(sources / "run", sources / "indexed", copied, sources / "checkpoint", [], folder)
     for name, documents in validation.items():
-        write_documents(folder / "validation" / name, encoded(documents))
+        write_documents(sources / "validation" / name, encoded(documents))
+    parts = [sources / part for part in ("run", "indexed", "validation")]
+    write_run_folder(*parts, copied, sources / "checkpoint", [], folder)
     return Training(folder, deepcopy(RUN))

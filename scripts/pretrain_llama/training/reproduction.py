@@ -16,15 +16,9 @@ from pretrain_llama.tokenization.indexed import IndexedReader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
-<<<<<<< HEAD
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code")
-# Hyperparameters that change what is written, but not what is learnt.
-REPORTING_KEYS = ("checkpoint_every_iterations", "log_every_iterations")
-=======
-WRITTEN_FOLDERS = ("data", "checkpoint", "sources", "code")
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
->>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 LAUNCH = """\
 #!/usr/bin/env bash

@@ -4,11 +4,7 @@ run.yaml             the run, every default written out
 manifest.json        identity of the run, SHA-256 of the small files, versions
 mixture/             selection probabilities
 data/                the sampled shards, .bin and .idx
-<<<<<<< HEAD
-validation/          what is held out of training, a pair for each language and domain
-=======
-validation/          held-out sets, .bin and .idx; only where the run has some
->>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
+validation/          held-out documents, {language}_{domain}.bin and .idx; only where some were held out
 checkpoint/          the converted weights to start from, with their config.json
 tokenizer.model      or tokenizer.json
 sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies

@@ -9,7 +9,11 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
 
-<<<<<<< HEAD
+def process_count(run: dict[str, Any]) -> int:
+    """Return how many processes a run's parallel sizes need."""
+    return run["parallel"]["tensor"] * run["parallel"]["pipeline"] * run["parallel"]["data"]
+
+
 def batch_size(training: dict[str, Any], trained: int) -> int:
     """Return the sequences in the optimizer step that comes after `trained` sequences.
 
@@ -39,7 +43,6 @@ def sequences_after(training: dict[str, Any], iterations: int) -> int:
 def training_sequences(run: dict[str, Any]) -> int:
     """Return the sequences that a whole run trains on; times sequence_length_tokens, its tokens."""
     return sequences_after(run["training"], run["training"]["iterations"])
->>>>>>> 650d83d (Train on any layout through one program, with checked checkpoints, phases, evaluation and logs (in the making))
 
 
 def check_sizes(run: dict[str, Any], architecture: Architecture, tokenizer_vocab_size: int, place: str) -> None:
