@@ -13,7 +13,7 @@ BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards
-.PHONY: bench-mixture bench-azure plan-estimate simulate-shards lint format lock clean azurite azure-doctor
+.PHONY: bench-training bench-mixture bench-azure plan-estimate simulate-shards lint format lock clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -83,6 +83,9 @@ bench-shards: bench-inputs ## merging and tokenizing against their peers: a tabl
 
 bench-mixture: $(INSTALLED) ## the mixture's programs against their goals and megatron-core: a table, in about a minute
 	python benchmarks/bench_mixture.py --scratch $(BENCH)/mixture
+
+bench-training: demo-inputs ## the trainer against a bare loop, its start-up, and levers on a GPU: tables, in 2 minutes
+	PYTHONPATH=scripts:tests python benchmarks/bench_training.py --scratch $(BENCH)/training
 
 bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
 	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py

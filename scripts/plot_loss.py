@@ -1,4 +1,6 @@
-"""Plot the loss of a training against the tokens consumed, beside the unigram entropy of its data.
+"""Plot the losses of a training and of its validation sets against the tokens consumed.
+
+The dashed line is the unigram entropy of the data.
 
 python scripts/plot_loss.py --run-folder results/runs/demo --output loss.png
 """
@@ -25,7 +27,7 @@ def main() -> None:
     from matplotlib.ticker import EngFormatter
 
     from pretrain_llama.files import read_json
-    from pretrain_llama.training.log_file import read_log
+    from pretrain_llama.training.log_file import VALIDATION, read_log
 
     records = read_log(args.run_folder / "output")
     entropy = read_json(args.run_folder / "summary.json")["unigram_entropy"]
@@ -33,11 +35,15 @@ def main() -> None:
     axes.plot(
         [r["consumed_tokens"] for r in records], [r["loss"] for r in records], color="#0072b2", label="training loss"
     )
+    evaluated = read_log(args.run_folder / "output", VALIDATION)
+    for name in evaluated[-1]["loss"] if evaluated else []:
+        points = [(r["consumed_tokens"], r["loss"][name]) for r in evaluated if name in r["loss"]]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=f"validation, {name}")
     axes.axhline(entropy, color="#d55e00", linestyle="--", label="unigram entropy of the data")
     axes.set_xlabel("tokens consumed")
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_ylabel("loss, nats a token")
-    axes.legend()
+    axes.legend(fontsize="small", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(args.output, dpi=150)
 

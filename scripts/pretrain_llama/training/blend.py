@@ -22,6 +22,7 @@ from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
+from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.sequences import IndexedSequences, build_indices
 
@@ -101,6 +102,7 @@ def build(plan: BlendPlan, cache: Path) -> None:
     counts = np.bincount(shard_of, minlength=len(plan.prefixes)).tolist()
     lengths = np.zeros((len(counts), len(SHARD_FILES)), np.int64)
     with ExitStack() as stack:
+        progress = stack.enter_context(Progress(len(counts), "shard", "index of the training sequences"))
         files = [stack.enter_context(open(beside / name, "wb")) for name in SHARD_FILES]
         for shard, prefix in enumerate(plan.prefixes):
             wanted = plan.first[shard] + max(1, counts[shard])
@@ -108,6 +110,7 @@ def build(plan: BlendPlan, cache: Path) -> None:
             for array, file in zip(indices, files, strict=True):
                 array.tofile(file)
             lengths[shard] = [len(array) for array in indices]
+            progress.advance(1)
     for name, array in {"shard_of": shard_of, "number_of": number_of, "lengths": lengths}.items():
         np.save(beside / f"{name}.npy", array)
     try:

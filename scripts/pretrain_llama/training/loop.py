@@ -62,7 +62,9 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
             point = find_resume_point(folder.output)
             phase = on_first_process(lambda: begin_phase(folder, point))
             laps.end("past")
-            Trainer(folder, own, device, phase, stop).run(point, live_tensorboard, laps)
+            trainer = Trainer(folder, own, device, phase, stop)
+            trainer.prepare(point, live_tensorboard, laps)
+            trainer.run()
     finally:
         stop.close()
 
@@ -89,8 +91,12 @@ class Trainer:
         self._anomalies = AnomalyDetector(self._operation["spike_deviations"])
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
 
-    def run(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
-        """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
+    def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
+        """Load weights and data, and open the log; see `train` for the arguments.
+
+        Args:
+            point: to go on from; None begins with the pretrained weights, and evaluates them.
+        """
         laps.end("model")
         self._load(point)
         laps.end("weights")
@@ -99,9 +105,12 @@ class Trainer:
         self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
         if point is None:
             self._evaluate()
+
+    def run(self) -> None:
+        """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
         reason = None
         while self._state.iteration < self._training["iterations"] and not reason:
-            outcome = self._step()
+            outcome = self.step()
             if outcome == REWIND:
                 continue
             reason = outcome
@@ -150,7 +159,7 @@ class Trainer:
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
         return log
 
-    def _step(self) -> str | None:
+    def step(self) -> str | None:
         """Do one optimizer step, or what the run says of one that must not be.
 
         Returns:

@@ -145,7 +145,7 @@ class RMSNorm(torch.nn.RMSNorm):
 
 
 class Rotary(RotaryEmbedding):
-    """Megatron's rotary embedding, on the device that it is moved to, with all four numbers of Llama 3's scaling.
+    """Megatron's rotary embedding on this process's device, with all four numbers of Llama 3's scaling.
 
     megatron-core takes only the factor, and fixes the others to those of the real Llama 3 models.
     """
@@ -157,9 +157,11 @@ class Rotary(RotaryEmbedding):
             rotary_percent=1.0,
             rotary_base=architecture.rope_base,
             rope_scaling=architecture.rope_scaling is not None,
-            use_cpu_initialization=True,
+            use_cpu_initialization=True,  # the same frequencies on every kind of device
             cp_group=parallel_state.get_context_parallel_group(),
         )
+        if torch.cuda.is_available():
+            self.inv_freq = self.inv_freq.cuda()  # no buffer, so it does not move with the model
 
     def _apply_scaling(self, freqs: torch.Tensor, **_: object) -> torch.Tensor:
         return super()._apply_scaling(
