@@ -25,7 +25,7 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
     try:
         with part:
             yield part
-        os.replace(part.name, path)
+        Path(part.name).replace(path)
     finally:
         Path(part.name).unlink(missing_ok=True)
         with suppress(OSError):  # another process writes there, too
