@@ -76,6 +76,14 @@ class StorageProvider(original.StorageProvider):
             raw_response_hook=throttled_as_busy,
         )
         self._known: dict[tuple[str, str], tuple[float, Found | None]] = {}
+        # Snakemake asks for these hundreds of thousands of times.
+        root = self.settings.inventory_root
+        self.inventory_prefix = f"{root.rstrip('/')}/" if root else None
+        self.inventory_key = self.key_of(*_split(root)) if root else None
+
+    def key_of(self, container: str, path: str) -> str:
+        """Return what Snakemake's cache knows a blob by: its local path."""
+        return f"{self.local_prefix}/{container}/{path}"
 
     def look(self, container: str, path: str) -> Found | None:
         """Return what is known of a blob, or of the blobs below a path; None where there is nothing.
@@ -118,33 +126,38 @@ class StorageProvider(original.StorageProvider):
 class StorageObject(original.StorageObject):
     """A blob, or a folder of blobs."""
 
+    def __post_init__(self) -> None:
+        self.bsc = self.provider.bsc
+        self.container_name, self.blob_path = _split(self.query)
+        self._local_suffix = self._local_suffix_from_key(self.blob_path)
+
     def get_inventory_parent(self) -> str | None:
         """Return the key of the listing that covers this blob, or None where none does."""
-        root = self.provider.settings.inventory_root
-        return self.cache_key(root) if root and f"{self.query}/".startswith(root.rstrip("/") + "/") else None
+        prefix = self.provider.inventory_prefix
+        return self.provider.inventory_key if prefix and self.query.startswith(prefix) else None
 
     async def inventory(self, cache: IOCacheStorageInterface) -> None:
         """Note all blobs below the inventory root, by one paged listing, and the folders that they make up."""
         parent = self.get_inventory_parent()
         if parent is None or parent in cache.exists_in_storage.has_inventory or cache.remaining_wait_time <= 0:
             return
-        root = urlparse(self.provider.settings.inventory_root)
+        container, prefix = _split(self.provider.inventory_prefix)
         newest: dict[str, float] = {}
         sizes: dict[str, int] = {}
-        prefix = root.path.strip("/")
-        for blob in self._listed(root.netloc, f"{prefix}/" if prefix else None):
-            for path in (PurePosixPath(blob.name), *PurePosixPath(blob.name).parents):
-                name = str(path)
-                newest[name] = max(newest.get(name, 0.0), blob.last_modified.timestamp())
+        for blob in self._listed(container, prefix):
+            name, modified = blob.name, blob.last_modified.timestamp()
+            while name:
+                newest[name] = max(newest.get(name, 0.0), modified)
                 sizes[name] = sizes.get(name, 0) + blob.size
+                name = name.rpartition("/")[0]
         for name, modified in newest.items():
-            key = self.cache_key(f"{root.netloc}/{name}")
+            key = self.provider.key_of(container, name)
             cache.mtime[key] = Mtime(storage=modified)
             cache.size[key] = sizes[name]
             cache.exists_in_storage[key] = True
         cache.exists_in_storage.has_inventory.add(parent)
 
-    def _listed(self, container: str, prefix: str | None) -> Iterable:
+    def _listed(self, container: str, prefix: str) -> Iterable:
         try:
             yield from self.bsc.get_container_client(container).list_blobs(name_starts_with=prefix)
         except ResourceNotFoundError:
@@ -226,6 +239,12 @@ class StorageObject(original.StorageObject):
         prefix = urlparse(get_constant_prefix(self.query))
         names = self.container_client().list_blob_names(name_starts_with=prefix.path.lstrip("/"))
         return [f"az://{prefix.netloc}/{name}" for name in names]
+
+
+def _split(query: str) -> tuple[str, str]:
+    """Return the container and the path of az://{container}/{path}."""
+    container, _, path = query.removeprefix("az://").partition("/")
+    return container, path
 
 
 def throttled_as_busy(response: PipelineResponse) -> None:
