@@ -33,7 +33,7 @@ def main() -> None:
     entropy = read_json(args.run_folder / "summary.json")["unigram_entropy"]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.plot(
-        [r["consumed_tokens"] for r in records], [r["loss"] for r in records], color="#0072b2", label="training loss"
+        [r["consumed_tokens"] for r in records], [r["loss"] for r in records], color="#333333", label="training loss"
     )
     evaluated = read_log(args.run_folder / "output", VALIDATION)
     for name in evaluated[-1]["loss"] if evaluated else []:
