@@ -16,8 +16,9 @@ from pretrain_llama.errors import ConfigError, OperatorError, PretrainError
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training import cpu
 
-# Others wait so long for the first process to build an index or to store a checkpoint; torch's default is 10 minutes.
-TIMEOUT = timedelta(hours=2)
+# Others wait at most so long for the first process to build an index or to hash a checkpoint, and for one that hangs;
+# megatron-core's groups have the same. NCCL's default, 10 minutes, is too short for the first.
+TIMEOUT = timedelta(minutes=30)
 ALONE = Ranks()
 Result = TypeVar("Result")
 
