@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import read_json, write_json
 from pretrain_llama.training.log_file import read_log
 from project import SCRIPTS, Project
@@ -196,6 +197,17 @@ def test_a_wrong_number_of_processes_is_refused(
     code, printed = copy.start(processes=processes).wait()
     assert code == 2 and f"{processes} processes do not make tensor" in printed and action in printed, printed
     assert not copy.output.exists()
+
+
+def test_processes_that_cannot_be_cut_are_refused() -> None:
+    from pretrain_llama.launch.ranks import Ranks
+    from pretrain_llama.training.processes import process_groups
+
+    with (
+        pytest.raises(ConfigError, match="2 processes cannot be cut into groups of tensor 3 x pipeline 1"),
+        process_groups(3, 1, "a test", Ranks(0, 2, 0, 2, "127.0.0.1", 1)),
+    ):
+        pass
 
 
 def take_a_second_gpu(_: Path) -> None:

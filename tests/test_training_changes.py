@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import CONSUMPTION, read_log
+from pretrain_llama.training.reproduction import identity
 from test_training_resume import copied_with_output
 from trainings import Training
 
@@ -102,3 +104,18 @@ def test_a_phase_before_its_first_checkpoint_is_forgotten(training: Training, tm
     assert [phase["iteration"] for phase in read_json(copy.output / "phases.json")] == [0, 6]
     assert len(History(copy.output).events("damaged")) == 3
     assert len(copy.losses()) == 10 and copy.losses()[:6] == training.losses()[:6]
+
+
+def test_another_padding_of_the_vocabulary_is_no_change(training: Training, tmp_path: Path) -> None:
+    """It follows from the tensor parallel size, which may change."""
+    copy = training.copied(tmp_path / "run")
+    names = list(read_json(copy.folder / "mixture" / "probabilities.json")["probabilities"])
+    arguments = copy.folder, load_run(copy.folder), names, "toy.01234567"
+    before = identity(*arguments)
+    conversion = copy.folder / "checkpoint" / "conversion.json"
+    content = read_json(conversion)
+    conversion.unlink()
+    write_json(conversion, content | {"padded_vocab_size": 1024, "padding": {"tensor_parallel": 8}})
+    assert identity(*arguments) == before
+    write_json(conversion, content | {"sources": {}, "source": {}})
+    assert identity(*arguments)["checkpoint"] != before["checkpoint"]

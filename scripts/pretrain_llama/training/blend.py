@@ -3,7 +3,7 @@
 megatron-core's BlendedMegatronDatasetBuilder (0.16.1) builds on the first process of all, so that nodes without a
 common disk find nothing (blended_dataset.py:139), takes half a written file for a whole one, and opens six files a
 shard. The blend here is made by the same function of megatron-core, in the same order; its index is a folder of six
-files for all shards together, which appears when it is whole, wherever `builds_here` is true.
+files for all shards together, which appears when it is whole, on each node or on a disk that all share.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """Write a run folder (its layout: run_folder.py), with the identity that a training resumes under."""
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import yaml
 
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import DataError
-from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
+from pretrain_llama.files import json_text, link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
 from pretrain_llama.tokenization.indexed import IndexedReader
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,6 +20,8 @@ PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenize
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code")
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
+# Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
+LAYOUT_KEYS = ("padded_vocab_size", "padding", "files")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 LAUNCH = """\
 #!/usr/bin/env bash
@@ -96,17 +99,23 @@ def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str
 
     training    the hyperparameters, without the micro batch size; parallel sizes and operation may change
     tokenizer   its identity
-    checkpoint  SHA-256 of conversion.json, which holds those of the source's files and the padding
+    checkpoint  SHA-256 of conversion.json, which holds those of the source's files, without what follows from the
+                parallel sizes
     mixture     probability by counted name
     data        SHA-256 of each .idx, by counted name
     """
     return {
         "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
         "tokenizer": tokenizer,
-        "checkpoint": sha256(output / "checkpoint" / "conversion.json"),
+        "checkpoint": _checkpoint_identity(output / "checkpoint" / "conversion.json"),
         "mixture": read_json(output / "mixture" / "probabilities.json")["probabilities"],
         "data": {name: sha256(output / "data" / f"{name}.idx") for name in names},
     }
+
+
+def _checkpoint_identity(conversion: Path) -> str:
+    what = {key: value for key, value in read_json(conversion).items() if key not in LAYOUT_KEYS}
+    return hashlib.sha256(json_text(what).encode()).hexdigest()
 
 
 def _hashed_files(output: Path) -> list[Path]:
