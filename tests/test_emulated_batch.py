@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,13 @@ def test_a_task_that_ends_in_time_leaves_the_fault_to_the_next(azure: EmulatedAz
     wait_for(lambda: azure.faults.left() == 1)
     add_task(batch, "slow", "sleep 30")
     assert finished(batch, "slow").execution_info.failure_info.code == "NodeLost"
+
+
+def test_a_task_has_the_time_that_was_asked_for(batch: BatchServiceClient) -> None:
+    limit = batch_models.TaskConstraints(max_wall_clock_time=timedelta(seconds=0.5))
+    endless = batch_models.TaskAddParameter(id="endless", command_line="sleep 60", constraints=limit)
+    batch.task.add("job", endless)
+    assert finished(batch, "endless").execution_info.failure_info.code == "TaskEnded"
 
 
 def test_tasks_share_the_slots(azure: EmulatedAzure, batch: BatchServiceClient) -> None:

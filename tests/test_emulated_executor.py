@@ -88,13 +88,14 @@ def batch_requests(azure: EmulatedAzure) -> Counter:
 
 
 def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
-    run = Run(tmp_path / "project")
+    run = Run(tmp_path / "project", SNAKEFILE.replace("shell", "resources: runtime=120\n    shell"))
     wait_for(lambda: azure.cluster.pools, 60)
     (pool,) = azure.cluster.pools.values()
     assert pool.target_nodes == 1, "one task is all there is to come"
     assert pool.metadata[0] == {"name": "store", "value": STORE}
     (task,) = wait_for(lambda: list(azure.cluster.tasks.values()), 60)
     assert "pip install" not in task.asked["commandLine"]
+    assert task.asked["constraints"] == {"maxWallClockTime": "PT2H"}
     assert run.end() == 0, run.log
     with azure.azurite.client() as client:
         greeting = client.get_blob_client(CONTAINER, "greetings/greeting.txt").download_blob().readall()

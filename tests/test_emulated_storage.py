@@ -9,6 +9,7 @@ import pytest
 import snakemake_storage_plugin_azurestream as azurestream
 
 from azure_emulator import subscription as names
+from azure_emulator.faults import Refuse, Where
 from azure_emulator.service import CONTAINER, EmulatedAzure
 
 SNAKEFILE = """
@@ -98,6 +99,18 @@ def test_what_is_stored_or_removed_here_is_known_at_once(
     assert blob.size() == 4
     blob.remove()
     assert not blob.exists()
+
+
+def test_a_throttled_store_is_asked_again(azure: EmulatedAzure, provider: azurestream.StorageProvider) -> None:
+    azure.faults.add(Refuse(429, "TooManyRequests"), Where("blob", "HEAD"))
+    azure.faults.add(Refuse(503, "ServerBusy"), Where("blob", "GET"))
+    upload(azure, "a.txt", b"one")
+    blob = provider.object(f"az://{CONTAINER}/a.txt")
+    assert blob.exists()
+    blob.local_path().parent.mkdir(parents=True)
+    blob.retrieve_object()
+    assert blob.local_path().read_bytes() == b"one"
+    assert not azure.faults.left()
 
 
 def test_a_folder_of_an_account_with_a_hierarchy_is_one(

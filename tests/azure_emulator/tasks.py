@@ -1,5 +1,6 @@
 """Pools, their nodes, and tasks that run as local processes: bounded in number, at once, and in time."""
 
+import math
 import os
 import shlex
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import isodate
 
 from azure_emulator.autoscale import nodes_asked
 from azure_emulator.faults import Faults, Lose
@@ -75,6 +78,12 @@ class Task:
     info: dict = field(default_factory=lambda: {"retryCount": 0, "requeueCount": 0})
     node: Node | None = None
     process: subprocess.Popen | None = None
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which the service ends the task, if it was asked to."""
+        asked = (self.asked.get("constraints") or {}).get("maxWallClockTime")
+        return math.inf if asked is None else isodate.parse_duration(asked).total_seconds()
 
     @property
     def attempt_folder(self) -> Path:
@@ -164,11 +173,16 @@ class Cluster:
             task.state, task.node = "running", pool.next_node()
             task.info["startTime"] = now()
             task.process = self._start(job, task)
+        lost_after_s = math.inf if fault is None else fault.after_s
+        ends_after_s = min(lost_after_s, task.limit_s)
         try:
-            return task.process.wait(None if fault is None else fault.after_s)
+            return task.process.wait(None if math.isinf(ends_after_s) else ends_after_s)
         except subprocess.TimeoutExpired:
             kill(task)
             task.process.wait()
+            if task.limit_s < lost_after_s:
+                task.end(None, "TaskEnded")
+                return -1
             return None
 
     def _start(self, job: str, task: Task) -> subprocess.Popen:

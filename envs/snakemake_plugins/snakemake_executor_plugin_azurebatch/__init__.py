@@ -11,7 +11,7 @@ It is snakemake-executor-plugin-azure-batch 0.3.0 with these differences:
   is asked again, and does not end the run;
 * a task that has ended is deleted, and its files on the node with it: they would fill its disk. What a failed one
   printed is shown before;
-* a task may use all cores of its node, not as many as the submitting machine has;
+* a task may use all cores of its node, not as many as the submitting machine has, and takes `runtime` minutes at most;
 * tasks begin without a `pip install`: the image holds the plugins;
 * account, subscription and so on are taken from SNAKEMAKE_AZURE_BATCH_…, where no option gives them.
 """
@@ -22,7 +22,7 @@ import shlex
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import azure.batch.models as bm
 import snakemake_executor_plugin_azure_batch as original
@@ -82,6 +82,8 @@ class Executor(original.Executor):
             self._make_pool_and_job()
         command = f"/bin/bash -c {shlex.quote(self.format_job_exec(job))}"
         task = build.batch_task(job, self.container_image, self.envvars(), command)
+        if minutes := job.resources.get("runtime"):
+            task.constraints = bm.TaskConstraints(max_wall_clock_time=timedelta(minutes=minutes))
         info = SubmittedJobInfo(job, external_jobid=task.id)
         try:
             self.batch_client.task.add(self.job_id, task)
