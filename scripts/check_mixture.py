@@ -49,7 +49,8 @@ def main() -> None:
         f"{report.prefixes:,} prefixes, {report.sequences:,} sequences: built in {report.build_seconds:.2f} s, with an "
         f"index of {report.cache_bytes:,} bytes\n"
         f"sequences drawn and wanted differ by at most {report.largest_difference} in a shard\n"
-        f"open files: {report.open_files_needed:,} needed, {report.open_files_allowed:,} allowed (ulimit -n)"
+        f"open files: {report.megatron_open_files:,} in each process of Megatron-LM; "
+        f"ulimit -n allows {report.open_files_allowed:,} here"
     )
     if report.advice:
         print(f"advice: {report.advice}")

@@ -73,6 +73,7 @@ def test_the_program_reports_what_megatron_draws(mixed: Path) -> None:
     differences = [abs(report["drawn"][name] - count) for name, count in wanted.items()]
     assert max(differences) == report["largest_difference"] <= 1
     assert "40 prefixes, 500 sequences: built in" in result.stdout
+    assert "open files: 240 in each process of Megatron-LM" in result.stdout
     assert [path.name for path in (mixed / "check").iterdir()] == ["check_mixture.json"], "the index is temporary"
     assert not list((mixed / "indexed").glob("**/cache"))
 
@@ -207,13 +208,13 @@ def test_too_few_open_files_are_told_before_megatron_opens_them(mixed: Path) -> 
     command = ["bash", "-c", 'ulimit -n 200; exec "$@"', "bash", *program, *paths]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "a training process holds 340 files open, and may hold 200" in result.stderr
-    assert "type ulimit -n 340" in result.stderr
+    assert "40 shards and validation sets need 376 open files, 200 are allowed" in result.stderr
+    assert "raise the hard limit of open files" in result.stderr
 
 
 def test_many_prefixes_are_worth_joining() -> None:
-    report = preflight.Report(2_000, 12, 10**6, 12_100, 20_000, 2.5, 10**6, 1, {})
-    assert "2,000 prefixes hold 12,100 files open" in report.advice
+    report = preflight.Report(2_000, 12, 10**6, 12_000, 20_000, 2.5, 10**6, 1, {})
+    assert "2,000 prefixes took megatron-core 2.5 s, and each process of Megatron-LM holds 12,000" in report.advice
     assert "would be 12 prefixes" in report.advice
     assert replace(report, prefixes=40).advice == replace(report, domains=1_500).advice == ""
 
