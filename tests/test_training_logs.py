@@ -3,7 +3,12 @@
 import json
 import math
 import shutil
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,16 +60,48 @@ def test_tensorboard_shows_all_that_was_measured(training: Training) -> None:
     assert found["epochs/ar_news"][8] == pytest.approx(consumed["epochs"]["ar_news"])
 
 
-def test_events_are_read_while_it_trains_and_kept_after_a_kill(training: Training, tmp_path: Path) -> None:
+class Page:
+    """TensorBoard's own server, as AzureML's service runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = ["tensorboard.main", "--logdir", str(folder), "--port", str(port), "--reload_interval", "1"]
+        self._process = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL)
+        self._address = f"http://127.0.0.1:{port}/data/plugin/scalars/scalars?tag=training%2Floss&run="
+
+    def steps(self, run: str) -> list[int]:
+        """Return the steps that the page shows of a run, a folder below its own."""
+        try:
+            with urllib.request.urlopen(self._address + run, timeout=5) as answer:
+                return [point[1] for point in json.load(answer)]
+        except OSError:  # not yet
+            return []
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    page = Page(tmp_path)
+    yield page
+    page.close()
+
+
+def test_the_page_shows_a_training_live_and_its_copy_outlives_a_kill(
+    training: Training, tmp_path: Path, page: Page
+) -> None:
     copy, live = training.copied(tmp_path / "run", **MANY), tmp_path / "node" / "tensorboard"
     kept, history = copy.output / "tensorboard", History(copy.output)
     started = copy.start(live)
-    wait_for(lambda: len(steps(live)) > 20, started)
+    wait_for(lambda: len(page.steps("node/tensorboard")) > 20, started)
     wait_for(lambda: len(history.events("saved")) > 1, started)
     started.kill()
     saved = history.events("saved")[-1]["iteration"]
     assert set(steps(kept)) >= set(range(1, saved + 1)), "complete up to the checkpoint; what follows is done again"
-    assert not list(kept.glob("*.part"))
 
     shutil.rmtree(live)  # the node is gone
     copy.change(operation={"time_limit_seconds": 0.5})
@@ -74,6 +111,10 @@ def test_events_are_read_while_it_trains_and_kept_after_a_kill(training: Trainin
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
         path.name: path.read_bytes() for path in live.iterdir()
     }
+    deadline = time.monotonic() + 30
+    while page.steps("run/output/tensorboard") != list(range(1, last + 1)):
+        assert time.monotonic() < deadline, page.steps("run/output/tensorboard")
+        time.sleep(0.2)
 
 
 def train_with_small_files(folder: Path, live: Path) -> None:

@@ -20,7 +20,7 @@ except ImportError as error:
         f"TensorBoard is not there: {error}", where=sys.executable, action="install the packages of requirements.lock"
     ) from error
 
-SCALARS_PER_FILE = 50_000  # about 4 MB: what is copied again and again while the file grows
+SCALARS_PER_FILE = 50_000  # about 4 MB: a mounted container stores a file anew each time that it has grown
 COPY_EVERY_SECONDS = 30.0
 FLUSH_SECONDS = 1
 
@@ -91,12 +91,12 @@ class Board:
 
 
 def copy_events(source: Path, target: Path) -> None:
-    """Copy the event files that are longer in source than in target; each appears there when it is whole."""
+    """Append to the event files in target what those in source have more: events are only ever added to a file.
+
+    A reader of the copy sees it grow; a kill leaves part of an event, which the next copy completes.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.glob("events.out.tfevents.*")):
-        copy = target / path.name
-        if copy.exists() and copy.stat().st_size >= path.stat().st_size:
-            continue
-        beside = target / ".copying.part"  # TensorBoard would read a name with "tfevents" in it
-        shutil.copyfile(path, beside)
-        beside.replace(copy)
+        with open(target / path.name, "ab") as copy, open(path, "rb") as original:
+            original.seek(copy.tell())
+            shutil.copyfileobj(original, copy)
