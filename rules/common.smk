@@ -109,6 +109,7 @@ wildcard_constraints:
     checkpoint=r"[A-Za-z0-9.-]+",
     tp=r"\d+",
     pp=r"\d+",
+    iteration=r"final|\d+",
 
 
 def begin_run():
@@ -165,3 +166,11 @@ def run_checkpoint(run):
 def choice(name):
     """An input: one of a run's choices, in JSON or YAML."""
     return lambda wildcards: str(choices.find(f"config/runs/{wildcards.run}", name))
+
+
+def exported_checkpoint(run, iteration):
+    """What says that a checkpoint of a run is whole."""
+    if iteration == "final":
+        return f"results/runs/{run}/output/finished.json"
+    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"
+

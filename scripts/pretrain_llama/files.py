@@ -31,11 +31,30 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
         beside.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Write a folder beside its place and rename it when the block ends; otherwise as `replacing`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    beside.mkdir()
+    try:
+        yield beside
+        shutil.rmtree(path, ignore_errors=True)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def _remove_orphans(path: Path) -> None:
     ours = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.part")
     for other in path.parent.iterdir():
         if (match := ours.fullmatch(other.name)) and not _is_running(int(match[1])):
-            other.unlink(missing_ok=True)
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

@@ -11,7 +11,7 @@ from megatron.core.distributed import DistributedDataParallel, DistributedDataPa
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
-from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.files import write_json
 from pretrain_llama.training.data import build_dataset, micro_batches
 from pretrain_llama.training.logs import TrainingLog
@@ -30,11 +30,12 @@ def train(folder: RunFolder) -> None:
 
     Raises:
         ConfigError: parallel or batch sizes do not fit.
-        OperatorError: the run changed since its training began.
+        OperatorError: the run changed since its training began, or its checkpoint since it was converted.
     """
     parallel = folder.run["parallel"]
     place = folder.path / "run.yaml"
     folder.architecture.check_parallel(parallel["tensor"], parallel["pipeline"], f"{place}: parallel")
+    passport.check(folder.path / "checkpoint", parallel["tensor"])
     with process_groups(parallel["tensor"], parallel["pipeline"], f"{place}: parallel") as device:
         data_parallel = parallel_state.get_data_parallel_world_size()
         batches = micro_batch_count(folder.training, data_parallel, place)
