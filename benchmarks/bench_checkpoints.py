@@ -4,8 +4,9 @@
 
 The peer copies the same bytes with their SHA-256, in the same run, in turn with ours; each figure is the median of some
 rounds. Each waits for the disk, so that nobody pays for another's writes, and then removes what it wrote the last time,
-so that each finds as many pages free. Files that are read are in the page cache. Memory is the largest sum of the resident sets of all processes, with the
-pages of files that they map, sampled every 20 ms. The naive conversion loads both models.
+so that each finds as many pages free. Files that are read are in the page cache. Memory is the largest sum of the
+resident sets of all processes, with the pages of files that they map, sampled every 20 ms. The naive conversion loads
+both models.
 """
 
 import argparse
