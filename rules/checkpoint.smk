@@ -15,7 +15,7 @@ OUTPUTS
 
 rule convert_checkpoint:
     input:
-        config=lambda wildcards: f"{config['checkpoints'][wildcards.checkpoint]}/config.json",
+        config=lambda wildcards: checkpoint_config(wildcards.checkpoint),
     output:
         directory("results/checkpoints/{checkpoint}_tp={tp}_pp={pp}"),
     log:
@@ -39,7 +39,7 @@ rule convert_checkpoint:
 
 rule verify_checkpoint:
     input:
-        config=lambda wildcards: f"{config['checkpoints'][wildcards.checkpoint]}/config.json",
+        config=lambda wildcards: checkpoint_config(wildcards.checkpoint),
         checkpoint="results/checkpoints/{checkpoint}_tp={tp}_pp={pp}",
     output:
         "results/checkpoints/{checkpoint}_tp={tp}_pp={pp}.verification.json",

@@ -45,9 +45,9 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
     with replacing_folder(output) as beside:
         (beside / "release").mkdir()
         layout = TorchDistLayout(beside / "release", tensors.specs, architecture, padded)
-        _check_space(beside, layout.bytes)
+        check_space(beside, layout.bytes)
         layout.write_frame()
-        digests, files = copy_tensors(tensors, layout, _hashed_files(tensors), f"convert {source.name}")
+        digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
         _pad(layout, architecture, new_rows)
         carry_files(source, beside)
         padding = {
@@ -56,7 +56,7 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
             "padded_vocab_size": padded,
             "rows": new_rows,
         }
-        passport.write(beside, _described(tensors, files, source), architecture, tensors.specs, digests, padding)
+        passport.write(beside, described_source(tensors, files, source), architecture, tensors.specs, digests, padding)
         torch_dist.write_tracker(beside, "release")
 
 
@@ -87,20 +87,21 @@ def to_huggingface(
     """
     with replacing_folder(output) as beside:
         layout = HuggingFaceLayout(beside, tensors.specs)
-        _check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
+        check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
         layout.write_frame()
-        digests, files = copy_tensors(tensors, layout, _hashed_files(tensors), f"write {output.name}")
+        digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"write {output.name}")
         carry_files(like, beside, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
         for path in tokenizers:
             shutil.copyfile(path, beside / path.name)
-        passport.write(beside, _described(tensors, files, like), architecture, tensors.specs, digests)
+        passport.write(beside, described_source(tensors, files, like), architecture, tensors.specs, digests)
 
 
-def _hashed_files(tensors: AnyTensors) -> dict[Path, list[str]]:
+def hashed_files(tensors: AnyTensors) -> dict[Path, list[str]]:
+    """Return the files that are hashed as they are read, with the tensors in each; see `copy_tensors`."""
     return tensors.files if isinstance(tensors, HuggingFaceTensors) else {}
 
 
-def _described(tensors: AnyTensors, files: dict[Path, str], config_folder: Path) -> dict[str, Any]:
+def described_source(tensors: AnyTensors, files: dict[Path, str], config_folder: Path) -> dict[str, Any]:
     """Return what a passport says of the source."""
     hashed = {path.name: digest for path, digest in files.items()}
     small = [config_folder / "config.json", tensors.place / torch_dist.METADATA]
@@ -108,7 +109,8 @@ def _described(tensors: AnyTensors, files: dict[Path, str], config_folder: Path)
     return {"format": FORMATS[type(tensors)], "files": dict(sorted(hashed.items()))}
 
 
-def _check_space(folder: Path, size: int) -> None:
+def check_space(folder: Path, size: int) -> None:
+    """Raise OperatorError unless a disk has room for `size` bytes."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OperatorError(

@@ -41,9 +41,10 @@ def copy_tensors(
     Raises:
         OperatorError: a source file is cut short.
     """
-    hashed = {name for names in files.values() for name in names}
-    tasks = list(files.items()) + [(None, [name]) for name in source.specs if name not in hashed]
-    with OpenFiles() as opened, _progress(source, title) as progress, ThreadPoolExecutor(THREADS) as threads:
+    names = list(source.specs)
+    hashed = {name for held in files.values() for name in held}
+    tasks = list(files.items()) + [(None, [name]) for name in names if name not in hashed]
+    with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
         copying = _Copying(source, target, opened, progress)
         found = list(threads.map(lambda task: copying.copy(*task), tasks))
     return (
@@ -52,9 +53,10 @@ def copy_tensors(
     )
 
 
-def hash_tensors(source: Tensors, title: str) -> dict[str, str]:
-    """Return the BLAKE3 of each tensor, of its bytes in row order."""
-    with OpenFiles() as opened, _progress(source, title) as progress, ThreadPoolExecutor(THREADS) as threads:
+def hash_tensors(source: Tensors, title: str, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the BLAKE3 of some tensors, or of all, of their bytes in row order."""
+    names = list(source.specs if names is None else names)
+    with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
 
         def hash_one(name: str) -> str:
             digest = blake3()
@@ -63,11 +65,11 @@ def hash_tensors(source: Tensors, title: str) -> dict[str, str]:
                 progress.advance(block.nbytes)
             return digest.hexdigest()
 
-        return dict(zip(source.specs, threads.map(hash_one, source.specs), strict=True))
+        return dict(zip(names, threads.map(hash_one, names), strict=True))
 
 
-def _progress(source: Tensors, title: str) -> Progress:
-    return Progress(sum(spec.bytes for spec in source.specs.values()), "B", title)
+def _progress(source: Tensors, names: Iterable[str], title: str) -> Progress:
+    return Progress(sum(source.specs[name].bytes for name in names), "B", title)
 
 
 class OpenFiles(AbstractContextManager):
@@ -117,9 +119,14 @@ def read_blocks(source: Tensors, name: str, opened: OpenFiles, buffers: Iterator
     for row in range(0, spec.rows, rows_a_block):
         rows = min(rows_a_block, spec.rows - row)
         block = next(buffers)[: rows * spec.row_bytes].reshape(rows, spec.row_bytes)
-        for region in cut_all(regions, row, rows):
-            _read(region, block[region.row - row :][: region.rows], opened)
+        read_rows(regions, row, block, opened)
         yield row, block
+
+
+def read_rows(regions: list[Region], row: int, block: np.ndarray, opened: OpenFiles) -> None:
+    """Read rows of a tensor from `row` on into a block, (rows, row_bytes) uint8, given where it lies."""
+    for region in cut_all(regions, row, len(block)):
+        _read(region, block[region.row - row :][: region.rows], opened)
 
 
 def _read(region: Region, rows: np.ndarray, opened: OpenFiles) -> None:

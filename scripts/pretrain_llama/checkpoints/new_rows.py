@@ -1,10 +1,11 @@
 """Rows that a vocabulary's tensors get anew, as numbers: the mean of others, or zeros."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_blocks
+from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_blocks, read_rows
 from pretrain_llama.checkpoints.tensors import Tensors
 
 # "mean": the mean of all rows that are there, so that a new id is about as likely as an average one (J. Hewitt, 2021,
@@ -35,6 +36,17 @@ def mean_row(tensors: Tensors, name: str, opened: OpenFiles) -> np.ndarray:
     for _, block in read_blocks(tensors, name, opened, one_buffer(tensors, name)):
         total += to_numbers(block, spec.dtype).sum(axis=0, dtype=np.float64)
     return total / spec.rows
+
+
+def mean_of_rows(tensors: Tensors, name: str, rows: Sequence[int], opened: OpenFiles) -> np.ndarray:
+    """Return the mean of some of a tensor's rows: (columns,) fp64."""
+    spec, regions = tensors.specs[name], tensors.regions(name)
+    block = np.empty((1, spec.row_bytes), np.uint8)
+    total = np.zeros(spec.shape[-1])
+    for row in rows:
+        read_rows(regions, row, block, opened)
+        total += to_numbers(block, spec.dtype)[0]
+    return total / len(rows)
 
 
 def new_row(kind: Kind, tensors: Tensors, name: str, is_output: bool, opened: OpenFiles) -> np.ndarray:

@@ -5,6 +5,7 @@
  "config":       config.json,
  "architecture": what was understood of it, with base and scaling of the rotary frequencies and the norms' epsilon,
  "padding":      of Megatron's vocabulary: {"multiple", "tensor_parallel", "padded_vocab_size", "rows": mean | zero},
+ "expansion":    of the vocabulary, where it has one: {"from", "to", "rows": mean_of_pieces | mean | zero},
  "dtypes":       {dtype: number of tensors},
  "tensors":      {Hugging Face name: {"dtype", "shape", "blake3"}}, without padding: the same in all formats,
  "files":        {name: bytes} of the weights that were written}
@@ -40,6 +41,7 @@ def write(
     specs: dict[str, Spec],
     digests: dict[str, str],
     padding: dict[str, Any] | None = None,
+    expansion: dict[str, Any] | None = None,
 ) -> None:
     """Write the passport of a folder.
 
@@ -50,6 +52,7 @@ def write(
         specs: dtype and shape of each tensor, by Hugging Face name.
         digests: BLAKE3 of each.
         padding: of the vocabulary; None where nothing is padded.
+        expansion: of the vocabulary; None where it is as it was.
     """
     weights = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".distcp")]
     passport = {
@@ -58,6 +61,7 @@ def write(
         "config": read_json(folder / "config.json"),
         "architecture": _described(architecture),
         "padding": padding,
+        "expansion": expansion,
         "dtypes": dict(Counter(spec.dtype for spec in specs.values())),
         "tensors": {name: _tensor(spec) | {"blake3": digests[name]} for name, spec in specs.items()},
         "files": {str(path.relative_to(folder)): path.stat().st_size for path in sorted(weights)},
