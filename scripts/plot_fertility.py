@@ -32,7 +32,7 @@ def main() -> None:
     axes.barh([row + 0.2 for row in rows], domains["tokens_per_word_before"], 0.4, color=BEFORE, label="before")
     bars = axes.barh([row - 0.2 for row in rows], domains["tokens_per_word_after"], 0.4, color=AFTER, label="after")
     change = domains["tokens_per_word_after"] / domains["tokens_per_word_before"] - 1
-    axes.bar_label(bars, [f" {value:+.0%}" for value in change])
+    axes.bar_label(bars, [f" {value:+.1%}" for value in change])
     axes.set_yticks(rows, [f"{row.language} {row.domain}" for row in domains.itertuples()])
     axes.margins(x=0.15)
     axes.set_xlabel("tokens a word")

@@ -1,12 +1,18 @@
-"""Tiny Llamas of several kinds, and their tensors."""
+"""Tiny Llamas of several kinds, their tensors, and conversions in the process of a test."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint import FileSystemReader, load
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.conversion import to_huggingface, to_megatron
+from pretrain_llama.checkpoints.opening import open_tensors
 
 WEIGHTS = "model.safetensors"
 # None of them as in the real models, of which megatron-core fixes three.
@@ -83,3 +89,39 @@ def same_tensors(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(
         one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one
     )
+
+
+def set_config(**changes: object) -> Callable[[Path], None]:
+    """Return what changes keys of a folder's config.json."""
+    return lambda folder: change_config(folder, **changes)
+
+
+def set_tensors(**changes: torch.Tensor | None) -> Callable[[Path], None]:
+    """Return what changes tensors of a folder."""
+    return lambda folder: change_tensors(folder, **changes)
+
+
+def convert(source: Path, output: Path, tensor: int = 1, multiple: int = 128, new_rows: str = "mean") -> Path:
+    """Convert in this process; return the output."""
+    to_megatron(source, output, tensor, 1, multiple, new_rows)
+    return output
+
+
+def export(checkpoint: Path, like: Path, output: Path) -> Path:
+    """Export in this process; return the output."""
+    architecture = read_architecture(like)
+    to_huggingface(open_tensors(checkpoint, architecture), architecture, like, output)
+    return output
+
+
+def load_plain(converted: Path) -> dict[str, torch.Tensor]:
+    """What torch reads of a checkpoint, with nothing of ours."""
+    release = converted / "release"
+    described = FileSystemReader(release).read_metadata().state_dict_metadata
+    tensors = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in described.items()
+        if hasattr(entry, "chunks")
+    }
+    load(tensors, storage_reader=FileSystemReader(release), no_dist=True)
+    return tensors

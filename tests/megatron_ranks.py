@@ -2,6 +2,7 @@
 
 python tests/megatron_ranks.py FOLDER: below it, {kind}/source and {kind}/megatron are read; written are
 
+    older.json        by kind, how far transformers' logits are apart between its source and {kind}/older
     logits.json       by kind, how megatron-core's logits compare, on every layout and in every precision
     {kind}/older/     of some kinds, what Megatron-LM writes in its older format, torch
     {kind}/newer/     what it writes in its newer format, torch_dist, during a training
@@ -52,6 +53,17 @@ def compare(folder: Path) -> list[dict]:
                 asdict(logits.compare(wanted, ours, exact, **how)) | {"largest_logit": exact.abs().max().item()}
             )
     return found
+
+
+def largest_difference(folder: Path) -> float:
+    """How far transformers' logits of a kind's source and of its checkpoint in the older format are apart."""
+    architecture = read_architecture(folder / "source")
+    tokens = logits.probe_tokens(architecture)
+    first, second = (
+        logits.transformers_logits(open_tensors(place, architecture), folder / "source", "fp32", tokens)
+        for place in (folder / "source", folder / "older")
+    )
+    return (first - second).abs().max().item()
 
 
 def args_of(architecture: Architecture) -> argparse.Namespace:
@@ -109,8 +121,11 @@ def main() -> None:
         found = {kind.name: compare(kind) for kind in kinds}
         for kind, (tensor, pipeline) in SAVED.items():
             save(folder / kind, tensor, pipeline)
+        dist.barrier()
         if dist.get_rank() == 0:
             (folder / "logits.json").write_text(json.dumps(found))
+            older = {kind: largest_difference(folder / kind) for kind in SAVED}
+            (folder / "older.json").write_text(json.dumps(older))
 
 
 if __name__ == "__main__":

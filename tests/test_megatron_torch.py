@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from llamas import make_llama, same_tensors, tensors_of
+from llamas import convert, export, make_llama, same_tensors, tensors_of
 from pretrain_llama.checkpoints import torch_files
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
-from pretrain_llama.checkpoints.conversion import to_huggingface, to_megatron
-from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.errors import PretrainError
 
@@ -103,17 +101,10 @@ def older(tmp_path: Path, llama4: Path) -> Path:
     return tmp_path / "older"
 
 
-def export(checkpoint: Path, like: Path, output: Path) -> Path:
-    architecture = read_architecture(like)
-    to_huggingface(open_tensors(checkpoint, architecture), architecture, like, output)
-    return output
-
-
 def test_the_shares_of_all_processes_are_joined(older: Path, llama4: Path, tmp_path: Path) -> None:
     assert same_tensors(llama4, export(older, llama4, tmp_path / "back"))
     shutil.copy(llama4 / "config.json", older)
-    to_megatron(older, tmp_path / "newer", 1, 1, 128, "mean")
-    assert same_tensors(llama4, export(tmp_path / "newer", llama4, tmp_path / "again"))
+    assert same_tensors(llama4, export(convert(older, tmp_path / "newer"), llama4, tmp_path / "again"))
 
 
 def test_one_checkpoint_may_be_named_and_release_is_one(older: Path, llama4: Path, tmp_path: Path) -> None:
