@@ -13,7 +13,8 @@ BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards
-.PHONY: bench-training bench-mixture bench-azure plan-estimate simulate-shards lint format lock clean azurite azure-doctor
+.PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
+.PHONY: lint format lock clean azurite azure-doctor
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -89,6 +90,9 @@ bench-training: demo-inputs ## the trainer against a bare loop, its start-up, an
 
 bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
 	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py
+
+bench-checkpoints: $(INSTALLED) ## converting a Llama of a billion parameters against copying it: a table, in about 3 minutes
+	python benchmarks/bench_checkpoints.py --scratch $(BENCH)/checkpoints
 
 plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will take, of any store, offline
 	python scripts/estimate_plan.py --listing $(or $(LISTING),$(error set LISTING to a recorded listing)) \

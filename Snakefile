@@ -12,6 +12,7 @@ include: "rules/shards.smk"
 include: "rules/tokenize.smk"
 include: "rules/validation.smk"
 include: "rules/mixture.smk"
+include: "rules/vocabulary.smk"
 include: "rules/checkpoint.smk"
 include: "rules/training.smk"
 
@@ -23,6 +24,7 @@ rule all:
         expand("results/runs/{run}/summary.txt", run=RUNS),
         expand("results/runs/{run}/mixture.html", run=RUNS),
         expand("results/runs/{run}/loss.png", run=RUNS),
+        fertility_plots(*map(run_tokenizer, RUNS)),
 
 
 # Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
@@ -33,6 +35,7 @@ rule data:
         lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
         [held_out_check(identity) for identity in IDENTITIES.values()],
+        fertility_plots(*IDENTITIES.values()),
 
 
 rule mixture:

@@ -2,20 +2,20 @@
 Hugging Face checkpoints to Megatron's, and back.
 
 REQUIRED INPUTS
-    the Hugging Face folders of config/config.yaml
-    results/runs/{run}/output/finished.json
+    the folders of checkpoints in config/config.yaml
+    results/runs/{run}/output/checkpoints/
 
 OUTPUTS
     results/checkpoints/{checkpoint}_tp={tp}_pp={pp}/       release/, its tracker, config.json, conversion.json
     results/checkpoints/{checkpoint}_tp={tp}_pp={pp}.verification.json
-    results/runs/{run}/huggingface/
+    results/runs/{run}/export/{iteration}/                  a Hugging Face folder of any iteration, or of the final one
     results/runs/{run}/sample.txt
 """
 
 
 rule convert_checkpoint:
     input:
-        config=lambda wildcards: f"{config['checkpoints'][wildcards.checkpoint]}/config.json",
+        config=lambda wildcards: checkpoint_config(wildcards.checkpoint),
     output:
         directory("results/checkpoints/{checkpoint}_tp={tp}_pp={pp}"),
     log:
@@ -23,19 +23,23 @@ rule convert_checkpoint:
     benchmark:
         "results/benchmarks/convert_checkpoint/{checkpoint}_tp={tp}_pp={pp}.tsv"
     params:
-        huggingface=subpath(input.config, parent=True),
+        source=subpath(input.config, parent=True),
+        vocab_multiple=config["conversion"]["vocab_multiple"],
+        new_rows=config["conversion"]["new_rows"],
     shell:
         "python scripts/convert_checkpoint.py"
-        " --huggingface {params.huggingface:q}"
+        " --source {params.source:q}"
         " --tensor-parallel {wildcards.tp}"
         " --pipeline-parallel {wildcards.pp}"
+        " --vocab-multiple {params.vocab_multiple}"
+        " --new-rows {params.new_rows}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 
 
 rule verify_checkpoint:
     input:
-        config=lambda wildcards: f"{config['checkpoints'][wildcards.checkpoint]}/config.json",
+        config=lambda wildcards: checkpoint_config(wildcards.checkpoint),
         checkpoint="results/checkpoints/{checkpoint}_tp={tp}_pp={pp}",
     output:
         "results/checkpoints/{checkpoint}_tp={tp}_pp={pp}.verification.json",
@@ -43,34 +47,40 @@ rule verify_checkpoint:
         "results/logs/verify_checkpoint/{checkpoint}_tp={tp}_pp={pp}.log",
     benchmark:
         "results/benchmarks/verify_checkpoint/{checkpoint}_tp={tp}_pp={pp}.tsv"
+    threads: 2
     params:
-        huggingface=subpath(input.config, parent=True),
+        source=subpath(input.config, parent=True),
     shell:
         "python scripts/verify_checkpoint.py"
-        " --huggingface {params.huggingface:q}"
+        " --source {params.source:q}"
         " --checkpoint {input.checkpoint:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 
 
+# Any iteration while its checkpoint is there, also of a training that still runs.
 rule export_checkpoint:
     input:
-        "results/runs/{run}/output/finished.json",
+        lambda wildcards: exported_checkpoint(wildcards.run, wildcards.iteration),
     output:
-        directory("results/runs/{run}/huggingface"),
+        directory("results/runs/{run}/export/{iteration}"),
     log:
-        "results/logs/export_checkpoint/{run}.log",
+        "results/logs/export_checkpoint/{run}_{iteration}.log",
     benchmark:
-        "results/benchmarks/export_checkpoint/{run}.tsv"
+        "results/benchmarks/export_checkpoint/{run}_{iteration}.tsv"
     params:
         folder="results/runs/{run}",
     shell:
-        "python scripts/export_checkpoint.py" " --run-folder {params.folder:q}" " --output {output:q}" " > {log:q} 2>&1"
+        "python scripts/export_checkpoint.py"
+        " --run-folder {params.folder:q}"
+        " --iteration {wildcards.iteration}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule sample_text:
     input:
-        model="results/runs/{run}/huggingface",
+        model="results/runs/{run}/export/final",
         run="config/runs/{run}/run.yaml",
     output:
         "results/runs/{run}/sample.txt",

@@ -19,9 +19,9 @@ from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
-from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
+from pretrain_llama.vocabulary import expansion
 
 # Python looks for garbage in cycles after every 700 new objects. The graph of thousands of shards is millions of
 # objects that stay: looking that often takes a third of the time of a preview.
@@ -76,17 +76,31 @@ def listed_bytes(file, _text_key):
     return cost.jsonl_bytes(file, config["estimate"]["ratios"])
 
 
+def expansion_path(name):
+    return place(f"results/expansions/{name}.json")
+
+
+def plan_expansion(name, settings):
+    """As with the plan of a corpus: jobs on nodes read what is recorded."""
+    expansion.check(name, settings, PLAIN_TOKENIZERS, CORPORA)
+    base = PLAIN_TOKENIZERS[settings["tokenizer"]]
+    if workflow.is_main_process:
+        record = expansion.plan_expansion(name, settings, base, PLANS, expansion_path(name))
+    else:
+        record = expansion.load(expansion_path(name))
+    return expansion.ExpandedTokenizer(name, base, record, settings["new_rows"])
+
+
 def load_run(run):
     folder = f"config/runs/{run}"
     chosen = configuration.load_run(folder)
-    for kind in ("tokenizer", "checkpoint"):
-        configuration.check_choice(chosen[kind], config[f"{kind}s"], kind, f"{folder}/run.yaml: {kind}")
-    check_sizes(
-        chosen,
-        read_architecture(config["checkpoints"][chosen["checkpoint"]]),
-        load_reference(config["tokenizers"][chosen["tokenizer"]]["model"]).vocab_size,
-        f"{folder}/run.yaml",
-    )
+    for kind, known in [("tokenizer", TOKENIZERS), ("checkpoint", config["checkpoints"])]:
+        configuration.check_choice(chosen[kind], known, kind, f"{folder}/run.yaml: {kind}")
+    architecture = read_architecture(config["checkpoints"][chosen["checkpoint"]])
+    tokenizer = TOKENIZERS[chosen["tokenizer"]]
+    if chosen["tokenizer"] in EXPANSIONS:
+        architecture = expansion.expanded(architecture, tokenizer, f"{folder}/run.yaml")
+    check_sizes(chosen, architecture, tokenizer.vocab_size, f"{folder}/run.yaml")
     choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 
@@ -100,7 +114,11 @@ with readable_errors():
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
     held_out = config["held_out_fraction"]
-    TOKENIZERS = {n: Tokenizer(n, held_out_fraction=held_out, **chosen) for n, chosen in config["tokenizers"].items()}
+    PLAIN_TOKENIZERS = {
+        name: Tokenizer(name, held_out_fraction=held_out, **chosen) for name, chosen in config["tokenizers"].items()
+    }
+    EXPANSIONS = {name: plan_expansion(name, settings) for name, settings in config["expansions"].items()}
+    TOKENIZERS = PLAIN_TOKENIZERS | EXPANSIONS
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
     RUNS = {run: load_run(run) for run in config["runs"]} if HAS_INPUTS else {}
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
@@ -119,6 +137,8 @@ wildcard_constraints:
     checkpoint=r"[A-Za-z0-9.-]+",
     tp=r"\d+",
     pp=r"\d+",
+    iteration=r"final|\d+",
+    expansion="({})".format("|".join(EXPANSIONS) or "_") + r"\.[0-9a-f]{8}",  # "_": there is none
 
 
 def begin_run():
@@ -135,6 +155,8 @@ def begin_run():
             claim(place("results/running.json"))
         for corpus, planned in PLANS.items():
             plan.record(plan_path(corpus), planned)
+        for name, expanded in EXPANSIONS.items():
+            expansion.record(expansion_path(name), expanded.record)
     except PretrainError as error:
         workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
 
@@ -167,11 +189,31 @@ def tokenizer_path(identity):
 
 
 def run_checkpoint(run):
-    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size."""
-    parallel = RUNS[run]["parallel"]
-    return f"results/checkpoints/{RUNS[run]['checkpoint']}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
+    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size.
+
+    An expanded one has the identity of its tokenizer in its name, behind a dot.
+    """
+    parallel, name = RUNS[run]["parallel"], RUNS[run]["checkpoint"]
+    if RUNS[run]["tokenizer"] in EXPANSIONS:
+        name = f"{name}.{run_tokenizer(run)}"
+    return f"results/checkpoints/{name}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
+
+
+def checkpoint_config(name):
+    """The config.json of a checkpoint that is converted, delivered or expanded."""
+    if name in config["checkpoints"]:
+        return f"{config['checkpoints'][name]}/config.json"
+    delivered, *identity = name.rsplit(".", 2)
+    return f"results/expansions/{'.'.join(identity)}/{delivered}/config.json"
 
 
 def choice(name):
     """An input: one of a run's choices, in JSON or YAML."""
     return lambda wildcards: str(choices.find(f"config/runs/{wildcards.run}", name))
+
+
+def exported_checkpoint(run, iteration):
+    """What says that a checkpoint of a run is whole."""
+    if iteration == "final":
+        return f"results/runs/{run}/output/finished.json"
+    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"

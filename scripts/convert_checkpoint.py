@@ -1,25 +1,34 @@
-"""Convert a Hugging Face Llama to a Megatron torch_dist checkpoint.
+"""Convert a Llama to a Megatron torch_dist checkpoint, which loads on any parallel sizes that divide it.
 
-    python scripts/convert_checkpoint.py --huggingface resources/demo/llama \
+    python scripts/convert_checkpoint.py --source resources/demo/llama \
         --tensor-parallel 1 --pipeline-parallel 1 --output results/checkpoints/demo-llama_tp=1_pp=1
 
-The checkpoint loads on any parallel sizes that divide the model and the padded vocabulary.
+The source is a Hugging Face folder; or a config.json beside Megatron-LM's checkpoints, of its format torch_dist or of
+its older one, torch (mp_rank_00/model_optim_rng.pt). No model is built: weights pass through in blocks of a few MB.
 """
 
 import argparse
-import shutil
-from dataclasses import asdict
 from pathlib import Path
 
+from pretrain_llama.checkpoints.architecture import VOCAB_MULTIPLE
+from pretrain_llama.checkpoints.conversion import to_megatron
 from pretrain_llama.errors import run_program
-from pretrain_llama.files import sha256, write_json
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--huggingface", type=Path, required=True, help="folder with config.json and safetensors")
+    parser.add_argument("--source", type=Path, required=True, help="folder with config.json and weights")
     parser.add_argument("--tensor-parallel", type=int, default=1, help="tensor parallel size; pads the vocabulary")
     parser.add_argument("--pipeline-parallel", type=int, default=1, help="pipeline parallel size, checked to fit")
+    parser.add_argument(
+        "--vocab-multiple", type=int, default=VOCAB_MULTIPLE, help="rows of the vocabulary in a tensor parallel process"
+    )
+    parser.add_argument(
+        "--new-rows",
+        choices=["mean", "zero"],
+        default="mean",
+        help="rows that pad the vocabulary: the mean of the others, or 0 in the output layer",
+    )
     parser.add_argument(
         "--output", type=Path, required=True, help="writes release/, its tracker, config.json and conversion.json"
     )
@@ -28,29 +37,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from pretrain_llama.checkpoints import torch_dist
-    from pretrain_llama.checkpoints.architecture import read_architecture
-    from pretrain_llama.checkpoints.huggingface import CARRIED_FILES, HuggingFaceReader
-    from pretrain_llama.training.processes import process_groups
-
-    architecture = read_architecture(args.huggingface)
-    architecture.check_parallel(args.tensor_parallel, args.pipeline_parallel, str(args.huggingface / "config.json"))
-    padded_vocab_size = architecture.padded_vocab_size(args.tensor_parallel)
-    reader = HuggingFaceReader(args.huggingface)
-    shutil.rmtree(args.output, ignore_errors=True)
-    with process_groups(tensor=1, pipeline=1, place="convert_checkpoint.py"):
-        torch_dist.write_release(reader, architecture, padded_vocab_size, args.output)
-    reader.check_all_read()
-    for name in CARRIED_FILES:
-        if (args.huggingface / name).exists():
-            shutil.copyfile(args.huggingface / name, args.output / name)
-    sources = sorted(path for path in args.huggingface.iterdir() if path.suffix in (".json", ".safetensors"))
-    conversion = {
-        "sources": {path.name: sha256(path) for path in sources},
-        "architecture": asdict(architecture),
-        "padded_vocab_size": padded_vocab_size,
-    }
-    write_json(args.output / "conversion.json", conversion)
+    sizes = (args.tensor_parallel, args.pipeline_parallel, args.vocab_multiple)
+    to_megatron(args.source, args.output, *sizes, args.new_rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Let an exported model continue prompts, greedily, through transformers.
 
-python scripts/sample_text.py --model results/runs/demo/huggingface --run config/runs/demo --output sample.txt
+python scripts/sample_text.py --model results/runs/demo/export/final --run config/runs/demo --output sample.txt
 """
 
 import argparse

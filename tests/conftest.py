@@ -46,6 +46,14 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A tiny Llama of the test's own, of 300 ids, whose weights all matter."""
+    from llamas import make_llama  # transformers takes seconds to import
+
+    return make_llama(tmp_path / "source")
+
+
+@pytest.fixture
 def project(tmp_path: Path, tokenizer_model: Path, llama: Path) -> Project:
     """A project of the test's own, with nothing built."""
     return Project(tmp_path, tokenizer_model, llama)

@@ -1,148 +1,209 @@
-"""Checkpoints: the same logits, the same weights after a round trip, and what does not fit is refused."""
+"""Checkpoints: the same weights after a round trip, the same logits on every layout, whoever wrote them."""
 
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
-from project import run_script
+from llamas import (
+    KINDS,
+    SCALING,
+    change_config,
+    change_tensors,
+    convert,
+    export,
+    load_plain,
+    make_llama,
+    same_tensors,
+    tensors_of,
+)
+from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.copying import copy_tensors
+from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout
+from pretrain_llama.checkpoints.opening import open_tensors
+from pretrain_llama.checkpoints.verification import verify_padding, verify_tensors
+from pretrain_llama.files import read_json, sha256
+from pretrain_llama.launch.local import run_processes
+from project import ROOT, SCRIPTS, run_script
 
-KINDS = {
-    "llama2": {"tie_word_embeddings": False},
-    "llama3": {
-        "tie_word_embeddings": False,
-        "rope_parameters": {
-            "rope_type": "llama3",
-            "rope_theta": 500_000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 32,
-        },
-    },
-    "tied, with heads of their own size": {"tie_word_embeddings": True, "head_dim": 24},
-}
+LAYOUTS = [(1, 1), (2, 1), (1, 2)]
 
 
-def make_llama(folder: Path, **settings: object) -> Path:
-    """Save a tiny Llama whose weights are far from their initial sizes, so that every one of them matters."""
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=64,
-        intermediate_size=176,
-        num_hidden_layers=2,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=128,
-        rms_norm_eps=1e-5,
-        **settings,
-    )
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():
-        if parameter.dim() == 1:
-            torch.nn.init.uniform_(parameter, 0.5, 1.5)
-        else:
-            parameter.data.mul_(3)
-    model.save_pretrained(folder)
+BF16_KINDS = [kind for kind, settings in KINDS.items() if settings.get("dtype") == "bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every kind of Llama, in {kind}/source, converted for 2 tensor parallel processes, and used by megatron-core."""
+    folder = tmp_path_factory.mktemp("kinds")
+    for kind in KINDS:
+        make_llama(folder / kind / "source", kind)
+        convert(folder / kind / "source", folder / kind / "megatron", tensor=2)
+    run_processes([sys.executable, str(ROOT / "tests" / "megatron_ranks.py"), str(folder)], 2)
     return folder
 
 
-def convert(huggingface: Path, output: Path, *args: object):
-    return run_script("convert_checkpoint.py", "--huggingface", huggingface, "--output", output, *args)
+@pytest.mark.parametrize("kind", KINDS)
+def test_megatron_core_computes_the_logits_of_transformers_on_every_layout(kinds: Path, kind: str) -> None:
+    found = [each for each in json.loads((kinds / "logits.json").read_text())[kind] if each["precision"] == "fp32"]
+    assert [(each["tensor"], each["pipeline"]) for each in found] == LAYOUTS
+    for each in found:
+        assert each["largest_difference"] <= 1e-5
+        assert each["agreement"] == 1
+        assert each["largest_logit"] > 1, "the comparison is not vacuous"
 
 
-def verify(huggingface: Path, checkpoint: Path, output: Path):
-    paths = ["--huggingface", huggingface, "--checkpoint", checkpoint, "--output", output]
-    return run_script("verify_checkpoint.py", *paths)
+@pytest.mark.parametrize("kind", BF16_KINDS)
+def test_bf16_logits_differ_as_its_arithmetic_lets_them(kinds: Path, kind: str) -> None:
+    found = [each for each in json.loads((kinds / "logits.json").read_text())[kind] if each["precision"] == "bf16"]
+    assert [(each["tensor"], each["pipeline"]) for each in found] == LAYOUTS
+    for each in found:
+        assert 0 < each["largest_difference"] <= each["allowed"] < 0.1 * each["largest_logit"]
+        assert each["clear"] > 100
+        assert each["clear_agreement"] == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_round_trip(tmp_path: Path, kind: str) -> None:
-    huggingface = make_llama(tmp_path / "huggingface", **KINDS[kind])
-    run_folder = tmp_path / "run"
-    result = convert(huggingface, run_folder / "checkpoint", "--tensor-parallel", 2)
+def test_a_round_trip_gives_every_bit_back(kinds: Path, kind: str, tmp_path: Path) -> None:
+    source, converted = kinds / kind / "source", kinds / kind / "megatron"
+    back = export(converted, source, tmp_path / "back")
+    assert same_tensors(source, back)
+    assert (back / "tokenizer.model").read_bytes() == b"any"
+    model = AutoModelForCausalLM.from_pretrained(back, dtype="auto")
+    assert str(model.dtype) == f"torch.{KINDS[kind].get('dtype', 'float32')}"
+    verify_tensors(source, converted)
+    assert passport.read(converted)["tensors"] == passport.read(back)["tensors"], "the same hashes in both formats"
+
+
+@pytest.mark.parametrize("format_", ["older", "newer"])
+@pytest.mark.parametrize("kind", ["llama31", "llama32"])
+def test_what_megatron_lm_writes_is_read(kinds: Path, kind: str, format_: str, tmp_path: Path) -> None:
+    """Of 2 tensor or 2 pipeline parallel processes; with an optimizer, random states and arguments beside the model."""
+    source = kinds / kind / "source"
+    written = kinds / kind / format_
+    loaded = {name: tensor.float() for name, tensor in tensors_of(source).items()}  # as megatron_ranks.py computes
+    back = export(written, source, tmp_path / "back")
+    found = tensors_of(back)
+    assert found.keys() == loaded.keys()
+    assert all(torch.equal(found[name], loaded[name]) for name in loaded)
+    assert read_json(back / "config.json").get("dtype", read_json(back / "config.json").get("torch_dtype")) == "float32"
+
+
+@pytest.mark.parametrize("kind", ["llama31", "llama32"])
+def test_transformers_takes_weights_from_any_format(kinds: Path, kind: str) -> None:
+    """As a verification does whose source is no Hugging Face folder."""
+    assert read_json(kinds / "older.json")[kind] == 0
+
+
+def test_what_megatron_lm_wrote_becomes_a_checkpoint_to_start_from(kinds: Path, tmp_path: Path) -> None:
+    """A config.json beside its checkpoints is all that a source needs; its padding is made anew."""
+    delivered = shutil.copytree(kinds / "llama31" / "older", tmp_path / "delivered")
+    shutil.copy(kinds / "llama31" / "source" / "config.json", delivered)
+    result = run_script("convert_checkpoint.py", "--source", delivered, "--output", tmp_path / "converted")
     assert result.returncode == 0, result.stderr
-    assert json.loads((run_folder / "checkpoint" / "conversion.json").read_text())["padded_vocab_size"] == 512
+    assert passport.read(tmp_path / "converted")["source"]["format"] == "megatron_torch"
+    assert same_tensors(kinds / "llama31" / "source", export(tmp_path / "converted", delivered, tmp_path / "back"))
 
-    result = verify(huggingface, run_folder / "checkpoint", tmp_path / "verification.json")
+
+@pytest.mark.parametrize(("new_rows", "tied"), [("mean", False), ("zero", False), ("zero", True)])
+def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, new_rows: str, tied: bool) -> None:
+    source = make_llama(tmp_path / "source", dtype="bfloat16", tie_word_embeddings=tied)
+    converted = convert(source, tmp_path / "converted", tensor=2, multiple=96, new_rows=new_rows)
+    padding = passport.read(converted)["padding"]
+    assert padding == {"multiple": 96, "tensor_parallel": 2, "padded_vocab_size": 384, "rows": new_rows}
+    assert read_architecture(converted).padded_vocab_size(2) == 384, "the trainer builds its model so"
+    padded = load_plain(converted)
+    last = "embedding.word_embeddings.weight" if tied else "output_layer.weight"
+    tensors = tensors_of(source)
+    for name, ours in [("embedding.word_embeddings.weight", "model.embed_tokens.weight"), (last, "lm_head.weight")]:
+        own = tensors["model.embed_tokens.weight" if tied else ours]
+        mean = own.double().mean(0).float().bfloat16()
+        wanted = torch.zeros_like(mean) if new_rows == "zero" and name == last else mean
+        assert torch.equal(padded[name][:300], own)
+        assert (padded[name][300:] == wanted).all()
+        assert len(padded[name]) == 384
+    assert verify_padding(converted) == 84
+
+
+def test_large_models_are_written_in_several_files(kinds: Path, tmp_path: Path) -> None:
+    source = kinds / "llama2" / "source"
+    architecture = read_architecture(source)
+    tensors = open_tensors(source, architecture)
+    layout = HuggingFaceLayout(tmp_path, tensors.specs, shard_bytes=100_000)
+    layout.write_frame()
+    copy_tensors(tensors, layout, {}, "a test")
+    shutil.copy(source / "config.json", tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == [f"model-{number:05d}-of-{len(names):05d}.safetensors" for number in range(1, len(names) + 1)]
+    assert len(names) > 2
+    assert same_tensors(source, tmp_path)
+    AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+def test_a_passport_says_where_everything_is_from(kinds: Path) -> None:
+    source = kinds / "llama31" / "source"
+    recorded = passport.read(kinds / "llama31" / "megatron")
+    files = [path for path in source.iterdir() if path.suffix == ".safetensors"]
+    assert len(files) > 2
+    assert recorded["source"] == {
+        "format": "huggingface",
+        "files": {path.name: sha256(path) for path in sorted([source / "config.json", *files])},
+    }
+    assert recorded["config"] == read_json(source / "config.json")
+    assert recorded["architecture"]["rope_scaling"] == {key: SCALING[key] for key in SCALING if key != "rope_type"}
+    assert recorded["architecture"]["norm_epsilon"] == 1e-5
+    assert recorded["dtypes"] == {"fp32": len(recorded["tensors"])}
+    assert recorded["tensors"]["lm_head.weight"]["shape"] == [300, 64]
+    assert passport.read(kinds / "llama32" / "megatron")["architecture"]["rope_base"] == 300_000.0
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
+    first, second = convert(source, tmp_path / "first"), convert(source, tmp_path / "second")
+    assert contents(first) == contents(second)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    """Killed at random moments, then run to its end: the same bytes as of one that was never killed."""
+    source = make_llama(tmp_path / "source", vocab_size=1000)
+    enlarge(source)
+    whole = contents(convert(source, tmp_path / "whole"))
+    output = tmp_path / "converted"
+    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), "--source", source, "--output", output]
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(5):
+        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list(tmp_path.glob(".converted.*.part/release/*")):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        if process.returncode == -signal.SIGKILL:
+            assert not output.exists()
+            assert len(list(tmp_path.glob(".converted.*.part"))) == 1, "what an earlier one left is removed"
+        shutil.rmtree(output, ignore_errors=True)
+    assert killed >= 3, "most were killed while they wrote"
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    verification = json.loads((tmp_path / "verification.json").read_text())
-    assert verification["largest_difference"] <= 1e-5
-    assert verification["largest_logit"] > 1, "the comparison is not vacuous"
-
-    shutil.copytree(run_folder / "checkpoint", run_folder / "output" / "checkpoints")
-    (run_folder / "tokenizer.model").write_bytes(b"any")
-    result = run_script("export_checkpoint.py", "--run-folder", run_folder, "--output", tmp_path / "back")
-    assert result.returncode == 0, result.stderr
-    before, after = load_file(huggingface / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert (tmp_path / "back" / "tokenizer.model").exists()
-    LlamaForCausalLM.from_pretrained(tmp_path / "back")
+    assert contents(output) == whole
+    assert not list(tmp_path.glob(".converted.*.part"))
 
 
-@pytest.mark.parametrize("layer_weight", ["self_attn.k_proj", "mlp.up_proj", "input_layernorm"])
-def test_verification_notices_one_weight(tmp_path: Path, layer_weight: str) -> None:
-    huggingface = make_llama(tmp_path / "huggingface")
-    assert convert(huggingface, tmp_path / "checkpoint").returncode == 0
-    path = huggingface / "model.safetensors"
-    tensors = load_file(path)
-    tensors[f"model.layers.1.{layer_weight}.weight"] *= 1.01
-    save_file(tensors, path, {"format": "pt"})
-    result = verify(huggingface, tmp_path / "checkpoint", tmp_path / "verification.json")
-    assert result.returncode == 2
-    assert "the logits differ by up to" in result.stderr
-    assert not (tmp_path / "verification.json").exists()
-
-
-def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
-    huggingface = make_llama(tmp_path / "huggingface")
-    path = huggingface / "model.safetensors"
-    tensors = load_file(path)
-    save_file(tensors | {"model.layers.0.self_attn.q_proj.bias": torch.zeros(64)}, path, {"format": "pt"})
-    result = convert(huggingface, tmp_path / "checkpoint")
-    assert result.returncode == 2
-    assert "1 tensors are not a Llama's: model.layers.0.self_attn.q_proj.bias" in result.stderr
-    assert not (tmp_path / "checkpoint" / "conversion.json").exists()
-
-    del tensors["model.norm.weight"]
-    save_file(tensors, path, {"format": "pt"})
-    result = convert(huggingface, tmp_path / "checkpoint")
-    assert result.returncode == 2
-    assert "tensor 'model.norm.weight' is missing" in result.stderr
-
-    path.unlink()
-    result = convert(huggingface, tmp_path / "checkpoint")
-    assert result.returncode == 2
-    assert "no *.safetensors" in result.stderr
-
-
-def test_sizes_that_do_not_divide_are_refused(tmp_path: Path, llama: Path) -> None:
-    result = convert(llama, tmp_path / "checkpoint", "--tensor-parallel", 3)
-    assert result.returncode == 2
-    assert "8 attention heads cannot be cut into 3 equal parts" in result.stderr
-
-
-def test_export_needs_a_whole_checkpoint_of_the_same_model(tmp_path: Path, llama: Path) -> None:
-    assert convert(llama, tmp_path / "checkpoint").returncode == 0
-    (tmp_path / "tokenizer.model").write_bytes(b"any")
-
-    def export() -> str:
-        result = run_script("export_checkpoint.py", "--run-folder", tmp_path, "--output", tmp_path / "back")
-        assert result.returncode == 2
-        assert not (tmp_path / "back").exists()
-        return result.stderr
-
-    assert "the run has no checkpoint" in export()
-    checkpoints = tmp_path / "output" / "checkpoints"
-    shutil.copytree(tmp_path / "checkpoint", checkpoints)
-    config = json.loads((llama / "config.json").read_text())
-    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
-    assert "has shape (2, 64), (3, 64) expected" in export()
-    (checkpoints / "release" / ".metadata").unlink()
-    assert "no whole torch_dist checkpoint" in export()
+def enlarge(folder: Path) -> None:
+    """Give a Llama a vocabulary that takes a moment to copy: 2 x 400,000 x 64 in fp32, 205 MB."""
+    change_config(folder, vocab_size=400_000)
+    rows = torch.arange(400_000 * 64, dtype=torch.float32).view(-1, 64)
+    change_tensors(folder, model__embed_tokens__weight=rows, lm_head__weight=rows + 1)

@@ -42,7 +42,7 @@ WRONG = {
     ),
     "a key like no other": (
         set_config("zzz", 1),
-        ["unknown key 'zzz'", "remove it; the keys are checkpoints, corpora"],
+        ["unknown key 'zzz'", "remove it; the keys are checkpoints, conversion, corpora"],
     ),
     "a wrong type": (
         set_config("shard_size_bytes", "2 GB"),
@@ -203,8 +203,8 @@ def test_a_tokenizer_larger_than_the_model_is_refused(project: Project, tokenize
 @pytest.mark.parametrize(
     ("key", "value", "action"),
     [
-        ("model_type", "mistral", "use a Llama with model_type 'llama'"),
-        ("attention_bias", True, "use a Llama with attention_bias False"),
+        ("model_type", "gemma", 'use a Llama with model_type "llama"'),
+        ("attention_bias", True, "use a Llama with attention_bias false"),
         ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1e4}, "use default or llama3"),
     ],
 )

@@ -20,6 +20,7 @@ LIGHT = [
     "tokenization",
     "mixture",
     "doctor",
+    "checkpoints",
 ]
 HEAVY = ["torch", "transformers", "snakemake", "megatron", "azure"]
 

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+Created = TypeVar("Created")
 
 
 @contextmanager
@@ -19,35 +21,60 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
     process: two runs at once write two files, and the last to end gives its own, whole. What a killed process of this
     machine left is removed by the next one. No other files are looked at, however many the place's folder has.
     """
-    path = Path(path)
-    parts = path.with_name(f".{path.name}.parts")
-    part = _open_part(parts, mode, buffering)
+    part = _create_beside(path, lambda ours: open(ours, mode, buffering, encoding=None if "b" in mode else "utf-8"))
+    ours = Path(part.name)
     try:
         with part:
             yield part
-        Path(part.name).replace(path)
+        ours.replace(path)
     finally:
-        Path(part.name).unlink(missing_ok=True)
-        with suppress(OSError):  # another process writes there, too
-            parts.rmdir()
+        ours.unlink(missing_ok=True)
+        _leave(ours.parent)
 
 
-def _open_part(parts: Path, mode: str, buffering: int) -> IO[Any]:
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Write a folder beside its place and rename it when the block ends; otherwise as `replacing`."""
+    ours = _create_beside(path, _made)
+    try:
+        yield ours
+        shutil.rmtree(path, ignore_errors=True)
+        ours.rename(path)
+    finally:
+        shutil.rmtree(ours, ignore_errors=True)
+        _leave(ours.parent)
+
+
+def _create_beside(path: str | Path, create: Callable[[Path], Created]) -> Created:
+    """Return what `create` makes of this process's own path beside a place."""
+    parts = Path(path).with_name(f".{Path(path).name}.parts")
     parts.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with suppress(FileExistsError):
             parts.mkdir()
         with suppress(FileNotFoundError):  # another process has just ended, and removed the folder
             _remove_orphans(parts)
-            ours = parts / f"{socket.gethostname()}.{os.getpid()}"
-            return open(ours, mode, buffering, encoding=None if "b" in mode else "utf-8")
+            return create(parts / f"{socket.gethostname()}.{os.getpid()}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _leave(parts: Path) -> None:
+    with suppress(OSError):  # another process writes there, too
+        parts.rmdir()
 
 
 def _remove_orphans(parts: Path) -> None:
     for other in parts.iterdir():
         host, _, process = other.name.rpartition(".")
         if host == socket.gethostname() and not _is_running(int(process)):
-            other.unlink(missing_ok=True)
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

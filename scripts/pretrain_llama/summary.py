@@ -89,7 +89,7 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
         f"loss, nats a token: first {summary['first_loss']:.3f}, mean of the last {LAST_ITERATIONS} "
         f"{summary['last_loss']:.3f}; unigram entropy of the data {summary['unigram_entropy']:.3f}",
         f"checkpoints   {run_folder}/output/checkpoints",
-        f"Hugging Face  {run_folder}/huggingface",
+        f"Hugging Face  {run_folder}/export/final",
         f"TensorBoard   tensorboard --logdir {run_folder}/output/tensorboard",
         f"plots         {run_folder}/loss.png, {run_folder}/mixture.html",
         "report        snakemake --report results/report.html",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pretrain_llama.errors import ConfigError
 
-VOCAB_DIVISOR = 128  # Megatron-LM's make_vocab_size_divisible_by
+VOCAB_MULTIPLE = 128  # Megatron-LM's make_vocab_size_divisible_by
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Architecture:
         heads: query heads; key_value_heads: groups of grouped-query attention; head_size: of each, in channels.
         vocab_size: rows of the embedding as delivered, before padding.
         tied: the output layer shares the embedding.
+        vocab_multiple: in Megatron, the rows that a tensor parallel process holds are a multiple of it.
     """
 
     layers: int
@@ -43,10 +44,11 @@ class Architecture:
     rope_base: float
     rope_scaling: RopeScaling | None
     tied: bool
+    vocab_multiple: int = VOCAB_MULTIPLE
 
     def padded_vocab_size(self, tensor_parallel: int) -> int:
-        """Return the rows of embedding and output layer in Megatron: a multiple of 128 x tensor parallel size."""
-        multiple = VOCAB_DIVISOR * tensor_parallel
+        """Return the rows of embedding and output layer in Megatron: a multiple of vocab_multiple x tensor_parallel."""
+        multiple = self.vocab_multiple * tensor_parallel
         return math.ceil(self.vocab_size / multiple) * multiple
 
     def check_parallel(self, tensor: int, pipeline: int, place: str) -> None:
@@ -70,62 +72,126 @@ class Architecture:
                 )
 
 
-# Keys that change the computation, with the only values that are implemented.
-_REQUIRED = {
-    "model_type": ("llama",),
-    "hidden_act": ("silu",),
+# Keys that change the computation, with the values that are implemented.
+_KNOWN_VALUES = {
+    "model_type": ("llama", "mistral"),
+    "hidden_act": ("silu", None),
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
+    "sliding_window": (None,),
+    "partial_rotary_factor": (1.0, None),
     "quantization_config": (None,),
+    "auto_map": (None,),
 }
+_ABSENT = {"mistral": {"sliding_window": 4096, "num_key_value_heads": 8}}  # what transformers' MistralConfig fills in
+_CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
+_NUMBERS = (
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "vocab_size",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
+_ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def read_architecture(folder: str | Path) -> Architecture:
     """Return the architecture that a Hugging Face folder's config.json describes.
 
-    Reads transformers 4's rope_theta and rope_scaling, and transformers 5's rope_parameters.
+    Reads transformers 4's rope_theta and rope_scaling, and transformers 5's rope_parameters. Of a converted checkpoint,
+    its conversion.json says what the vocabulary was padded to a multiple of.
 
     Raises:
         ConfigError: no config.json there, or a model that is no Llama of the known kind; names the key.
     """
     path = Path(folder) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    config = _read_json(path)
+    config = _ABSENT.get(config.get("model_type"), {}) | config
+    _check_known(config, path)
+    heads, key_value_heads = config["num_attention_heads"], config.get("num_key_value_heads")
+    if heads % (key_value_heads or heads):
         raise ConfigError(
-            "no Hugging Face checkpoint", where=path, action="give the folder that holds config.json and safetensors"
-        ) from None
-    for key, known in _REQUIRED.items():
-        if config.get(key, known[0]) not in known:
-            raise ConfigError(
-                f"{key} {config[key]!r} is not known", where=path, action=f"use a Llama with {key} {known[0]!r}"
-            )
-    rope = config.get("rope_parameters") or (config.get("rope_scaling") or {})
+            f"num_attention_heads {heads} is no multiple of num_key_value_heads {key_value_heads}",
+            where=path,
+            action="correct the config.json",
+        )
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}  # in the order of transformers 5
+    passport = Path(folder) / "conversion.json"
+    padding = _read_json(passport).get("padding", {}) if passport.exists() else {}
     return Architecture(
         layers=config["num_hidden_layers"],
         hidden_size=config["hidden_size"],
         feed_forward_size=config["intermediate_size"],
-        heads=config["num_attention_heads"],
-        key_value_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
-        head_size=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
+        heads=heads,
+        key_value_heads=key_value_heads or heads,
+        head_size=config.get("head_dim") or config["hidden_size"] // heads,
         vocab_size=config["vocab_size"],
         max_positions=config["max_position_embeddings"],
         norm_epsilon=config["rms_norm_eps"],
         rope_base=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
         rope_scaling=_rope_scaling(rope, path),
         tied=bool(config.get("tie_word_embeddings", False)),
+        vocab_multiple=padding.get("multiple", VOCAB_MULTIPLE),
     )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            "no Hugging Face checkpoint", where=path, action="give the folder that holds config.json and safetensors"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"no JSON: {error}", where=path, action="fetch the file again") from error
+
+
+def _check_known(config: dict[str, Any], path: Path) -> None:
+    """Raise ConfigError unless a config.json describes a Llama that is computed here as transformers computes it."""
+    for key in _NUMBERS:
+        if not isinstance(config.get(key), int | float) or config[key] <= 0:
+            raise ConfigError(
+                f"{key} {config.get(key)!r} is no number above 0",
+                where=path,
+                action="use a config.json that transformers wrote",
+            )
+    for key, known in _KNOWN_VALUES.items():
+        if (value := config.get(key)) not in known:
+            raise ConfigError(
+                f"{key} {value!r} is not known", where=path, action=f"use a Llama with {key} {json.dumps(known[0])}"
+            )
+    of_other_kind = {*(config.get("layer_types") or ())} - {"full_attention"}
+    if of_other_kind:
+        raise ConfigError(
+            f"layer_types {', '.join(sorted(of_other_kind))} are not known",
+            where=path,
+            action="use a Llama whose layers all have full_attention",
+        )
+    known_class = _CLASSES[config["model_type"]]
+    classes = config.get("architectures") or [known_class]
+    if known_class not in classes:
+        raise ConfigError(
+            f"architectures {', '.join(classes)} are not known", where=path, action=f"use a {known_class}"
+        )
 
 
 def _rope_scaling(rope: dict[str, Any], path: Path) -> RopeScaling | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
+    if any(isinstance(value, dict) for value in rope.values()):
+        kind = "one for each kind of layer"
+    if rope.get("partial_rotary_factor") not in (None, 1.0):
+        kind = f"{kind} with partial_rotary_factor {rope['partial_rotary_factor']}"
     if kind == "default":
         return None
     if kind != "llama3":
         raise ConfigError(f"rope_type {kind!r} is not known", where=path, action="use default or llama3")
-    return RopeScaling(
-        factor=rope["factor"],
-        low_freq_factor=rope["low_freq_factor"],
-        high_freq_factor=rope["high_freq_factor"],
-        original_max_position_embeddings=rope["original_max_position_embeddings"],
-    )
+    missing = [key for key in _ROPE_NUMBERS if not isinstance(rope.get(key), int | float)]
+    if missing:
+        raise ConfigError(
+            f"rope_type llama3 without a number for {', '.join(missing)}",
+            where=path,
+            action="add it, as the model's authors trained it",
+        )
+    return RopeScaling(**{number: rope[number] for number in _ROPE_NUMBERS})

@@ -1,90 +1,207 @@
-"""Read and write the weights of a Hugging Face folder: safetensors, whole or in shards with an index."""
+"""Hugging Face folders: where the tensors lie in their safetensors files, to be read and to be written."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from pretrain_llama.checkpoints import mapping
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.safetensors_files import FETCH_AGAIN, Entry, header, read_header
+from pretrain_llama.checkpoints.tensors import SAFETENSORS_DTYPES, TORCH_DTYPES, Region, Spec, whole
+from pretrain_llama.errors import ConfigError, DataError
 
-from pretrain_llama.errors import ConfigError
-
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+EMBEDDING, OUTPUT = mapping.EMBEDDING.huggingface[0], mapping.OUTPUT.huggingface[0]
 # What belongs to a model but holds no weights, and is carried along by a conversion.
-CARRIED_FILES = ("config.json", "generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json")
+CARRIED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+SHARD_BYTES = 5 * 10**9  # as transformers has cut models for years
+COMPARED_BYTES = 1 << 20
 
 
-class HuggingFaceReader:
-    """Tensors by name from a folder's safetensors files, each read when it is asked for."""
+class HuggingFaceTensors:
+    """The tensors of a folder's safetensors files; see `Tensors`.
 
-    def __init__(self, folder: str | Path) -> None:
-        """Open the files.
+    Attributes:
+        files: the names of a Llama's tensors in each file, in their order there.
+    """
+
+    def __init__(self, folder: str | Path, architecture: Architecture) -> None:
+        """Read the headers.
 
         Raises:
-            ConfigError: the folder holds no safetensors.
+            ConfigError: the tensors are not those of the architecture, in fp32, fp16 or bf16.
+            DataError: a file is missing, cut short or damaged.
         """
-        self._folder = Path(folder)
-        paths = sorted(self._folder.glob("*.safetensors"))
-        if not paths:
+        self.place = Path(folder)
+        headers = {path: read_header(path) for path in _paths(self.place)}
+        self._entries = {name: entry for entries in headers.values() for name, entry in entries.items()}
+        _check_index(self.place, self._entries)
+        self.specs = {part.name: self._spec(part) for part in mapping.parts(architecture)}
+        self._check_others(architecture)
+        self.files = {path: [name for name in entries if name in self.specs] for path, entries in headers.items()}
+
+    def regions(self, name: str) -> list[Region]:
+        """Return where a tensor lies."""
+        entry = self._entries[name]
+        return [whole(self.specs[name], entry.path, entry.start)]
+
+    def _spec(self, part: mapping.Part) -> Spec:
+        entry = self._entries.get(part.name)
+        if entry is None:
             raise ConfigError(
-                "no *.safetensors", where=folder, action="save the model with save_pretrained(safe_serialization=True)"
+                f"tensor {part.name!r} is missing", where=self.place, action="use a complete Llama checkpoint"
             )
-        self._file_of = {}
-        for path in paths:
-            file = safe_open(path, "pt")
-            self._file_of.update(dict.fromkeys(file.keys(), file))
-        self._unread = set(self._file_of)
-
-    def tensor(self, name: str) -> torch.Tensor:
-        """Return a tensor.
-
-        Raises:
-            ConfigError: it is not there.
-        """
-        if name not in self._file_of:
-            raise ConfigError(
-                f"tensor {name!r} is missing", where=self._folder, action="use a complete Llama checkpoint"
+        problem = None
+        if entry.dtype not in SAFETENSORS_DTYPES:
+            problem = f"tensor {part.name!r} has dtype {entry.dtype}, not one of {', '.join(SAFETENSORS_DTYPES)}"
+        elif entry.shape != part.shape:
+            problem = f"tensor {part.name!r} has shape {entry.shape}, {part.shape} by config.json"
+        if problem:
+            raise ConfigError(problem, where=entry.path, action="use the config.json and the weights of one Llama")
+        spec = Spec(SAFETENSORS_DTYPES[entry.dtype], part.shape)
+        if entry.stop - entry.start != spec.bytes:
+            raise DataError(
+                f"tensor {part.name!r} has {entry.stop - entry.start} bytes, not {spec.bytes}",
+                where=entry.path,
+                action=FETCH_AGAIN,
             )
-        self._unread.discard(name)
-        return self._file_of[name].get_tensor(name)
+        return spec
 
-    def check_all_read(self) -> None:
-        """Check that nothing is left behind.
-
-        Raises:
-            ConfigError: a tensor was never asked for, so the model is not the known kind of Llama.
-        """
+    def _check_others(self, architecture: Architecture) -> None:
+        others = self._entries.keys() - self.specs.keys()
+        if architecture.tied and OUTPUT in others:
+            self._check_tied()
+            others -= {OUTPUT}
         # Old checkpoints carry the rotary frequencies, which follow from the config.
-        unknown = sorted(name for name in self._unread if not name.endswith("rotary_emb.inv_freq"))
+        unknown = sorted(name for name in others if not name.endswith("rotary_emb.inv_freq"))
         if unknown:
             raise ConfigError(
                 f"{len(unknown)} tensors are not a Llama's: {', '.join(unknown[:5])}",
-                where=self._folder,
+                where=self.place,
                 action="use a Llama without biases or adapters",
             )
 
+    def _check_tied(self) -> None:
+        """Check that an output layer that is written out is the embedding that it shares."""
+        if not _same_bytes(self._entries[EMBEDDING], self._entries[OUTPUT]):
+            raise ConfigError(
+                f"tie_word_embeddings is true, but {OUTPUT} is not {EMBEDDING}",
+                where=self.place,
+                action="set tie_word_embeddings to false in config.json, or remove the tensor",
+            )
 
-def write_folder(folder: str | Path, tensors: dict[str, torch.Tensor], like: str | Path) -> None:
-    """Write a Hugging Face folder: the tensors, and the config and tokenizer of the folder it goes back to.
 
-    Args:
-        folder: to write; it appears when it is complete.
-        tensors: by Hugging Face name.
-        like: folder of the model that the training began from.
-    """
-    folder = Path(folder)
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+def _same_bytes(first: Entry, second: Entry) -> bool:
+    length = first.stop - first.start
+    if second.stop - second.start != length:
+        return False
+    with open(first.path, "rb") as one, open(second.path, "rb") as other:
+        one.seek(first.start)
+        other.seek(second.start)
+        sizes = [min(COMPARED_BYTES, length - begin) for begin in range(0, length, COMPARED_BYTES)]
+        return all(one.read(size) == other.read(size) for size in sizes)
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder, as transformers chooses them."""
+    if (folder / WHOLE).exists():
+        return [folder / WHOLE]
+    if not (folder / INDEX).exists():
+        raise ConfigError(
+            f"no {WHOLE} and no {INDEX}", where=folder, action="save the model with save_pretrained, which writes them"
+        )
+    names = sorted(set(_weight_map(folder).values()))
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(names)} files of the index are missing: {', '.join(missing[:5])}",
+            where=folder / INDEX,
+            action="fetch them",
+        )
+    return [folder / name for name in names]
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"no index of safetensors: {error!r}", where=folder / INDEX, action=FETCH_AGAIN) from error
+
+
+def _check_index(folder: Path, entries: dict[str, Entry]) -> None:
+    for name, file in ({} if (folder / WHOLE).exists() else _weight_map(folder)).items():
+        if name not in entries or entries[name].path.name != file:
+            raise DataError(f"{file} does not hold tensor {name!r}", where=folder / INDEX, action=FETCH_AGAIN)
+
+
+class HuggingFaceLayout:
+    """The safetensors files that some tensors go to, with the place of each; see `Tensors`."""
+
+    def __init__(self, folder: Path, specs: dict[str, Spec], shard_bytes: int = SHARD_BYTES) -> None:
+        """Lay out tensors, in their order, in files of up to `shard_bytes` of tensors; a larger one has its own."""
+        self.place, self.specs = folder, specs
+        self._files: dict[str, dict[str, Spec]] = _named(_cut(specs, shard_bytes))
+        self._headers: dict[str, bytes] = {}
+        self._regions: dict[str, Region] = {}
+        for file, held in self._files.items():
+            self._headers[file], begins = header(held)
+            for name, begin in begins.items():
+                self._regions[name] = whole(specs[name], folder / file, begin)
+
+    def regions(self, name: str) -> list[Region]:
+        """Return where a tensor goes."""
+        return [self._regions[name]]
+
+    def write_frame(self) -> None:
+        """Write all but the tensors."""
+        for file, content in self._headers.items():
+            (self.place / file).write_bytes(content)
+        if len(self._files) > 1:
+            total = sum(spec.bytes for spec in self.specs.values())
+            weight_map = {name: file for file, held in self._files.items() for name in held}
+            _write_json(self.place / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _cut(specs: dict[str, Spec], shard_bytes: int) -> list[dict[str, Spec]]:
+    shards: list[dict[str, Spec]] = [{}]
+    filled = 0
+    for name, spec in specs.items():
+        if shards[-1] and filled + spec.bytes > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = spec
+        filled += spec.bytes
+    return shards
+
+
+def _named(shards: list[dict[str, Spec]]) -> dict[str, dict[str, Spec]]:
+    if len(shards) == 1:
+        return {WHOLE: shards[0]}
+    return {f"model-{number:05d}-of-{len(shards):05d}.safetensors": held for number, held in enumerate(shards, 1)}
+
+
+def carry_files(source: Path, target: Path, dtype: str | None = None, **changed: Any) -> None:
+    """Copy config and tokenizer from a folder to another, with changed keys of config.json."""
     for name in CARRIED_FILES:
-        if (Path(like) / name).exists():
-            shutil.copyfile(Path(like) / name, beside / name)
-    dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    config = json.loads((beside / "config.json").read_text(encoding="utf-8"))
-    config["dtype" if "dtype" in config else "torch_dtype"] = dtype
-    (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()}, beside / "model.safetensors", {"format": "pt"}
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+    if dtype or changed:
+        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        dtype_key = "dtype" if "dtype" in config else "torch_dtype"  # of transformers 5 and 4
+        torch_dtype = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
+        changed |= {dtype_key: torch_dtype[dtype]} if dtype else {}
+        _write_json(target / "config.json", config | changed)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

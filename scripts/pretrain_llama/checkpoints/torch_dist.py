@@ -1,30 +1,36 @@
-"""Megatron's torch_dist checkpoints of a Llama: written from and read to Hugging Face tensors, without a model.
+"""Megatron's torch_dist checkpoints: their folders, and where the weights of a Llama lie in them.
 
 Layout of a folder of checkpoints, as Megatron-LM has it:
 
     latest_checkpointed_iteration.txt   "release", or the number of the newest iteration
     release/                            converted weights
     iter_0000150/                       weights and optimizer of a training
+
+Layout of a checkpoint, which is torch's distributed checkpoint with Megatron's additions:
+
+    .metadata        a pickle of torch's Metadata: dtype, shape and chunks of each tensor, and where each chunk lies
+    __0_0.distcp     chunks, one after the other, each as torch.save writes it
+    common.pt        what is no tensor, as torch.save writes it
+    metadata.json    which format it is
+
+The weights of all layers stand under one name, stacked along a first axis (layers, ...); or, as newer versions of
+Megatron-LM write them, under a name each.
 """
 
 from pathlib import Path
+from typing import Any
 
-import torch
-from megatron.core import dist_checkpointing
-from megatron.core.dist_checkpointing.mapping import ShardedObject, ShardedTensor
-from torch.distributed.checkpoint import FileSystemReader
-from torch.distributed.checkpoint import load as load_distributed
-
-from pretrain_llama.checkpoints import mapping
+from pretrain_llama.checkpoints import mapping, pickles, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.checkpoints.huggingface import HuggingFaceReader
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.checkpoints.mapping import Part, Weight
+from pretrain_llama.checkpoints.tensors import ITEM_BYTES, Region, Spec, cover
+from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import write_text
 
 TRACKER = "latest_checkpointed_iteration.txt"
 CHECKPOINT_VERSION = 3.0  # Megatron-LM takes a checkpoint without it for version 0, with another order of q, k, v
-# Linear layers leave a place for a state of their own (fp8 scales); Megatron asks for it on loading.
-LINEAR_LAYERS = ("self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2")
+METADATA = ".metadata"
+_MODEL = ("embedding.", "decoder.", "output_layer.")  # how the names of weights begin; others are the training's
 
 
 def iteration_folder(checkpoints: str | Path, iteration: int) -> Path:
@@ -33,11 +39,21 @@ def iteration_folder(checkpoints: str | Path, iteration: int) -> Path:
 
 
 def latest(checkpoints: str | Path) -> Path | None:
-    """Return the newest checkpoint of a folder, as its tracker file names it, or None where there is none."""
+    """Return the newest checkpoint of a folder, as its tracker file names it, or None where there is none.
+
+    Raises:
+        OperatorError: the tracker names no iteration.
+    """
     tracker = Path(checkpoints) / TRACKER
     if not tracker.exists():
         return None
     name = tracker.read_text(encoding="utf-8").strip()
+    if name != "release" and not name.isdigit():
+        raise OperatorError(
+            f"{name!r} names no iteration",
+            where=tracker,
+            action="write the number of the newest whole checkpoint there",
+        )
     return Path(checkpoints) / "release" if name == "release" else iteration_folder(checkpoints, int(name))
 
 
@@ -46,92 +62,118 @@ def write_tracker(checkpoints: str | Path, name: str | int) -> None:
     write_text(Path(checkpoints) / TRACKER, f"{name}\n")
 
 
-def write_release(
-    reader: HuggingFaceReader, architecture: Architecture, padded_vocab_size: int, checkpoints: str | Path
-) -> None:
-    """Write Hugging Face weights as checkpoints/release. Needs a process group of one process.
+class TorchDistTensors:
+    """The weights in a torch_dist checkpoint, of any parallel layout, by Hugging Face name; see `Tensors`.
 
-    Args:
-        reader: of the Hugging Face folder; all its tensors are read.
-        architecture: of the model.
-        padded_vocab_size: rows of embedding and output layer; the new ones are 0.
-        checkpoints: folder of checkpoints.
+    Attributes:
+        padded_vocab_size: rows of the embedding there.
     """
-    sharded: dict[str, ShardedTensor | ShardedObject] = {}
 
-    def add(key: str, tensor: torch.Tensor, *offsets: tuple[int, int, int], stacked: bool) -> None:
-        """Each offset is (axis, part, parts); a layer's tensors stand below an axis of the layers."""
-        sharded[f"{key}/{offsets}"] = ShardedTensor.from_rank_offsets(
-            key, tensor, *offsets, prepend_axis_num=int(stacked), allow_shape_mismatch=key in _VOCABULARY
-        )
+    def __init__(self, checkpoint: str | Path, architecture: Architecture) -> None:
+        """Read the metadata.
 
-    for weight in mapping.outer_weights(architecture):
-        tensor = reader.tensor(weight.huggingface[0])
-        padding = padded_vocab_size - tensor.shape[0] if weight.vocabulary else 0
-        add(weight.megatron, torch.nn.functional.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, padding)), stacked=False)
-    for layer in range(architecture.layers):
-        here = (0, layer, architecture.layers)
-        for weight in mapping.LAYER:
-            key = f"decoder.layers.{weight.megatron}"
-            parts = [reader.tensor(f"model.layers.{layer}.{name}") for name in weight.huggingface]
-            if weight is mapping.GATE_UP:  # two shards, so that every tensor parallel process finds its part of each
-                for index, part in enumerate(parts):
-                    add(key, part, here, (1, index, len(parts)), stacked=True)
-            else:
-                add(key, mapping.to_megatron(weight, parts, architecture), here, stacked=True)
-        for name in LINEAR_LAYERS:
-            key = f"decoder.layers.{name}._extra_state"
-            sharded[f"{key}/{layer}"] = ShardedObject(key, None, (architecture.layers,), (layer,))
-    release = Path(checkpoints) / "release"
-    release.mkdir(parents=True)
-    dist_checkpointing.save({"model": sharded, "checkpoint_version": CHECKPOINT_VERSION, "iteration": 0}, release)
-    write_tracker(checkpoints, "release")
+        Raises:
+            OperatorError: the folder holds no whole checkpoint, or one of another architecture.
+            ConfigError: it has weights that a Llama has not.
+        """
+        self.place = Path(checkpoint)
+        self._described, self._stored = _read_metadata(self.place)
+        self._parts = {part.name: part for part in mapping.parts(architecture)}
+        self.specs = {name: self._spec(part, architecture) for name, part in self._parts.items()}
+        self.padded_vocab_size = self._described[mapping.EMBEDDING.megatron].size[0]
+        self._check_others()
+        self._regions = {name: self._find(part) for name, part in self._parts.items()}
+
+    def regions(self, name: str) -> list[Region]:
+        """Return where a tensor lies."""
+        return self._regions[name]
+
+    def _key(self, weight: Weight, layer: int | None) -> tuple[str, int | None]:
+        """Return the name that a weight stands under, and its layer's place there; None where it is not stacked."""
+        if layer is None:
+            return weight.megatron, None
+        own = f"decoder.layers.{layer}.{weight.megatron}"
+        return (own, None) if own in self._described else (f"decoder.layers.{weight.megatron}", layer)
+
+    def _spec(self, part: Part, architecture: Architecture) -> Spec:
+        key, layer = self._key(part.weight, part.layer)
+        described = self._described.get(key)
+        found = tuple(described.size) if described else None
+        rows = found[0] if found and part.weight.vocabulary else 0
+        shape = mapping.megatron_shape(part.weight, architecture, max(rows, architecture.vocab_size))
+        wanted = shape if layer is None else (architecture.layers, *shape)
+        if found != wanted:
+            raise OperatorError(
+                f"{key} has shape {found}, {wanted} expected",
+                where=self.place,
+                action="give the config.json that the checkpoint was made with",
+            )
+        dtype = described.properties.state[0]
+        if dtype not in ITEM_BYTES:
+            raise ConfigError(
+                f"{key} has dtype {getattr(dtype, '__name__', dtype)}, not one of {', '.join(ITEM_BYTES)}",
+                where=self.place,
+                action="use a checkpoint whose weights are not quantized",
+            )
+        return Spec(dtype, part.shape)
+
+    def _check_others(self) -> None:
+        known = {self._key(part.weight, part.layer)[0] for part in self._parts.values()}
+        unknown = [
+            key for key in self._described if key.startswith(_MODEL) and key not in known and "._extra_state" not in key
+        ]
+        if unknown:
+            raise ConfigError(
+                f"{len(unknown)} weights are not a Llama's: {', '.join(sorted(unknown)[:5])}",
+                where=self.place,
+                action="use a Llama without biases or adapters",
+            )
+
+    def _find(self, part: Part) -> list[Region]:
+        key, layer = self._key(part.weight, part.layer)
+        sizes = {tuple(chunk.offsets): tuple(chunk.sizes) for chunk in self._described[key].chunks}
+        of_weight = []
+        for offsets, stored in self._stored[key]:
+            if layer is None or offsets[0] <= layer < offsets[0] + sizes[offsets][0]:
+                of_weight.append(self._region(stored, offsets, sizes[offsets], layer))
+        found = mapping.regions_of(part, of_weight)
+        if not cover(found, self.specs[part.name]):
+            raise OperatorError(
+                f"chunks of {key} are missing", where=self.place / METADATA, action="fetch the checkpoint again"
+            )
+        return found
+
+    def _region(self, stored: Any, offsets: tuple[int, ...], sizes: tuple[int, ...], layer: int | None) -> Region:
+        """Return where a chunk lies, and where in the weight, of one layer where layers are stacked."""
+        path = self.place / stored.relative_path
+        try:
+            tensor = torch_files.load(path, stored.offset, stored.length)
+        except FileNotFoundError:
+            raise OperatorError("a file is missing", where=path, action="fetch the checkpoint again") from None
+        offset = tensor.offset
+        item_bytes = ITEM_BYTES[tensor.dtype]
+        if layer is not None:
+            if tensor.shape == sizes:
+                offset += (layer - offsets[0]) * tensor.strides[0] * item_bytes
+            offsets, sizes = offsets[1:], sizes[1:]
+        row, rows = (offsets[0], sizes[0]) if len(sizes) == 2 else (0, 1)
+        width = sizes[-1] * item_bytes
+        stride = tensor.strides[-2] * item_bytes if len(sizes) == 2 else width
+        return Region(row, rows, offsets[-1] * item_bytes, width, path, offset, stride)
 
 
-_VOCABULARY = (mapping.EMBEDDING.megatron, mapping.OUTPUT.megatron)
-
-
-def read_huggingface_tensors(checkpoint: str | Path, architecture: Architecture) -> dict[str, torch.Tensor]:
-    """Return the weights of a torch_dist checkpoint by Hugging Face name, in the checkpoint's dtype.
-
-    Raises:
-        OperatorError: the folder holds no whole checkpoint of this architecture.
-    """
-    loaded = _load_weights(Path(checkpoint), architecture)
-    tensors: dict[str, torch.Tensor] = {}
-    for weight in mapping.outer_weights(architecture):
-        tensors[weight.huggingface[0]] = mapping.to_huggingface(weight, loaded[weight.megatron], architecture)[0]
-    for layer in range(architecture.layers):
-        for weight in mapping.LAYER:
-            stacked = loaded[f"decoder.layers.{weight.megatron}"]  # (layers, ...)
-            parts = mapping.to_huggingface(weight, stacked[layer], architecture)
-            names = [f"model.layers.{layer}.{name}" for name in weight.huggingface]
-            tensors.update(zip(names, parts, strict=True))
-    return tensors
-
-
-def _load_weights(checkpoint: Path, architecture: Architecture) -> dict[str, torch.Tensor]:
-    """Return the weights by Megatron's names, layers stacked; nothing of the optimizer is read."""
+def _read_metadata(checkpoint: Path) -> tuple[dict[str, Any], dict[str, list[tuple[tuple[int, ...], Any]]]]:
+    """Return the description of each tensor, and where its chunks lie, each with its offsets."""
     try:
-        entries = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
-    except (FileNotFoundError, EOFError) as error:
+        with open(checkpoint / METADATA, "rb") as file:
+            metadata = pickles.load(file, torch_files.KNOWN)
+        described = {key: entry for key, entry in metadata.state_dict_metadata.items() if hasattr(entry, "chunks")}
+        stored: dict[str, list[tuple[tuple[int, ...], Any]]] = {}
+        for index, entry in metadata.storage_data.items():
+            if getattr(index, "offset", None) is not None:  # of a tensor
+                stored.setdefault(index.fqn, []).append((tuple(index.offset), entry))
+    except (FileNotFoundError, NotADirectoryError, pickles.BrokenPickleError, AttributeError) as error:
         raise OperatorError(
             "no whole torch_dist checkpoint", where=checkpoint, action="delete it and convert or train again"
         ) from error
-    shapes = mapping.megatron_shapes(architecture, entries[mapping.EMBEDDING.megatron].size[0])
-    wanted = {}
-    for weight in mapping.outer_weights(architecture):
-        wanted[weight.megatron] = shapes[weight.megatron]
-    for weight in mapping.LAYER:
-        wanted[f"decoder.layers.{weight.megatron}"] = (architecture.layers, *shapes[weight.megatron])
-    for key, shape in wanted.items():
-        found = tuple(entries[key].size) if key in entries else None
-        if found != shape:
-            raise OperatorError(
-                f"{key} has shape {found}, {shape} expected",
-                where=checkpoint,
-                action="give the config.json that the checkpoint was made with",
-            )
-    tensors = {key: torch.empty(shape, dtype=entries[key].properties.dtype) for key, shape in wanted.items()}
-    load_distributed(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=True)
-    return tensors
+    return described, stored

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import sha256
+from pretrain_llama.tokenization.engines import load_reference
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Tokenizer:
         tokens = f"{self.bos_token or ''}{self.eos_token or ''}"
         hashed = f"{sha256(self.model)}{self.prepend_bos:d}{self.append_eos:d}{tokens}{self.held_out_fraction or ''}"
         return f"{self.name}.{hashlib.sha256(hashed.encode()).hexdigest()[:8]}"
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Number of its ids.
+
+        Raises:
+            ConfigError: the model file is of no kind that is read.
+        """
+        return load_reference(self.model).vocab_size
 
     @property
     def file_name(self) -> str:

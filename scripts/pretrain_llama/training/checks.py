@@ -2,6 +2,7 @@
 
 import resource
 
+from pretrain_llama.checkpoints import passport
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.ranks import Ranks
@@ -25,7 +26,7 @@ def check_run(folder: RunFolder, own: Ranks) -> None:
     Raises:
         ConfigError: sizes do not fit the model, each other, or the number of processes.
         DataError: the tokenizer, or a pair of data, is not what the run was made from.
-        OperatorError: too few open files are allowed.
+        OperatorError: too few open files are allowed, or the checkpoint is not what its passport says.
     """
     _check_processes(folder, own.world_size)
     tokenizer = _check_tokenizer(folder)
@@ -33,6 +34,7 @@ def check_run(folder: RunFolder, own: Ranks) -> None:
     sets = folder.validation_prefixes()
     allow_open_files(len(folder.probabilities) + len(sets))
     if own.local == 0:
+        passport.check(folder.path / "checkpoint", folder.run["parallel"]["tensor"])
         for name in folder.probabilities:
             _check_pair(folder, name)
         for prefix in sets:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pretrain_llama.checkpoints import passport
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import json_text, link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
@@ -52,6 +53,7 @@ def write_run_folder(
 
     Raises:
         DataError: the mixture was computed of another tokenizer's shards.
+        OperatorError: the checkpoint is not what its passport says.
     """
     (output / "manifest.json").unlink(missing_ok=True)
     for folder in WRITTEN_FOLDERS:
@@ -66,14 +68,17 @@ def write_run_folder(
         if IndexedReader(idx.with_suffix("")).tokens:
             for path in (idx, idx.with_suffix(".bin")):
                 link_or_copy(path, output / "validation" / path.name)
+    resolved = load_run(run)
+    passport.check(checkpoint, resolved["parallel"]["tensor"])
     link_or_copy_tree(checkpoint, output / "checkpoint")
+    if verification := passport.verification_path(checkpoint):
+        link_or_copy(verification, output / "checkpoint" / passport.VERIFICATION)
     shutil.copyfile(tokenizer, output / tokenizer.name)
     (output / "sources").mkdir()
     for source in [*sorted(run.iterdir()), *sources]:
         shutil.copy(source, output / "sources" / source.name)
     for part in ("scripts", "config/schemas"):
         shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    resolved = load_run(run)
     write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     write_text(output / "launch.sh", LAUNCH)
     manifest = {

@@ -1,0 +1,120 @@
+"""Conversions: whole folders, with their passports."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretrain_llama.checkpoints import mapping, passport, torch_dist
+from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, write_rows
+from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, HuggingFaceTensors, carry_files
+from pretrain_llama.checkpoints.megatron_torch import MegatronTorchTensors
+from pretrain_llama.checkpoints.new_rows import Kind, new_row
+from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
+from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
+from pretrain_llama.checkpoints.torch_dist_layout import TorchDistLayout
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import replacing_folder, sha256
+
+FORMATS = {HuggingFaceTensors: "huggingface", TorchDistTensors: "torch_dist", MegatronTorchTensors: "megatron_torch"}
+
+
+def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple: int, new_rows: Kind) -> None:
+    """Write a Megatron checkpoint of a Llama; the folder appears when it is complete.
+
+    Args:
+        source: folder of config.json and of weights, in any format that `open_tensors` reads.
+        output: folder of release/, its tracker, the passport, and what the source has of config and tokenizer.
+        tensor: tensor parallel size that it is padded for.
+        pipeline: pipeline parallel size, which has to divide the layers.
+        multiple: each tensor parallel process holds a multiple of this many rows of the vocabulary.
+        new_rows: what they are filled with.
+
+    Raises:
+        ConfigError: the model is of another kind, or does not divide.
+        DataError, OperatorError: the source is damaged, or the disk too small.
+    """
+    architecture = replace(read_architecture(source), vocab_multiple=multiple)
+    architecture.check_parallel(tensor, pipeline, str(source / "config.json"))
+    padded = architecture.padded_vocab_size(tensor)
+    tensors = open_tensors(source, architecture)
+    with replacing_folder(output) as beside:
+        (beside / "release").mkdir()
+        layout = TorchDistLayout(beside / "release", tensors.specs, architecture, padded)
+        check_space(beside, layout.bytes)
+        layout.write_frame()
+        digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
+        _pad(layout, architecture, new_rows)
+        carry_files(source, beside)
+        padding = {
+            "multiple": multiple,
+            "tensor_parallel": tensor,
+            "padded_vocab_size": padded,
+            "rows": new_rows,
+        }
+        passport.write(beside, described_source(tensors, files, source), architecture, tensors.specs, digests, padding)
+        torch_dist.write_tracker(beside, "release")
+
+
+def _pad(layout: TorchDistLayout, architecture: Architecture, new_rows: Kind) -> None:
+    """Fill the rows that the vocabulary is padded with."""
+    names = mapping.vocabulary_names(architecture)
+    with OpenFiles() as opened:
+        for name in names:
+            row = new_row(new_rows, layout, name, is_output=name == names[-1], opened=opened)
+            for region in layout.padding_regions(name):
+                write_rows([region], region.row, np.repeat(row, region.rows, axis=0), opened)
+
+
+def to_huggingface(
+    tensors: AnyTensors, architecture: Architecture, like: Path, output: Path, tokenizers: Iterable[Path] = ()
+) -> None:
+    """Write a Hugging Face folder; it appears when it is complete.
+
+    Args:
+        tensors: to write.
+        architecture: of the model.
+        like: folder of the config and tokenizer that go with it.
+        output: folder of safetensors, config, tokenizer and passport.
+        tokenizers: files that replace the tokenizer's.
+
+    Raises:
+        OperatorError: the checkpoint is cut short, or the disk too small.
+    """
+    with replacing_folder(output) as beside:
+        layout = HuggingFaceLayout(beside, tensors.specs)
+        check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
+        layout.write_frame()
+        digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"write {output.name}")
+        carry_files(like, beside, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
+        for path in tokenizers:
+            shutil.copyfile(path, beside / path.name)
+        passport.write(beside, described_source(tensors, files, like), architecture, tensors.specs, digests)
+
+
+def hashed_files(tensors: AnyTensors) -> dict[Path, list[str]]:
+    """Return the files that are hashed as they are read, with the tensors in each; see `copy_tensors`."""
+    return tensors.files if isinstance(tensors, HuggingFaceTensors) else {}
+
+
+def described_source(tensors: AnyTensors, files: dict[Path, str], config_folder: Path) -> dict[str, Any]:
+    """Return what a passport says of the source."""
+    hashed = {path.name: digest for path, digest in files.items()}
+    small = [config_folder / "config.json", tensors.place / torch_dist.METADATA]
+    hashed |= {path.name: sha256(path) for path in small if path.exists()}
+    return {"format": FORMATS[type(tensors)], "files": dict(sorted(hashed.items()))}
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raise OperatorError unless a disk has room for `size` bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OperatorError(
+            f"{size / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free",
+            where=folder.parent,
+            action="make room, or write to another disk",
+        )

@@ -1,0 +1,212 @@
+"""Copy tensors from files to files, hashed on the way: each byte is read once, and memory is two blocks a thread."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from itertools import cycle
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from blake3 import blake3
+
+from pretrain_llama.checkpoints.tensors import Region, Tensors, cut_all
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.progress import Progress
+
+BLOCK_BYTES = 4 << 20
+THREADS = os.cpu_count() or 1
+
+Blocks = Iterator[tuple[int, np.ndarray]]  # first row, and the bytes of some rows: (rows, row_bytes) uint8
+
+
+def copy_tensors(
+    source: Tensors, target: Tensors, files: dict[Path, list[str]], title: str
+) -> tuple[dict[str, str], dict[Path, str]]:
+    """Copy every tensor of the source to its place in the target, whose files are made.
+
+    Args:
+        source: to read.
+        target: lays out tensors of the same names and row sizes; it may have further rows.
+        files: source files to hash whole, with the names of the tensors in each, in their order. Tensors that are in
+            none of them are copied as well.
+        title: of the progress.
+
+    Returns:
+        The BLAKE3 of each tensor, of its bytes in row order, and the SHA-256 of each of the files.
+
+    Raises:
+        OperatorError: a source file is cut short.
+    """
+    names = list(source.specs)
+    hashed = {name for held in files.values() for name in held}
+    tasks = list(files.items()) + [(None, [name]) for name in names if name not in hashed]
+    with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
+        copying = _Copying(source, target, opened, progress)
+        found = list(threads.map(lambda task: copying.copy(*task), tasks))
+    return (
+        {name: digest for tensors, _ in found for name, digest in tensors.items()},
+        {path: digest for (path, _), (_, digest) in zip(tasks, found, strict=True) if path},
+    )
+
+
+def hash_tensors(source: Tensors, title: str, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the BLAKE3 of some tensors, or of all, of their bytes in row order."""
+    names = list(source.specs if names is None else names)
+    with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
+
+        def hash_one(name: str) -> str:
+            digest = blake3()
+            for _, block in read_blocks(source, name, opened, one_buffer(source, name)):
+                digest.update(block)
+                progress.advance(block.nbytes)
+            return digest.hexdigest()
+
+        return dict(zip(names, threads.map(hash_one, names), strict=True))
+
+
+def _progress(source: Tensors, names: Iterable[str], title: str) -> Progress:
+    return Progress(sum(source.specs[name].bytes for name in names), "B", title)
+
+
+class OpenFiles(AbstractContextManager):
+    """Files that many threads read and write at places in them."""
+
+    def __init__(self) -> None:
+        self._descriptors: dict[tuple[Path, int], int] = {}
+        self._lock = Lock()
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+    def _open(self, path: Path, flags: int) -> int:
+        with self._lock:
+            if (path, flags) not in self._descriptors:
+                self._descriptors[path, flags] = os.open(path, flags)
+            return self._descriptors[path, flags]
+
+    def read(self, path: Path, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer.
+
+        Raises:
+            OperatorError: the file ends before.
+        """
+        descriptor = self._open(path, os.O_RDONLY)
+        while buffer:
+            count = os.preadv(descriptor, [buffer], offset)
+            if not count:
+                raise OperatorError(
+                    f"the file ends at {offset:,} bytes, within a tensor", where=path, action="fetch or write it again"
+                )
+            buffer, offset = buffer[count:], offset + count
+
+    def write(self, path: Path, buffer: memoryview, offset: int) -> None:
+        """Write a buffer."""
+        descriptor = self._open(path, os.O_WRONLY)
+        while buffer:
+            count = os.pwrite(descriptor, buffer, offset)
+            buffer, offset = buffer[count:], offset + count
+
+
+def read_blocks(source: Tensors, name: str, opened: OpenFiles, buffers: Iterator[np.ndarray]) -> Blocks:
+    """Yield a tensor block by block, in row order; each block lies in the next of some buffers."""
+    spec, regions = source.specs[name], source.regions(name)
+    rows_a_block = max(1, BLOCK_BYTES // spec.row_bytes)
+    for row in range(0, spec.rows, rows_a_block):
+        rows = min(rows_a_block, spec.rows - row)
+        block = next(buffers)[: rows * spec.row_bytes].reshape(rows, spec.row_bytes)
+        read_rows(regions, row, block, opened)
+        yield row, block
+
+
+def read_rows(regions: list[Region], row: int, block: np.ndarray, opened: OpenFiles) -> None:
+    """Read rows of a tensor from `row` on into a block, (rows, row_bytes) uint8, given where it lies."""
+    for region in cut_all(regions, row, len(block)):
+        _read(region, block[region.row - row :][: region.rows], opened)
+
+
+def _read(region: Region, rows: np.ndarray, opened: OpenFiles) -> None:
+    """Read a region into its columns of some rows."""
+    if region.width == rows.shape[1] == region.stride:
+        opened.read(region.path, rows.reshape(-1).data, region.offset)
+        return
+    spread = np.empty(region.rows * region.stride, np.uint8)  # with what lies between its rows, but after the last
+    opened.read(region.path, spread[: (region.rows - 1) * region.stride + region.width].data, region.offset)
+    rows[:, region.column :][:, : region.width] = spread.reshape(region.rows, region.stride)[:, : region.width]
+
+
+def write_rows(regions: list[Region], row: int, block: np.ndarray, opened: OpenFiles) -> None:
+    """Write rows of a tensor, (rows, row_bytes) uint8, from `row` on, given where it lies."""
+    for region in cut_all(regions, row, len(block)):
+        assert region.width == region.stride == block.shape[1], "a target holds whole rows"
+        opened.write(region.path, block[region.row - row :][: region.rows].reshape(-1).data, region.offset)
+
+
+def one_buffer(source: Tensors, name: str) -> Iterator[np.ndarray]:
+    """Return a buffer for blocks of a tensor, again and again."""
+    return _buffers(source, [name], 1)
+
+
+def _buffers(source: Tensors, names: Iterable[str], count: int) -> Iterator[np.ndarray]:
+    size = max([BLOCK_BYTES, *(source.specs[name].row_bytes for name in names)])
+    return cycle([np.empty(size, np.uint8) for _ in range(count)])
+
+
+class _Copying:
+    def __init__(self, source: Tensors, target: Tensors, opened: OpenFiles, progress: Progress) -> None:
+        self._source, self._target, self._opened, self._progress = source, target, opened, progress
+
+    def copy(self, path: Path | None, names: list[str]) -> tuple[dict[str, str], str]:
+        """Copy some tensors; return their BLAKE3, and the SHA-256 of the file that holds them, if it is given.
+
+        A second thread computes the SHA-256, which takes longest, of a block while the next one is read.
+        """
+        digests: dict[str, str] = {}
+        buffers = _buffers(self._source, names, 2)
+        with ThreadPoolExecutor(1) as helper:
+            whole = _FileDigest(path, self._opened) if path else None
+            pending: deque[Future] = deque()
+            for name in names:
+                digest = blake3()
+                for row, block in read_blocks(self._source, name, self._opened, buffers):
+                    if whole:
+                        pending.append(helper.submit(whole.take, self._source.regions(name)[0].cut(row, 1), block))
+                    digest.update(block)
+                    write_rows(self._target.regions(name), row, block, self._opened)
+                    self._progress.advance(block.nbytes)
+                    while len(pending) > 1:  # the next block goes to the buffer before the last
+                        pending.popleft().result()
+                digests[name] = digest.hexdigest()
+            while pending:
+                pending.popleft().result()
+            return digests, whole.finish() if whole else ""
+
+
+class _FileDigest:
+    """The SHA-256 of a file, of blocks of it in their order; what lies between them is read."""
+
+    def __init__(self, path: Path, opened: OpenFiles) -> None:
+        self._path, self._opened, self._position = path, opened, 0
+        self._digest = hashlib.sha256()
+
+    def take(self, begin: Region, block: np.ndarray) -> None:
+        """Take a block, which lies where a region begins."""
+        self._read_up_to(begin.offset)
+        self._digest.update(block)
+        self._position += block.nbytes
+
+    def finish(self) -> str:
+        """Return the digest of the file."""
+        self._read_up_to(self._path.stat().st_size)
+        return self._digest.hexdigest()
+
+    def _read_up_to(self, end: int) -> None:
+        while self._position < end:
+            buffer = bytearray(min(BLOCK_BYTES, end - self._position))
+            self._opened.read(self._path, memoryview(buffer), self._position)
+            self._digest.update(buffer)
+            self._position += len(buffer)

@@ -1,0 +1,84 @@
+"""Give a Llama rows for the ids that its tokenizer got."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pretrain_llama.checkpoints import mapping, passport
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.conversion import check_space, described_source, hashed_files
+from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, hash_tensors, write_rows
+from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, carry_files
+from pretrain_llama.checkpoints.new_rows import mean_of_rows, new_row, to_bytes
+from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
+from pretrain_llama.checkpoints.tensors import Spec
+from pretrain_llama.errors import ConfigError
+from pretrain_llama.files import replacing_folder
+from pretrain_llama.vocabulary.pieces import read_compositions
+
+# "mean_of_pieces": the mean of the rows of the old pieces that a new one was encoded to (arXiv 2407.15390); "mean" and
+# "zero": see new_rows.py. With "zero", what is only looked up is the mean of the old pieces.
+Kind = Literal["mean_of_pieces", "mean", "zero"]
+ROWS_AT_ONCE = 256
+
+
+def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kind, output: Path) -> None:
+    """Write a Hugging Face folder of a Llama with rows for new pieces; the folder appears when it is complete.
+
+    Args:
+        source: folder of config.json and of weights, in any format that `open_tensors` reads.
+        pieces: what expand_vocabulary.py wrote: the ids that each new piece was encoded to before.
+        tokenizer: the enlarged tokenizer.model.
+        new_rows: what the new rows hold.
+        output: folder of safetensors, config, tokenizer and passport.
+
+    Raises:
+        ConfigError: the model is of another kind, or embeds other ids than the tokenizer had.
+        DataError, OperatorError: the source is damaged, or the disk too small.
+    """
+    architecture, compositions = read_architecture(source), read_compositions(pieces)
+    before = min(compositions)
+    if architecture.vocab_size != before:
+        raise ConfigError(
+            f"{architecture.vocab_size} ids are embedded, the tokenizer had {before}",
+            where=source / "config.json",
+            action="expand a checkpoint whose vocab_size is that of the tokenizer",
+        )
+    larger = replace(architecture, vocab_size=before + len(compositions))
+    tensors = open_tensors(source, architecture)
+    names = mapping.vocabulary_names(architecture)
+    enlarged = {name: Spec(tensors.specs[name].dtype, (larger.vocab_size, larger.hidden_size)) for name in names}
+    specs = tensors.specs | enlarged
+    with replacing_folder(output) as beside:
+        layout = HuggingFaceLayout(beside, specs)
+        check_space(beside, sum(spec.bytes for spec in specs.values()))
+        layout.write_frame()
+        digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"expand {source.name}")
+        with OpenFiles() as opened:
+            for name in names:
+                make = _row_maker(tensors, name, new_rows, name == names[-1], opened)
+                for begin in range(before, larger.vocab_size, ROWS_AT_ONCE):
+                    numbers = range(begin, min(begin + ROWS_AT_ONCE, larger.vocab_size))
+                    rows = np.concatenate([make(compositions[number]) for number in numbers])
+                    write_rows(layout.regions(name), begin, rows, opened)
+        digests |= hash_tensors(layout, "hash the vocabulary", names)
+        carry_files(source, beside, vocab_size=larger.vocab_size)
+        (beside / "tokenizer.json").unlink(missing_ok=True)  # of the smaller vocabulary
+        shutil.copyfile(tokenizer, beside / "tokenizer.model")
+        expansion = {"from": before, "to": larger.vocab_size, "rows": new_rows}
+        passport.write(beside, described_source(tensors, files, source), larger, specs, digests, expansion=expansion)
+
+
+def _row_maker(
+    tensors: AnyTensors, name: str, kind: Kind, is_output: bool, opened: OpenFiles
+) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return what gives the row of a new piece, (1, row_bytes) uint8, from the ids that it was encoded to."""
+    if kind == "mean" or (kind == "zero" and is_output):
+        row = new_row(kind, tensors, name, is_output, opened)
+        return lambda ids: row
+    dtype = tensors.specs[name].dtype
+    return lambda ids: to_bytes(mean_of_rows(tensors, name, ids, opened)[None], dtype)

@@ -1,0 +1,162 @@
+"""The passport of a converted checkpoint: conversion.json, beside the weights.
+
+{"version": 1,
+ "source":       {"format": huggingface | torch_dist | megatron_torch, "files": {name: SHA-256}},
+ "config":       config.json,
+ "architecture": what was understood of it, with base and scaling of the rotary frequencies and the norms' epsilon,
+ "padding":      of Megatron's vocabulary: {"multiple", "tensor_parallel", "padded_vocab_size", "rows": mean | zero},
+ "expansion":    of the vocabulary, where it has one: {"from", "to", "rows": mean_of_pieces | mean | zero},
+ "dtypes":       {dtype: number of tensors},
+ "tensors":      {Hugging Face name: {"dtype", "shape", "blake3"}}, without padding: the same in all formats,
+ "files":        {name: bytes} of the weights that were written}
+
+Of Megatron's formats, only small files are hashed whole, since the large ones hold an optimizer as well; the tensors'
+hashes stand for them. The verification is a file of its own, {folder}.verification.json or verification.json in the
+folder, since another step writes it; `read` joins the two. Nothing depends on when or where the passport was made: the
+same source gives the same bytes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.checkpoints.tensors import Spec
+from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import read_json, sha256, write_json
+
+NAME, VERIFICATION = "conversion.json", "verification.json"
+VERSION = 1
+SHOWN = 8  # differences
+
+
+def write(
+    folder: Path,
+    source: dict[str, Any],
+    architecture: Architecture,
+    specs: dict[str, Spec],
+    digests: dict[str, str],
+    padding: dict[str, Any] | None = None,
+    expansion: dict[str, Any] | None = None,
+) -> None:
+    """Write the passport of a folder.
+
+    Args:
+        folder: of the converted checkpoint, complete but for this.
+        source: format and hashed files of what was converted.
+        architecture: of the model.
+        specs: dtype and shape of each tensor, by Hugging Face name.
+        digests: BLAKE3 of each.
+        padding: of the vocabulary; None where nothing is padded.
+        expansion: of the vocabulary; None where it is as it was.
+    """
+    weights = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".distcp")]
+    passport = {
+        "version": VERSION,
+        "source": source,
+        "config": read_json(folder / "config.json"),
+        "architecture": _described(architecture),
+        "padding": padding,
+        "expansion": expansion,
+        "dtypes": dict(Counter(spec.dtype for spec in specs.values())),
+        "tensors": {name: _tensor(spec) | {"blake3": digests[name]} for name, spec in specs.items()},
+        "files": {str(path.relative_to(folder)): path.stat().st_size for path in sorted(weights)},
+    }
+    write_json(folder / NAME, {key: value for key, value in passport.items() if value is not None})
+
+
+def _described(architecture: Architecture) -> dict[str, Any]:
+    """Return an architecture as JSON; how it is padded stands elsewhere."""
+    return {key: value for key, value in asdict(architecture).items() if key != "vocab_multiple"}
+
+
+def _tensor(spec: Spec) -> dict[str, Any]:
+    return {"dtype": spec.dtype, "shape": list(spec.shape)}
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """Return the passport of a folder, joined with the result of its verification: None where there is none.
+
+    Raises:
+        OperatorError: there is no passport, or one of another version.
+    """
+    folder = Path(folder)
+    path = folder / NAME
+    passport = read_json(path) if path.exists() else {}
+    if passport.get("version") != VERSION:
+        raise OperatorError(
+            "no passport of this version" if passport else "no passport",
+            where=path,
+            action="convert the checkpoint again: delete its folder, and run convert_checkpoint",
+        )
+    return passport | {"verification": read_json(kept) if (kept := verification_path(folder)) else None}
+
+
+def verification_path(folder: Path) -> Path | None:
+    """Return where the verification of a folder is; None where there is none."""
+    places = (folder / VERIFICATION, folder.with_name(f"{folder.name}.{VERIFICATION}"))
+    return next((place for place in places if place.exists()), None)
+
+
+def check(folder: str | Path, tensor_parallel: int | None = None, trained: Path | None = None) -> None:
+    """Check that a converted Megatron checkpoint is what its passport says.
+
+    Args:
+        folder: of config.json, conversion.json, and the checkpoint.
+        tensor_parallel: size that the model is built with; its padding has to be the checkpoint's.
+        trained: a checkpoint of a training that started from it, which is compared in place of its own weights.
+
+    Raises:
+        OperatorError: it is not; shows the differences.
+    """
+    folder = Path(folder)
+    passport = read(folder)
+    differences = list(_differences(folder, passport, tensor_parallel, trained))
+    if differences:
+        shown = "\n".join(f"    {difference}" for difference in differences[:SHOWN])
+        more = f"\n    and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise OperatorError(
+            f"the checkpoint is not what its passport says:\n{shown}{more}",
+            where=folder / NAME,
+            action="put back what was changed, or convert the checkpoint again for these sizes",
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _differences(
+    folder: Path, passport: dict[str, Any], tensor_parallel: int | None, trained: Path | None
+) -> Iterator[str]:
+    architecture = read_architecture(folder)
+    found = _described(architecture)
+    for key, value in passport["architecture"].items():
+        if found[key] != value:
+            yield f"config.json: {key}: {value} -> {found[key]}"
+    padded = architecture.padded_vocab_size(tensor_parallel or passport["padding"]["tensor_parallel"])
+    if padded != passport["padding"]["padded_vocab_size"]:
+        yield f"padded vocabulary: {passport['padding']['padded_vocab_size']} -> {padded} as the model is built"
+    if passport["verification"] and passport["verification"]["conversion"] != sha256(folder / NAME):
+        yield "verification: of another conversion"
+    if found != passport["architecture"]:
+        return  # the tensors would differ as well
+    if trained:
+        tensors = TorchDistTensors(trained, architecture)
+        if tensors.padded_vocab_size != padded:
+            yield f"padded vocabulary: {padded} -> {tensors.padded_vocab_size} in {trained.name}"
+        return
+    misfits = [(name, size) for name, size in passport["files"].items() if _size(folder / name) != size]
+    for name, size in misfits:
+        yield f"{name}: {size:,} bytes -> {_size(folder / name):,}"
+    if misfits:
+        return
+    specs = TorchDistTensors(torch_dist.latest(folder), architecture).specs
+    for name, recorded in passport["tensors"].items():
+        described = {key: recorded[key] for key in ("dtype", "shape")}
+        if described != _tensor(specs[name]):
+            yield f"{name}: {described} -> {_tensor(specs[name])}"

@@ -1,0 +1,1 @@
+"""A larger vocabulary: new pieces for a SentencePiece tokenizer, and what they do to texts."""

@@ -1,0 +1,195 @@
+"""An expansion of a tokenizer as configured, planned before any job runs, so that all that follows can be previewed.
+
+What an expansion is made from is recorded in results/expansions/{name}.json:
+
+    {"base": identity of the tokenizer, "settings": of config.yaml, "pieces": SHA-256 of the list of pieces, if given,
+     "texts": {shard: its ranges of vendor files, with their fingerprints}, "vocab_size": …, "identity": …}
+
+The first shard of each corpus is looked at. Corpora and files that come later change nothing that is recorded: a
+vocabulary stays as it is until its settings or its base change, and then is another, in another place.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama import stores
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.configuration import Corpus
+from pretrain_llama.errors import ConfigError
+from pretrain_llama.files import json_text, sha256
+from pretrain_llama.shards import plan
+from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.vocabulary.model import load_model
+from pretrain_llama.vocabulary.pieces import read_pieces
+
+PLACE = "config/config.yaml: expansions"
+
+
+@dataclass(frozen=True)
+class ExpandedTokenizer:
+    """A tokenizer that the workflow makes; it frames documents as its base does, and is used as `Tokenizer` is.
+
+    Attributes:
+        name: as in config.yaml.
+        base: what it enlarges.
+        record: what it is made from; see above.
+        new_rows: what a checkpoint's rows of its new ids hold; see expanding.py.
+    """
+
+    name: str
+    base: Tokenizer
+    record: dict[str, Any]
+    new_rows: str
+    bos_token: None = None
+    eos_token: None = None
+    file_name: str = "tokenizer.model"
+
+    @property
+    def identity(self) -> str:
+        """{name}.{eight digits}, which open the SHA-256 of what it is made from."""
+        return self.record["identity"]
+
+    @property
+    def of(self) -> str:
+        """Identity of the tokenizer that it enlarges."""
+        return self.record["base"]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of its ids."""
+        return self.record["vocab_size"]
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards that are looked at."""
+        return list(self.record["texts"])
+
+    @property
+    def options(self) -> list[str]:
+        """What says to expand_vocabulary.py how the pieces are found."""
+        settings = self.record["settings"]
+        words = ["--sample-bytes", str(settings["sample_bytes_per_corpus"])]
+        if "pieces" in settings:
+            return [*words, "--pieces", settings["pieces"]]
+        words += ["--new-pieces", str(settings["new_pieces"]), "--languages", *settings["languages"]]
+        return [*words, "--unchanged-languages", *settings.get("unchanged_languages", [])]
+
+    @property
+    def model(self) -> str:
+        """Where it is made."""
+        return f"results/tokenizers/{self.identity}/{self.file_name}"
+
+    @property
+    def prepend_bos(self) -> bool:
+        """As of the base."""
+        return self.base.prepend_bos
+
+    @property
+    def append_eos(self) -> bool:
+        """As of the base."""
+        return self.base.append_eos
+
+
+def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenizer], corpora: list[Corpus]) -> None:
+    """Check what no schema can say of an expansion.
+
+    Raises:
+        ConfigError: its name is taken, or its tokenizer or a language is unknown.
+    """
+    place = f"{PLACE}.{name}"
+    if name in tokenizers:
+        raise ConfigError(f"{name!r} is a tokenizer as well", where=place, action="give the expansion another name")
+    if settings["tokenizer"] not in tokenizers:
+        raise ConfigError(
+            f"unknown tokenizer {settings['tokenizer']!r}",
+            where=place,
+            action=f"use one of those in config.yaml: {', '.join(tokenizers)}",
+        )
+    known = dict.fromkeys(corpus.language for corpus in corpora)
+    for key in ("languages", "unchanged_languages"):
+        for language in settings.get(key, []):
+            if language not in known:
+                raise ConfigError(
+                    f"unknown language {language!r}",
+                    where=f"{place}.{key}",
+                    action=f"use those of the table of corpora: {', '.join(known)}",
+                )
+
+
+def plan_expansion(
+    name: str, settings: dict[str, Any], base: Tokenizer, plans: Mapping[str, plan.Plan], path: str | Path
+) -> dict[str, Any]:
+    """Return the record of an expansion: the one that is there, if it still holds, or a new one.
+
+    Args:
+        name: of the expansion.
+        settings: of it.
+        base: the tokenizer that it enlarges.
+        plans: by corpus.
+        path: where its record is, or will be.
+
+    Raises:
+        ConfigError: the base is no BPE model, or the list of pieces is none.
+    """
+    kept = {key: value for key, value in settings.items() if key != "new_rows"}  # which the tokenizer does not know
+    made_from: dict[str, Any] = {"base": base.identity, "settings": kept}
+    if "pieces" in settings:
+        _check_list(settings["pieces"])
+        made_from["pieces"] = sha256(settings["pieces"])
+    recorded = stores.read_small(path)
+    if recorded is not None and _holds(json.loads(recorded), made_from):
+        return json.loads(recorded)
+    model = load_model(base.model)
+    new = len(read_pieces(settings["pieces"], model)) if "pieces" in settings else settings["new_pieces"]
+    record = made_from | {"texts": {plan.shard_names(planned)[0]: _ranges(planned) for planned in plans.values()}}
+    record["vocab_size"] = len(model.pieces) + new
+    digits = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
+    return record | {"identity": f"{name}.{digits}"}
+
+
+def expanded(architecture: Architecture, tokenizer: ExpandedTokenizer, place: str) -> Architecture:
+    """Return the architecture of a checkpoint with rows for an expanded tokenizer's ids.
+
+    Raises:
+        ConfigError: the checkpoint embeds other ids than the tokenizer had.
+    """
+    before = tokenizer.base.vocab_size
+    if architecture.vocab_size != before:
+        raise ConfigError(
+            f"{architecture.vocab_size} ids are embedded, the tokenizer that {tokenizer.name!r} enlarges has {before}",
+            where=place,
+            action="choose a checkpoint whose vocab_size is that of the tokenizer",
+        )
+    return replace(architecture, vocab_size=tokenizer.vocab_size)
+
+
+def _check_list(path: str) -> None:
+    if not Path(path).is_file():
+        raise ConfigError("no list of pieces", where=path, action="write a piece a line, in UTF-8, ▁ for a space")
+
+
+def _holds(recorded: dict[str, Any], made_from: dict[str, Any]) -> bool:
+    return all(recorded.get(key) == value for key, value in made_from.items())
+
+
+def _ranges(planned: plan.Plan) -> list[list[Any]]:
+    """Return what the first shard of a plan is made of."""
+    files = planned["files"]
+    return [
+        [part["path"], part["start"], part["stop"], files[part["path"]]["fingerprint"]]
+        for part in planned["shards"][0]["ranges"]
+    ]
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Return the record of an expansion, which was written before the first job."""
+    return stores.read_json(path)
+
+
+def record(path: str | Path, made_from: dict[str, Any]) -> None:
+    """Write the record of an expansion whole or not at all."""
+    stores.write_small(path, json_text(made_from).encode())

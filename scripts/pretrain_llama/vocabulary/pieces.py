@@ -1,0 +1,157 @@
+"""New pieces: trained on texts or given, and chosen so that each can come about."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sentencepiece import SentencePieceTrainer
+from sentencepiece import sentencepiece_model_pb2 as protobuf
+
+from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.files import replacing
+from pretrain_llama.vocabulary.model import NORMAL, encoder, enlarged, piece_encoder, surface
+
+THREADS = os.cpu_count() or 1
+LONGEST_LINE_BYTES = 1 << 20  # SentencePiece leaves out longer ones
+# What a trainer has to do as the base's did, so that its pieces are joined from the same parts.
+_SAME_TRAINING = (
+    "character_coverage",
+    "max_sentencepiece_length",
+    "split_by_unicode_script",
+    "split_by_number",
+    "split_by_whitespace",
+    "split_digits",
+    "treat_whitespace_as_suffix",
+    "allow_whitespace_only_pieces",
+    "byte_fallback",
+)
+_SAME_NORMALIZER = ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces")
+_RULES = ("identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf")
+
+
+def train_candidates(base: protobuf.ModelProto, texts: Iterable[str], count: int) -> list[str]:
+    """Return pieces that texts suggest and a base has not: characters, then joins, the most frequent first.
+
+    Args:
+        base: the model to enlarge.
+        texts: to train on.
+        count: pieces that will be chosen; about twice as many are suggested, if the texts hold them.
+    """
+    lines = [line for text in texts for line in text.split("\n") if line.strip()]
+    known = {piece.piece for piece in base.pieces}
+    size = 10_000 + 2 * count
+    while True:
+        trained = _train(base, lines, size)
+        new = [piece.piece for piece in trained.pieces if piece.type == NORMAL and piece.piece not in known]
+        if len(new) >= 2 * count or len(trained.pieces) < size:
+            return sorted(new, key=lambda piece: len(piece) > 1)  # a stable sort: joins stay in their order
+        size *= 2
+
+
+def _train(base: protobuf.ModelProto, lines: list[str], size: int) -> protobuf.ModelProto:
+    rule = base.normalizer_spec.name
+    trained = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=trained,
+        model_type="bpe",
+        vocab_size=size,
+        hard_vocab_limit=False,
+        normalization_rule_name=rule if rule in _RULES else "identity",
+        max_sentence_length=LONGEST_LINE_BYTES,
+        num_threads=THREADS,
+        minloglevel=1,
+        **{key: getattr(base.trainer_spec, key) for key in _SAME_TRAINING},
+        **{key: getattr(base.normalizer_spec, key) for key in _SAME_NORMALIZER},
+    )
+    return protobuf.ModelProto.FromString(trained.getvalue())
+
+
+def choose(base: protobuf.ModelProto, candidates: Sequence[str], count: int, unchanged: Sequence[str]) -> list[str]:
+    """Return the first candidates that can come about and that some texts do not use.
+
+    A piece comes about where its parts are joined in an order that the other pieces allow; leaving one out may take a
+    part of another, so the choice is repeated until it stands.
+
+    Args:
+        base: the model to enlarge.
+        candidates: pieces that it has not, in the order of choice.
+        count: of the pieces to choose.
+        unchanged: texts that shall encode as before.
+
+    Raises:
+        DataError: the texts do not yield so many.
+    """
+    candidates = list(candidates)
+    while True:
+        chosen = candidates[:count]
+        if len(chosen) < count:
+            raise DataError(
+                f"the texts yield {len(chosen)} new pieces, {count} are wanted",
+                where="expansions in config.yaml",
+                action="lower new_pieces, or give more text: sample_bytes_per_corpus, languages",
+            )
+        model = enlarged(base, chosen)
+        unwanted = {*unreachable(model, chosen), *_used(model, len(base.pieces), unchanged)}
+        if not unwanted:
+            return chosen
+        candidates = [piece for piece in candidates if piece not in unwanted]
+
+
+def unreachable(model: protobuf.ModelProto, pieces: Iterable[str]) -> list[str]:
+    """Return the pieces that a model never encodes to, even where a text is nothing else."""
+    encode = piece_encoder(model)
+    return [piece for piece in pieces if encode.encode(surface(piece), out_type=str) != [piece]]
+
+
+def encode_alone(model: protobuf.ModelProto, pieces: Iterable[str]) -> list[list[int]]:
+    """Return the ids that a model encodes each of some pieces to, as they stand within a text."""
+    return piece_encoder(model).encode([surface(piece) for piece in pieces])
+
+
+def _used(model: protobuf.ModelProto, first: int, texts: Sequence[str]) -> set[str]:
+    """Return the pieces from an id on that texts encode to."""
+    ids = {number for encoded in encoder(model).encode(list(texts), num_threads=THREADS) for number in encoded}
+    return {model.pieces[number].piece for number in ids if number >= first}
+
+
+def read_pieces(path: str | Path, base: protobuf.ModelProto) -> list[str]:
+    """Return the pieces that a file gives, one a line, without those that the base has; spaces may stand for ▁.
+
+    Raises:
+        ConfigError: there is no such file, or no new piece in it.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"no list of pieces: {error}", where=path, action="write a piece a line, in UTF-8, ▁ for a space"
+        ) from error
+    known = {piece.piece for piece in base.pieces}
+    given = dict.fromkeys(line.replace(" ", "▁") for line in lines if line.strip())
+    new = [piece for piece in given if piece not in known]
+    if not new:
+        raise ConfigError("the tokenizer has all of these pieces", where=path, action="give new ones")
+    return new
+
+
+COLUMNS = ("id", "piece", "before")
+
+
+def write_pieces(path: str | Path, base: protobuf.ModelProto, pieces: Sequence[str]) -> None:
+    """Write a table (TSV) of new pieces: the id of each, and the ids that the base encodes it to."""
+    first = len(base.pieces)
+    with replacing(path, "w") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for number, (piece, ids) in enumerate(zip(pieces, encode_alone(base, pieces), strict=True)):
+            writer.writerow([first + number, piece, " ".join(map(str, ids))])
+
+
+def read_compositions(path: str | Path) -> dict[int, list[int]]:
+    """Return what `write_pieces` wrote: by the id of each new piece, the ids that it was encoded to before."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {int(row["id"]): [int(number) for number in row["before"].split()] for row in rows}

@@ -1,0 +1,84 @@
+"""Megatron's torch_dist checkpoints, as others write them: chunks of any size; what is not known is refused."""
+
+import argparse
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed.checkpoint import FileSystemWriter, save
+
+from llamas import convert, export, load_plain, same_tensors
+from pretrain_llama.errors import PretrainError
+
+
+def save_plainly(tensors: dict[str, torch.Tensor], checkpoint: Path) -> Path:
+    """Save tensors as torch itself does: a chunk each, with all layers in it."""
+    save(tensors, storage_writer=FileSystemWriter(checkpoint), no_dist=True)
+    return checkpoint
+
+
+def test_a_chunk_may_hold_many_layers(tmp_path: Path, source: Path) -> None:
+    tensors = load_plain(convert(source, tmp_path / "converted"))
+    assert tensors["decoder.layers.mlp.linear_fc1.weight"].shape == (2, 352, 64)
+    plain = save_plainly(tensors, tmp_path / "plain")
+    assert same_tensors(source, export(plain, source, tmp_path / "back"))
+
+
+def add_bias(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["decoder.layers.mlp.linear_fc2.bias"] = torch.zeros(2, 64)
+
+
+def double(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["decoder.final_layernorm.weight"] = tensors["decoder.final_layernorm.weight"].double()
+
+
+PLAIN = {
+    "a bias": (add_bias, "1 weights are not a Llama's: decoder.layers.mlp.linear_fc2.bias"),
+    "a wrong dtype": (double, "decoder.final_layernorm.weight has dtype float64, not one of fp32, fp16, bf16"),
+    "a missing weight": (
+        lambda tensors: tensors.pop("output_layer.weight"),
+        r"output_layer.weight has shape None, \(300, 64\) expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_megatron_weights_that_are_not_known_are_refused(tmp_path: Path, source: Path, case: str) -> None:
+    change, message = PLAIN[case]
+    tensors = load_plain(convert(source, tmp_path / "converted"))
+    change(tensors)
+    with pytest.raises(PretrainError, match=message):
+        export(save_plainly(tensors, tmp_path / "plain"), source, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_megatron_checkpoints_that_are_not_whole_are_refused(tmp_path: Path, source: Path) -> None:
+    converted = convert(source, tmp_path / "converted")
+    data = converted / "release" / "__0_0.distcp"
+    content = data.read_bytes()
+    data.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PretrainError, match="no file of torch"):
+        export(converted, source, tmp_path / "back")
+    data.unlink()
+    with pytest.raises(PretrainError, match="a file is missing"):
+        export(converted, source, tmp_path / "back")
+    convert(source, converted)
+    metadata = pickle.loads((converted / "release" / ".metadata").read_bytes())
+    chunks = metadata.state_dict_metadata["decoder.layers.mlp.linear_fc1.weight"].chunks
+    lost = next(index for index in metadata.storage_data if index.fqn.endswith("fc1.weight"))
+    del metadata.storage_data[lost]
+    assert len(chunks) == 4, "gate and up of two layers"
+    (converted / "release" / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(PretrainError, match=r"chunks of decoder.layers.mlp.linear_fc1.weight are missing"):
+        export(converted, source, tmp_path / "back")
+
+
+def test_arguments_that_megatron_lm_kept_must_fit(tmp_path: Path, source: Path) -> None:
+    converted = convert(source, tmp_path / "converted")
+    kept = {"args": argparse.Namespace(num_layers=3, rotary_percent=0.5), "checkpoint_version": 3.0}
+    torch.save(kept, converted / "release" / "common.pt")
+    with pytest.raises(PretrainError, match="the checkpoint is of another model") as caught:
+        export(converted, source, tmp_path / "back")
+    assert "num_layers: 3 in the checkpoint, 2 by config.json" in str(caught.value)
+    assert "rotary_percent: 0.5 in the checkpoint, 1.0 by config.json" in str(caught.value)
