@@ -103,7 +103,7 @@ with readable_errors():
     held_out = config["held_out_fraction"]
     TOKENIZERS = {n: Tokenizer(n, held_out_fraction=held_out, **chosen) for n, chosen in config["tokenizers"].items()}
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
-    RUNS = {run: load_run(run) for run in config["runs"]} if HAS_INPUTS else {}
+    RUNS = {run: load_run(run) for run in configuration.find_runs(config["runs"], "config/runs")} if HAS_INPUTS else {}
 SUBMITTED = [run for run, chosen in RUNS.items() if chosen["launch"]["launcher"] != "local"]
 NONE = "(?!)"  # a constraint that no name meets
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
