@@ -18,6 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.doctor.variables import require
 from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
+from pretrain_llama.launch.layout import Layout
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
 from pretrain_llama.tokenization.engines import load_reference
@@ -88,6 +89,7 @@ def load_run(run):
         load_reference(config["tokenizers"][chosen["tokenizer"]]["model"]).vocab_size,
         f"{folder}/run.yaml",
     )
+    Layout.of(chosen, f"{folder}/run.yaml")
     choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 

@@ -14,8 +14,12 @@ class Layout:
     processes_per_node: int
 
     @classmethod
-    def of(cls, run: dict[str, Any]) -> Self:
-        """Return the layout of a run; run: run.yaml.
+    def of(cls, run: dict[str, Any], place: str = "run.yaml") -> Self:
+        """Return the layout of a run.
+
+        Args:
+            run: run.yaml.
+            place: of it, for messages.
 
         Raises:
             ConfigError: its processes do not fill whole nodes.
@@ -25,7 +29,7 @@ class Layout:
         if processes % per_node:
             raise ConfigError(
                 f"{processes} processes, tensor x pipeline x data, do not fill nodes of {per_node}",
-                where="run.yaml: launch.processes_per_node",
+                where=f"{place}: launch.processes_per_node",
                 action="choose a number that divides them, or change parallel.data",
             )
         return cls(processes // per_node, per_node)

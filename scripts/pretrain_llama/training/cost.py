@@ -6,6 +6,7 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.layout import process_count
 from pretrain_llama.training import flops, memory, parameters
+from pretrain_llama.training.sizes import training_sequences
 
 SECONDS_A_DAY = 86_400
 # Of a checkpoint, bytes a parameter: the weights, and AdamW's two moments and fp32 copy.
@@ -32,7 +33,7 @@ def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> d
     training, processes = run["training"], process_count(run)
     rows = a.padded_vocab_size(run["parallel"]["tensor"])
     by_part = parameters.count(a, rows)
-    tokens = training["iterations"] * training["global_batch_size_sequences"] * training["sequence_length_tokens"]
+    tokens = training_sequences(run) * training["sequence_length_tokens"]
     whole = flops.flops_per_token(a, training["sequence_length_tokens"]) * tokens
     seconds = whole / (peak * mfu * processes)
     checkpoint = CHECKPOINT_BYTES[training["precision"]] * sum(by_part.values())

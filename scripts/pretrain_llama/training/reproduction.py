@@ -148,7 +148,7 @@ def large_files(output: Path) -> list[Path]:
 
 def _files(output: Path) -> list[Path]:
     found = [path for folder in ("mixture", *WRITTEN_FOLDERS) for path in (output / folder).rglob("*")]
-    return [path for path in found if path.is_file() and path.suffix not in (".pyc", ".png")]  # made afterwards
+    return [path for path in found if path.is_file() and path.suffix != ".pyc"]
 
 
 def _hashes(tokenized: str, names: list[str]) -> dict[str, str]:

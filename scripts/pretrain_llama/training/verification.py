@@ -17,11 +17,14 @@ from pretrain_llama.configuration import load_run
 from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import read_json, sha256
+from pretrain_llama.mixture import choices, signature
+from pretrain_llama.mixture.mixture import TrainingLength
 from pretrain_llama.mixture.probabilities import compute
 from pretrain_llama.names import parse_counted
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.reproduction import SIGNATURE, identity
+from pretrain_llama.training.sizes import training_sequences
 
 SHOWN = 5  # differences
 CHUNK_BYTES = 1 << 24
@@ -135,8 +138,11 @@ def derive_probabilities(folder: Path) -> dict[str, float]:
         ConfigError, DataError: they do not fit each other.
     """
     sources = folder / "sources"
-    choices = [sources / name for name in ("data_ratio.json", "lang_prob.json", "exclude_iterator.json")]
-    mixture = compute(sources / SIGNATURE, *choices, load_run(sources)["omissions"] == "list")
+    run = load_run(sources)
+    files = [choices.find(sources, name) for name in choices.FILES]
+    chosen = choices.load(*files, sources / "run.yaml", run.get("mixture"))
+    length = TrainingLength(training_sequences(run), run["training"]["sequence_length_tokens"])
+    mixture = compute(signature.load(sources / SIGNATURE), chosen, length)
     return {str(shard.name): shard.probability for shard in mixture.shards}
 
 
