@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pretrain_llama.doctor.report import Report
 from pretrain_llama.errors import run_program
-from pretrain_llama.training.run_folder import open_run_folder
 from pretrain_llama.training.verification import verify
 
 
@@ -26,8 +25,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    folder, report = open_run_folder(args.run_folder), Report()
-    verify(folder.path, args.full, report)
+    report = Report()
+    verify(args.run_folder, args.full, report)
     sys.exit(report.exit_code())
 
 

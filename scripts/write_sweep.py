@@ -25,8 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     base, points = sweeps.load(args.sweep)
+    sweeps.write_points(args.runs / base, points, args.runs)
     for point in points:
-        sweeps.write_point(args.runs / base, point, args.runs / point.run)
         print(args.runs / point.run)
     written = {point.run for point in points}
     for folder in sorted(args.runs.glob(f"{args.sweep.stem}.*")):

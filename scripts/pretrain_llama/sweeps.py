@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import yaml
 
 from pretrain_llama import configuration, mappings
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import json_text, read_json, write_text
+from pretrain_llama.files import json_text, write_text
+from pretrain_llama.mixture import choices
+from pretrain_llama.mixture.languages import load_shares
 
 LANGUAGES = "lang_prob"
 MARK = "sweep.yaml"  # in a point's folder: what the grid set, and that a sweep wrote it
@@ -54,37 +55,46 @@ def _name(values: dict[str, Any]) -> str:
     return "_".join(texts).replace("+", "")
 
 
-def write_point(base: Path, point: Point, folder: Path) -> None:
-    """Write a point's folder: a copy of the base run's, with what the grid sets.
+def write_points(base: Path, points: list[Point], runs: Path) -> None:
+    """Write the folder of each point, a copy of the base run's with what the grid sets; all of them, or none.
 
     Args:
         base: folder of the run that is varied.
-        point: what to set.
-        folder: to write; one that a sweep wrote before is written anew.
+        points: of the grid.
+        runs: folder to write to; what a sweep wrote there before is written anew.
 
     Raises:
-        ConfigError: a key or value is none of run.yaml or lang_prob.json; the folder is no sweep's.
+        ConfigError: a key or value is none of run.yaml or lang_prob; a run of this name is there that is no sweep's.
     """
+    files = [_changed_files(base, point, runs / point.run) for point in points]
+    for point, changed in zip(points, files, strict=True):
+        folder = runs / point.run
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(base, folder, ignore=shutil.ignore_patterns(MARK))
+        for name, value in changed.items():
+            text = json_text(value) if name.endswith(".json") else yaml.safe_dump(value, sort_keys=False)
+            write_text(folder / name, text)
+
+
+def _changed_files(base: Path, point: Point, folder: Path) -> dict[str, Any]:
+    """Return what the files of a point hold that are not those of the base run, by name."""
     if folder.exists() and not (folder / MARK).exists():
         raise ConfigError(
             "a run of this name is there, which no sweep wrote", where=folder, action="rename it, or the sweep's file"
         )
-    run = yaml.safe_load((base / "run.yaml").read_text(encoding="utf-8"))
-    shares = {}
+    run, shares = mappings.read(base / "run.yaml"), {}
     for key, value in point.values.items():
-        first, _, rest = key.partition(".")
+        first, _, language = key.partition(".")
         if first == LANGUAGES:
-            shares[rest] = value
+            shares[language] = value
         else:
             run = _set(run, key.split("."), value)
-    configuration.validate(deepcopy(run), "run", f"{folder / 'run.yaml'}")
-    languages = _with_shares(base / f"{LANGUAGES}.json", shares) if shares else None
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(base, folder, ignore=shutil.ignore_patterns(MARK))
-    write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
-    if languages:
-        write_text(folder / f"{LANGUAGES}.json", json_text(languages))
-    write_text(folder / MARK, yaml.safe_dump({"varies": base.name, "sets": point.values}, sort_keys=False))
+    configuration.validate(run, "run", f"{folder / 'run.yaml'}")
+    changed = {"run.yaml": run, MARK: {"varies": base.name, "sets": point.values}}
+    if shares:
+        path = choices.find(base, LANGUAGES)
+        changed[path.name] = _with_shares(path, shares)
+    return changed
 
 
 def _set(value: Any, keys: list[str], new: Any) -> Any:
@@ -96,13 +106,13 @@ def _set(value: Any, keys: list[str], new: Any) -> Any:
 
 def _with_shares(path: Path, shares: dict[str, Any]) -> dict[str, float]:
     """Return the shares of all languages; those that the grid does not set keep their proportions to each other."""
-    before = read_json(path)
+    before = load_shares(path) or {}
     unknown = [language for language in shares if language not in before]
     if unknown:
         raise ConfigError(
             f"language {unknown[0]!r} has no share in the run that is varied",
             where=path,
-            action=f"use one of {', '.join(before)}",
+            action=f"use one of {', '.join(before)}" if before else "give every language a number there",
         )
     others = {language: share for language, share in before.items() if language not in shares}
     left = 1 - sum(shares.values())

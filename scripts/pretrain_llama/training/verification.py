@@ -24,6 +24,7 @@ from pretrain_llama.names import parse_counted
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.reproduction import SIGNATURE, identity
+from pretrain_llama.training.run_folder import read_manifest
 from pretrain_llama.training.sizes import training_sequences
 
 SHOWN = 5  # differences
@@ -35,11 +36,14 @@ def verify(folder: Path, full: bool, report: Report) -> None:
     """Check a run folder, and print a line for each check.
 
     Args:
-        folder: of the run; its manifest.json is there.
+        folder: of the run.
         full: read every shard, and compare its hash.
         report: takes the checks.
+
+    Raises:
+        OperatorError: it is not complete.
     """
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
     report.check("files", lambda: _check_files(folder, manifest))
     report.check("sizes", lambda: _check_sizes(folder, manifest))
     report.check("counts of the shards", lambda: _check_counts(folder, manifest))
@@ -120,11 +124,11 @@ def _check_probabilities(folder: Path) -> Passed:
     sources = folder / "sources"
     if not (sources / SIGNATURE).exists():
         raise Unknown("the folder has no data signature", "write the run folder with --tokenized")
-    recorded = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
     try:
+        recorded = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
         derived = derive_probabilities(folder)
-    except PretrainError as error:
-        raise Failed(f"they cannot be derived: {error}", "put back sources/") from None
+    except (OSError, PretrainError) as error:
+        raise Failed(f"they cannot be derived: {error}", "put back sources/ and mixture/") from None
     names = [name for name in recorded | derived if recorded.get(name) != derived.get(name)]
     wrong = [f"{name}: {recorded.get(name)} in mixture/ -> {derived.get(name)} from sources/" for name in names]
     _fail(wrong, "put back the rates, shares and exclude list of sources/, or compute the mixture again")
