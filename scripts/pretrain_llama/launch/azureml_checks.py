@@ -38,8 +38,10 @@ def check_job(folder: Path, run: dict[str, Any]) -> list[str]:
     path = folder / "job.yaml"
     try:
         job = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, yaml.YAMLError) as error:
-        raise ConfigError(f"no job: {type(error).__name__}", where=path, action="write the run folder again") from None
+    except (FileNotFoundError, yaml.YAMLError):
+        job = None
+    if not isinstance(job, dict):
+        raise ConfigError("no job of Azure Machine Learning", where=path, action="write the run folder again")
     problems, unknown = [*problems_of(job, folder, run)], []
     try:
         problems += _problems_of_sdk(path)

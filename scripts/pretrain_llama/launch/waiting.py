@@ -59,14 +59,14 @@ def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> N
     Raises:
         OperatorError: the job ended, and the training will not be finished.
     """
-    for _ in range(restarts + 1):
+    for left in range(restarts, -1, -1):
         state = _wait(jobs, submission.job)
         completed = state.upper() == "COMPLETED"
         if completed:
             jobs.fetch(submission.job)
         if _marker(output, SHARED_SECONDS if completed else 0) == "finished.json":
             return
-        if not completed or not (output / "continue.json").exists():
+        if not completed or not left or not (output / "continue.json").exists():
             break
         submission = _submit(jobs, output)
     raise OperatorError(
