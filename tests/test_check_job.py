@@ -143,7 +143,7 @@ def test_what_azure_ai_ml_says_is_passed_on(folder: Path, tmp_path: Path) -> Non
     run = shutil.copytree(folder, tmp_path / "run")
     assert load_job(run / "job.yaml").inputs["data"].path == "./data"
     uploaded = get_upload_files_from_folder(run, ignore_file=get_ignore_file(run))
-    parts = {Path(relative).parts[1] for _, relative in uploaded}
+    parts = {Path(path).relative_to(run).parts[0] for path, _ in uploaded}
     assert {"code", "run.yaml", "manifest.json", "mixture"} <= parts
     assert not parts & {"data", "checkpoint", "output"}, "what is large is an input"
 

@@ -1,7 +1,7 @@
 """submit_training: a job is submitted once, followed to its end, continued, and its failures said.
 
-AzureML is a stand-in at the border of its SDK, azureml_stand_in/; docs/azureml.md has what it cannot show. A real Slurm is
-in test_slurm_training.py.
+AzureML is a stand-in at the border of its SDK, azureml_stand_in/; docs/azureml.md has what it cannot show. A real
+Slurm is in test_slurm_training.py.
 """
 
 import json
