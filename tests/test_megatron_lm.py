@@ -17,6 +17,7 @@ import pytest
 
 from pretrain_llama.checkpoints.architecture import Architecture, RopeScaling, read_architecture
 from pretrain_llama.configuration import load_run
+from pretrain_llama.launch.layout import process_count
 from pretrain_llama.launch.megatron_lm import arguments_script
 from project import Project
 
@@ -30,9 +31,13 @@ import typing_extensions
 typing.override = typing_extensions.override
 for name in ("triton", "triton.language"):
     sys.modules[name] = MagicMock(__path__=[], __version__="3.4.0", __spec__=ModuleSpec(name, None))
-from megatron.training.arguments import parse_args
-arguments = vars(parse_args())
-print(json.dumps({key: value for key, value in arguments.items() if isinstance(value, int | float | str | list)}))
+import torch
+from megatron.training.arguments import parse_args, validate_args
+torch.cuda.get_device_properties = lambda *_: MagicMock(major=9, minor=0)  # of a GPU, which is not here
+arguments = parse_args()
+parsed = {key: value for key, value in vars(arguments).items() if isinstance(value, int | float | str | list)}
+validate_args(arguments)  # against each other
+print(json.dumps(parsed))
 """
 HAS_PARSER = bool(os.environ.get("MEGATRON_LM"))
 
@@ -100,7 +105,8 @@ def test_megatron_lms_own_parser_takes_them(folder: Path, tmp_path: Path, kind: 
     run, a = larger(folder) if kind == "larger" else (load_run(folder), read_architecture(folder / "checkpoint"))
     script = tmp_path / "megatron_lm_arguments.sh"
     script.write_text(arguments_script(run, a, {"a_b_c=1": 0.75, "d_e_f=1": 0.25}))
-    environment = os.environ | {"PYTHONPATH": os.environ["MEGATRON_LM"], "WORLD_SIZE": "16", "RANK": "0"}
+    environment = os.environ | {"PYTHONPATH": os.environ["MEGATRON_LM"], "RANK": "0"}
+    environment |= {"WORLD_SIZE": str(process_count(run)), "CUDA_DEVICE_MAX_CONNECTIONS": "1"}
     result = subprocess.run(
         [sys.executable, "-c", PARSER, *words(script)], env=environment, capture_output=True, text=True
     )
