@@ -210,9 +210,10 @@ def free_port() -> int:
 
 def test_the_command_trains_as_azureml_calls_it(folder: Path, tmp_path: Path) -> None:
     """Two processes of one node, with the ranks that AzureML sets; code, inputs and output in folders of their own."""
-    mounts = {part: tmp_path / "mnt" / part for part in ("data", "checkpoint", "output")}
-    node = shutil.copytree(folder, tmp_path / "wd", ignore=shutil.ignore_patterns("data", "checkpoint"))
-    for part in ("data", "checkpoint"):
+    parts = [part for part in azureml_job.LARGE_PARTS if (folder / part).exists()]
+    mounts = {part: tmp_path / "mnt" / part for part in (*parts, "output")}
+    node = shutil.copytree(folder, tmp_path / "wd", ignore=shutil.ignore_patterns(*parts))
+    for part in parts:
         shutil.copytree(folder / part, mounts[part])
     mounts["output"].mkdir()
     run = yaml.safe_load((node / "run.yaml").read_text())

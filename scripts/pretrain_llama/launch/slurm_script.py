@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.layout import Layout
 
 LOG = "slurm-%j.log"  # in the run folder, by job id
@@ -18,8 +19,18 @@ def script(name: str, run: dict[str, Any]) -> str:
     Args:
         name: of the run.
         run: run.yaml.
+
+    Raises:
+        ConfigError: the job would be told to end as it begins.
     """
     asked, layout = run["launch"]["slurm"], Layout.of(run)
+    if asked["save_seconds"] >= 60 * asked["time_limit_minutes"]:
+        raise ConfigError(
+            f"save_seconds {asked['save_seconds']} before the end of {asked['time_limit_minutes']} minutes is before "
+            "the beginning",
+            where="run.yaml: launch.slurm",
+            action="give the job more time, or the training less to save",
+        )
     options = {
         "job-name": name,
         "partition": asked["partition"],
@@ -53,10 +64,13 @@ MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may share a node
 export MASTER_ADDR MASTER_PORT
 export CUDA_DEVICE_MAX_CONNECTIONS=1 # one queue, in which Megatron's communication and computation overlap
-srun --kill-on-bad-exit=1 python code/scripts/train.py .
+code=0
+rm -f output/continue.json
+srun --kill-on-bad-exit=1 python code/scripts/train.py . || code=$?
 
-# A training that was told to end, before its time was up, says so: back into the queue with it.
+# A training that was told to end, before its time was up, has saved, and says so: back into the queue with it.
 if [ -e output/continue.json ] && [ "${SLURM_RESTART_COUNT:-0}" -lt {restarts} ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
+exit "$code"
 """

@@ -8,10 +8,10 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
 
-# Between looks at a job: soon at first, then not to be a burden.
+# Between looks at a job: a tenth of what it has been waited for, so as to be no burden.
 FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
 REPEAT_SECONDS = 3600.0  # a state that does not change is printed again
-FAILURES = 10  # looks in a row that may fail: at an hour of waiting, ten minutes
+FAILURES = 10  # looks in a row that may fail: after an hour of waiting, in ten minutes
 SHARED_SECONDS = 60.0  # until a file written on another node must be seen; NFS may keep a listing that long
 
 
@@ -90,7 +90,7 @@ def _marker(output: Path, seconds: float) -> str | None:
 
 def _wait(jobs: Jobs, job: str) -> str:
     """Return the state that a job ended in."""
-    shown, shown_at, pause, failures = "", 0.0, FIRST_SECONDS, 0
+    began, shown, shown_at, failures = time.monotonic(), "", 0.0, 0
     while True:
         try:
             state, goes_on = jobs.state(job)
@@ -105,5 +105,4 @@ def _wait(jobs: Jobs, job: str) -> str:
             shown, shown_at = state, time.monotonic()
         if not goes_on:
             return state
-        time.sleep(pause)
-        pause = min(2 * pause, LAST_SECONDS)
+        time.sleep(min(max(FIRST_SECONDS, (time.monotonic() - began) / 10), LAST_SECONDS))
