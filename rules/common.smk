@@ -4,6 +4,7 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 
 import gc
 import os
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.doctor.variables import require
 from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
+from pretrain_llama.launch.layout import Layout
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -101,6 +103,7 @@ def load_run(run):
     if chosen["tokenizer"] in EXPANSIONS:
         architecture = expansion.expanded(architecture, tokenizer, f"{folder}/run.yaml")
     check_sizes(chosen, architecture, tokenizer.vocab_size, f"{folder}/run.yaml")
+    Layout.of(chosen, f"{folder}/run.yaml")
     choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 
@@ -120,7 +123,9 @@ with readable_errors():
     EXPANSIONS = {name: plan_expansion(name, settings) for name, settings in config["expansions"].items()}
     TOKENIZERS = PLAIN_TOKENIZERS | EXPANSIONS
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
-    RUNS = {run: load_run(run) for run in config["runs"]} if HAS_INPUTS else {}
+    RUNS = {run: load_run(run) for run in configuration.find_runs(config["runs"], "config/runs")} if HAS_INPUTS else {}
+SUBMITTED = [run for run, chosen in RUNS.items() if chosen["launch"]["launcher"] != "local"]
+NONE = "(?!)"  # a constraint that no name meets
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
 
 

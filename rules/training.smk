@@ -14,8 +14,12 @@ OUTPUTS
 
 
 localrules:
+    submit_training,
     summarize_run,
     plot_loss,
+
+
+ruleorder: submit_training > launch_training
 
 
 rule write_run_folder:
@@ -40,6 +44,7 @@ rule write_run_folder:
         run="config/runs/{run}",
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
         validation=lambda wildcards: f"results/validation/{run_tokenizer(wildcards.run)}",
+        tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
         sources=["config/config.yaml", config["corpora"], "envs/requirements.lock"],
         folder=subpath(output[0], parent=True),
     shell:
@@ -49,6 +54,7 @@ rule write_run_folder:
         " --validation {params.validation:q}"
         " --tokenizer {input.tokenizer:q}"
         " --checkpoint {input.checkpoint:q}"
+        " --tokenized {params.tokenized:q}"
         " --sources {params.sources:q}"
         " --output {params.folder:q}"
         " > {log:q} 2>&1"
@@ -69,6 +75,25 @@ rule launch_training:
         folder=subpath(input[0], parent=True),
     shell:
         "python scripts/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
+
+
+# Runs whose launch.launcher is no machine of Snakemake's: it submits a job, and waits for it.
+rule submit_training:
+    input:
+        "results/runs/{run}/manifest.json",
+    output:
+        "results/runs/{run}/output/finished.json",
+    log:
+        "results/logs/submit_training/{run}.log",
+    benchmark:
+        "results/benchmarks/submit_training/{run}.tsv"
+    wildcard_constraints:
+        run="|".join(map(re.escape, SUBMITTED)) or NONE,
+    threads: 0
+    params:
+        folder=subpath(input[0], parent=True),
+    shell:
+        "python scripts/submit_training.py {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule summarize_run:

@@ -118,6 +118,11 @@ class Project:
         copied.folder = shutil.copytree(self.folder, folder, symlinks=True)
         return copied
 
+    def copied_run(self, folder: Path) -> Path:
+        """Return a copy of the run folder of tiny in another place, as it was before it was trained."""
+        left_out = shutil.ignore_patterns("output", "huggingface", "export")
+        return shutil.copytree(self.folder / "results" / "runs" / "tiny", folder, ignore=left_out)
+
     def save(self) -> None:
         """Write config.yaml and run.yaml as they now stand in `config` and `run`."""
         (self.folder / "config" / "config.yaml").write_text(yaml.safe_dump(self.config))

@@ -19,7 +19,8 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 30, 10, 0.1
 
 # The node claims more CPUs and memory (MB) than this machine has, so that the shipped profile fits as it is. Ended jobs
-# stay known for MinJobAge seconds.
+# stay known for MinJobAge seconds; a requeued job waits cred_expire seconds, and the next look of the scheduler.
+# Processes of a job find each other by the node's name.
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -28,7 +29,7 @@ SlurmdPort={ports[1]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 StateSaveLocation={folder}/state
@@ -40,8 +41,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 MinJobAge=3600
-NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000000
-PartitionName=main Nodes=node Default=YES MaxTime=INFINITE
+SchedulerParameters=sched_interval=1
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000000
+PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE
 """
 
 # Inside a job, the executor plugin starts srun without the SLURM_CONF that it was given.

@@ -129,6 +129,27 @@ def load_run_config(path: str | Path) -> dict:
     return validate(mappings.read(path), "run", str(path))
 
 
+def find_runs(names: list[str], folder: str | Path) -> list[str]:
+    """Return the names of runs, with those that a name ending in * stands for in its place, sorted.
+
+    Args:
+        names: `runs` of config.yaml.
+        folder: of the runs.
+
+    Raises:
+        ConfigError: no run's name begins like that.
+    """
+    found = []
+    for name in names:
+        matching = sorted(path.name for path in Path(folder).glob(name)) if name.endswith("*") else [name]
+        if not matching:
+            raise ConfigError(
+                f"no run is called {name}", where=folder, action="write the runs of the sweep first: write_sweep.py"
+            )
+        found += [run for run in matching if run not in found]
+    return found
+
+
 def check_choice(name: str, known: dict[str, Any], kind: str, place: str) -> None:
     """Raise ConfigError unless a name that a run gives stands in config.yaml."""
     if name not in known:

@@ -21,7 +21,11 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
     process: two runs at once write two files, and the last to end gives its own, whole. What a killed process of this
     machine left is removed by the next one. No other files are looked at, however many the place's folder has.
     """
-    part = _create_beside(path, lambda ours: open(ours, mode, buffering, encoding=None if "b" in mode else "utf-8"))
+
+    def opened(ours: Path) -> IO[Any]:
+        return open(ours, mode, buffering, encoding=None if "b" in mode else "utf-8")
+
+    part = _create_beside(path, opened)
     ours = Path(part.name)
     try:
         with part:

@@ -4,31 +4,35 @@ import hashlib
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pretrain_llama import stores
 from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import json_text, link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
+from pretrain_llama.launch import files as launch_files
+from pretrain_llama.launch import secrets
+from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
+from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.tokenization.indexed import IndexedReader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
-WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code")
+WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code", "environment")
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padded_vocab_size", "padding", "files")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
-LAUNCH = """\
-#!/usr/bin/env bash
-# Start this run on this machine, or resume it. Needs the packages of sources/requirements.lock.
-cd "$(dirname "${BASH_SOURCE[0]}")" && exec python code/scripts/launch_training.py .
-"""
+SIGNATURE, DIFF = "data_signature.json", "git.diff"
+ASKED_AT_ONCE = 32
 
 
 def write_run_folder(
@@ -39,6 +43,7 @@ def write_run_folder(
     checkpoint: Path,
     sources: list[Path],
     output: Path,
+    tokenized: str | None = None,
 ) -> None:
     """Write a run folder around output/mixture; manifest.json last, so that a folder with it is complete.
 
@@ -50,8 +55,11 @@ def write_run_folder(
         checkpoint: folder of the converted checkpoint.
         sources: further files that the run was made from.
         output: the run folder.
+        tokenized: folder of the data signature and the shards' receipts, or its place in a store; None leaves out the
+            signature, and the hashes of the .bin files.
 
     Raises:
+        ConfigError: the processes do not fill whole nodes.
         DataError: the mixture was computed of another tokenizer's shards.
         OperatorError: the checkpoint is not what its passport says.
     """
@@ -77,15 +85,23 @@ def write_run_folder(
     (output / "sources").mkdir()
     for source in [*sorted(run.iterdir()), *sources]:
         shutil.copy(source, output / "sources" / source.name)
+    if tokenized:
+        write_json(output / "sources" / SIGNATURE, stores.read_json(f"{tokenized}/{SIGNATURE}"))
+    if diff := _git("diff", "HEAD"):
+        write_text(output / "sources" / DIFF, secrets.redact(diff) + "\n")
     for part in ("scripts", "config/schemas"):
         shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
     write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    write_text(output / "launch.sh", LAUNCH)
+    architecture = read_architecture(output / "checkpoint")
+    launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
     manifest = {
         "identity": identity(output, resolved, names, tokenizer.parent.name),
-        "files": {str(path.relative_to(output)): sha256(path) for path in _hashed_files(output)},
+        "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
+        "sizes": {str(path.relative_to(output)): path.stat().st_size for path in large_files(output)},
+        "blake3": _hashes(tokenized, names) if tokenized else {},
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "commit": _commit(),
+        # Marked if the programs were changed since: sources/git.diff.
+        "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
     }
     write_json(output / "manifest.json", manifest)
 
@@ -123,24 +139,41 @@ def _checkpoint_identity(conversion: Path) -> str:
     return hashlib.sha256(json_text(what).encode()).hexdigest()
 
 
-def _hashed_files(output: Path) -> list[Path]:
+def hashed_files(output: Path) -> list[Path]:
     """Return the files to hash: all but tokens and weights, which the .idx and conversion.json stand for."""
-    folders = [output / folder for folder in ("mixture", *WRITTEN_FOLDERS)]
-    files = [path for folder in folders for path in folder.rglob("*")]
-    files += [output / "run.yaml", *output.glob("tokenizer.*")]
-    return sorted(path for path in files if path.is_file() and path.suffix not in UNHASHED_SUFFIXES)
+    files = [path for path in _files(output) if path.suffix not in UNHASHED_SUFFIXES]
+    files += [output / "run.yaml", *output.glob("tokenizer.*"), *(output / name for name in launch_files.NAMES)]
+    return sorted(path for path in files if path.exists())
 
 
-def _commit() -> str | None:
-    """Return the git commit of the programs, marked if they were changed since; None outside a repository."""
+def large_files(output: Path) -> list[Path]:
+    """Return the others, of which the manifest has the sizes."""
+    return sorted(path for path in _files(output) if path.suffix in UNHASHED_SUFFIXES)
+
+
+def _files(output: Path) -> list[Path]:
+    found = [path for folder in ("mixture", *WRITTEN_FOLDERS) for path in (output / folder).rglob("*")]
+    return [path for path in found if path.is_file() and path.suffix != ".pyc"]
+
+
+def _hashes(tokenized: str, names: list[str]) -> dict[str, str]:
+    """Return the BLAKE3 of each .bin that a receipt tells, by its path in the run folder."""
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        hashes = threads.map(lambda name: _hash(tokenized, name), names)
+    return {f"data/{name}.bin": found for name, found in zip(names, hashes, strict=True) if found}
+
+
+def _hash(tokenized: str, name: str) -> str | None:
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        return TokenizeReceipt.read(f"{tokenized}/{parse_counted(name).shard}{PREFIX_SUFFIX}.receipt.json").bin_blake3
+    except DataError:  # shards of another origin, or joined from several
+        return None
+
+
+def _git(*words: str) -> str | None:
+    """Return what git says of the programs' repository; None outside of one."""
+    command = ["git", *words]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()

@@ -1,15 +1,19 @@
 """The run folder: all that a training needs and was made from. The launchers and the trainer only read it.
 
 run.yaml             the run, every default written out
-manifest.json        identity of the run, SHA-256 of the small files, versions
+manifest.json        identity of the run, SHA-256 of the small files, sizes of the large ones, versions
 mixture/             selection probabilities
 data/                the sampled shards, .bin and .idx
 validation/          held-out documents, {language}_{domain}.bin and .idx; only where some were held out
 checkpoint/          the converted weights to start from, with their config.json
 tokenizer.model      or tokenizer.json
-sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies
+sources/             what a person decided: configuration, table of corpora, rates, lock of dependencies; the data
+                     signature, and what was changed since the git commit
 code/                scripts/ and config/schemas/, as they were
+environment/         what an image is built from
 launch.sh            starts or resumes the training, from anywhere
+launch.sbatch        the same on Slurm, job.yaml on AzureML, megatron_lm_arguments.sh with Megatron-LM
+README.md            how to reproduce the run
 output/              what the training writes
 """
 
@@ -68,23 +72,33 @@ class RunFolder:
         return self.path / "data" / counted_name
 
 
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Return the manifest of a run folder.
+
+    Raises:
+        OperatorError: it is not complete.
+    """
+    manifest = Path(path) / "manifest.json"
+    if not manifest.exists():
+        raise OperatorError(
+            "no complete run folder: manifest.json is missing",
+            where=path,
+            action="write it: snakemake results/runs/<run>/manifest.json",
+        )
+    return read_json(manifest)
+
+
 def open_run_folder(path: str | Path) -> RunFolder:
     """Open a run folder.
 
     Raises:
         OperatorError: it is not complete.
     """
-    path = Path(path)
-    if not (path / "manifest.json").exists():
-        raise OperatorError(
-            "no complete run folder: manifest.json is missing",
-            where=path,
-            action="write it: snakemake results/runs/<run>/manifest.json",
-        )
+    path, manifest = Path(path), read_manifest(path)
     return RunFolder(
         path,
         configuration.load_run(path),
-        read_json(path / "manifest.json")["identity"],
+        manifest["identity"],
         read_json(path / "mixture" / "probabilities.json")["probabilities"],
         read_architecture(path / "checkpoint"),
     )

@@ -1,0 +1,88 @@
+"""Estimate a training before it is paid for: parameters, memory, tokens, FLOPs, days, and bytes of checkpoints.
+
+    python scripts/estimate_run.py results/runs/demo --device "NVIDIA A100" --mfu 0.45
+    python scripts/estimate_run.py config/runs/demo --checkpoint resources/demo/llama --json
+
+Parameters and FLOPs are exact; memory leaves out what torch's allocator and NCCL take, a few GB; days are those of the
+peak of the device times the MFU that you reckon with. Sources of the formulas: parameters.py, memory.py and flops.py in
+scripts/pretrain_llama/training/.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.configuration import load_run
+from pretrain_llama.errors import run_program
+from pretrain_llama.training.cost import estimate
+from pretrain_llama.training.flops import PEAK_FLOPS
+
+# Megatron-LM's README: 41 to 48 % on H100, models of 2 to 462 billion parameters.
+MFU = 0.4
+GB, TERA = 10**9, 10**12
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_folder", type=Path, help="run folder, or a folder of config/runs/ with --checkpoint")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="folder of the model's config.json; default: checkpoint/ of the run folder"
+    )
+    parser.add_argument(
+        "--device",
+        default="NVIDIA H100 80GB HBM3",
+        help=f"one of {', '.join(PEAK_FLOPS)}; default: %(default)s, 989 TFLOP/s in bf16",
+    )
+    parser.add_argument(
+        "--mfu",
+        type=fraction,
+        default=MFU,
+        help="model FLOPs utilization to reckon with, above 0 to 1; default: %(default)s, an assumption: Megatron-LM's "
+        "README has 0.41 to 0.48 on H100",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: bytes, seconds, FLOPs, parameters")
+    return parser.parse_args()
+
+
+def fraction(text: str) -> float:
+    """Return a number above 0, at most 1."""
+    if not 0 < (number := float(text)) <= 1:
+        raise ValueError(text)
+    return number
+
+
+def main() -> None:
+    args = parse_args()
+    architecture = read_architecture(args.checkpoint or args.run_folder / "checkpoint")
+    figures = estimate(load_run(args.run_folder), architecture, args.device, args.mfu)
+    print(json.dumps(figures, indent=1) if args.json else as_text(figures), end="\n" if args.json else "")
+
+
+def as_text(f: dict[str, Any]) -> str:
+    """Return the figures as a table for a terminal."""
+    rows = [("parameters", "", "")]
+    rows += [(f"  {part}", f"{number:,}", "") for part, number in f["parameters"].items()]
+    if f["padding_parameters"]:
+        rows.append(("  of which padding", f"{f['padding_parameters']:,}", "of the vocabulary"))
+    rows.append(("memory of the fullest process", "", ""))
+    rows += [(f"  {part}", f"{size / GB:,.3f} GB", "") for part, size in f["memory_bytes"].items()]
+    rows += [
+        ("tokens", f"{f['tokens']:,}", ""),
+        ("FLOPs", f"{f['flops']:.3e}", "6 N + 12 L H Q T a token, PaLM"),
+        ("speed", f"{f['tokens_per_second']:,.0f} tokens/s", _assumption(f)),
+        ("time", f"{f['days']:,.2f} days", f"{f['device_hours']:,.1f} hours of a device"),
+        ("a checkpoint", f"{f['checkpoint_bytes'] / GB:,.3f} GB", "weights and optimizer"),
+        ("checkpoints kept", f"{f['checkpoints_bytes'] / GB:,.3f} GB", f"{f['checkpoints_kept']:,} of them"),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() + "\n" for a, b, c in rows)
+
+
+def _assumption(f: dict[str, Any]) -> str:
+    return f"{f['processes']:,} x {f['device']}, {f['peak_flops'] / TERA:,.0f} TFLOP/s, MFU {f['mfu']:.0%} assumed"
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,48 @@
+"""What a run folder is started with: here, on Slurm, on AzureML, in a container, by Megatron-LM."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.files import write_text
+from pretrain_llama.launch import azureml_job, megatron_lm, readme, slurm_script
+
+NAMES = ("README.md", "launch.sh", "launch.sbatch", "job.yaml", ".amlignore", "megatron_lm_arguments.sh")
+LAUNCH = """\
+#!/usr/bin/env bash
+# Start this run on this machine, or resume it. Needs the packages of sources/requirements.lock.
+cd "$(dirname "${BASH_SOURCE[0]}")" && exec python code/scripts/launch_training.py .
+"""
+
+
+def write_launch_files(
+    output: Path, root: Path, run: dict[str, Any], architecture: Architecture, probabilities: dict[str, float]
+) -> None:
+    """Write NAMES, and environment/ with all that its image is built from, into a run folder.
+
+    Args:
+        output: the run folder; its data, checkpoint and sources are there.
+        root: of the repository.
+        run: run.yaml.
+        architecture: of the model.
+        probabilities: of the shards, by counted name.
+
+    Raises:
+        ConfigError: the processes do not fill whole nodes.
+    """
+    name = output.resolve().name
+    parts = [part for part in azureml_job.LARGE_PARTS if (output / part).is_dir()]
+    job = yaml.safe_dump(azureml_job.job(name, run, parts), sort_keys=False, width=1000)
+    write_text(output / "launch.sh", LAUNCH)
+    write_text(output / "launch.sbatch", slurm_script.script(name, run))
+    write_text(output / "job.yaml", job)
+    write_text(output / ".amlignore", azureml_job.IGNORED)
+    write_text(output / "megatron_lm_arguments.sh", megatron_lm.arguments_script(run, architecture, probabilities))
+    write_text(output / "README.md", readme.text(name, run))
+    environment = output / "environment"
+    environment.mkdir()
+    for file in ("training/Dockerfile", "training/requirements-mlflow.txt", "requirements.lock"):
+        shutil.copy(root / "envs" / file, environment)

@@ -1,0 +1,122 @@
+"""megatron_lm_arguments.sh: how to start a run with Megatron-LM's own pretrain_gpt.py, from the same folder.
+
+Its parser is megatron/training/arguments.py of Megatron-LM, checked with that of megatron-core 0.19.2's wheel. What is
+equal to our trainer's run and what is not: docs/megatron_lm.md.
+"""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.mixture.outputs import positional
+
+SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}  # ours, Megatron-LM's
+RECOMPUTE = {
+    "none": [],
+    "selective": ["--recompute-granularity selective", "--recompute-modules mlp"],
+    "full": ["--recompute-granularity full", "--recompute-method uniform", "--recompute-num-layers 1"],
+}
+
+
+def arguments_script(run: dict[str, Any], architecture: Architecture, probabilities: dict[str, float]) -> str:
+    """Return a bash script that sets MEGATRON_LM_ARGUMENTS, an array of a group of arguments a line.
+
+    Args:
+        run: run.yaml.
+        architecture: of the model.
+        probabilities: of the shards, by counted name.
+    """
+    groups = [
+        *_model(architecture),
+        *_parallel(run["parallel"]),
+        *_training(run["training"]),
+        *_data(run, architecture, probabilities),
+        *_writing(run),
+    ]
+    return HEAD + "".join(f"  {group}\n" for group in groups) + TAIL
+
+
+HEAD = """\
+# This run with Megatron-LM's pretrain_gpt.py, in this folder; as many processes as tensor x pipeline x data:
+#   source megatron_lm_arguments.sh
+#   torchrun --nproc-per-node 8 "$MEGATRON_LM/pretrain_gpt.py" "${MEGATRON_LM_ARGUMENTS[@]}"
+MEGATRON_LM_ARGUMENTS=(
+"""
+TAIL = """\
+)
+# It starts from the converted checkpoint, or goes on from its own newest.
+if [ -e output_megatron_lm/checkpoints/latest_checkpointed_iteration.txt ]; then
+  MEGATRON_LM_ARGUMENTS+=(--load output_megatron_lm/checkpoints)
+else
+  MEGATRON_LM_ARGUMENTS+=(--load checkpoint --finetune --no-load-optim --no-load-rng --exit-on-missing-checkpoint)
+fi
+"""
+
+
+def _model(a: Architecture) -> Iterator[str]:
+    yield "--transformer-impl local --attention-backend auto"
+    yield f"--num-layers {a.layers} --hidden-size {a.hidden_size} --ffn-hidden-size {a.feed_forward_size}"
+    yield f"--num-attention-heads {a.heads} --kv-channels {a.head_size}"
+    if a.key_value_heads != a.heads:
+        yield f"--group-query-attention --num-query-groups {a.key_value_heads}"
+    yield f"--normalization RMSNorm --norm-epsilon {a.norm_epsilon} --swiglu --disable-bias-linear"
+    yield f"--position-embedding-type rope --rotary-base {a.rope_base:.0f} --max-position-embeddings {a.max_positions}"
+    if a.rope_scaling:  # its three other numbers are fixed in megatron-core to those of Llama 3.1
+        yield f"--use-rope-scaling --rope-scaling-factor {a.rope_scaling.factor}"
+    if not a.tied:
+        yield "--untie-embeddings-and-output-weights"
+    yield "--attention-dropout 0 --hidden-dropout 0"
+    # Each needs Apex or Transformer Engine.
+    yield "--no-masked-softmax-fusion --no-gradient-accumulation-fusion --no-rope-fusion"
+
+
+def _parallel(parallel: dict[str, Any]) -> Iterator[str]:
+    yield f"--tensor-model-parallel-size {parallel['tensor']} --pipeline-model-parallel-size {parallel['pipeline']}"
+    if parallel.get("sequence"):
+        yield "--sequence-parallel"
+    if parallel.get("distributed_optimizer"):
+        yield "--use-distributed-optimizer"
+    yield from RECOMPUTE[parallel.get("recompute", "none")]
+
+
+def _training(t: dict[str, Any]) -> Iterator[str]:
+    yield f"--seq-length {t['sequence_length_tokens']} --train-iters {t['iterations']} --seed {t['seed']}"
+    yield (
+        f"--micro-batch-size {t['micro_batch_size_sequences']} --global-batch-size {t['global_batch_size_sequences']}"
+    )
+    if rampup := t.get("batch_size_rampup"):
+        yield (
+            f"--rampup-batch-size {rampup['start_sequences']} {rampup['increment_sequences']} "
+            f"{rampup['length_sequences']}"
+        )
+    if t["precision"] == "bf16":
+        yield "--bf16"
+    yield f"--lr {t['learning_rate']} --min-lr {t['min_learning_rate']} --lr-warmup-iters {t['warmup_iterations']}"
+    yield f"--lr-decay-style {SCHEDULES[t['schedule']]} --lr-decay-iters {t['iterations']}"
+    if t["schedule"] == "wsd":
+        yield f"--lr-wsd-decay-style minus_sqrt --lr-wsd-decay-iters {t['decay_iterations']}"
+    yield f"--adam-beta1 {t['adam_beta1']} --adam-beta2 {t['adam_beta2']} --adam-eps {t['adam_epsilon']}"
+    yield f"--weight-decay {t['weight_decay']} --clip-grad {t['gradient_clip_norm']}"
+
+
+def _data(run: dict[str, Any], a: Architecture, probabilities: dict[str, float]) -> Iterator[str]:
+    # The shards are ids already: the tokenizer only says how many there are. By its version, NullTokenizer counts one
+    # more than it is told, or not; with this multiple, both are padded as the checkpoint is.
+    tensor = run["parallel"]["tensor"]
+    yield (
+        f"--tokenizer-type NullTokenizer --vocab-size {a.vocab_size - 1} "
+        f"--make-vocab-size-divisible-by {a.padded_vocab_size(tensor) // tensor}"
+    )
+    yield "--split 100,0,0 --eval-iters 0 --no-create-attention-mask-in-dataloader"
+    yield "--data-cache-path output_megatron_lm/index_cache"
+    yield "--data-path"
+    for name, probability in probabilities.items():
+        yield f"  {positional(probability)} {shlex.quote(f'data/{name}')}"
+
+
+def _writing(run: dict[str, Any]) -> Iterator[str]:
+    every = run.get("operation") or run["training"]
+    yield "--ckpt-format torch_dist --save output_megatron_lm/checkpoints"
+    yield f"--save-interval {every['checkpoint_every_iterations']} --log-interval {every['log_every_iterations']}"
+    yield "--tensorboard-dir output_megatron_lm/tensorboard --tensorboard-log-interval 1"

@@ -1,0 +1,64 @@
+"""README.md of a run folder: how to reproduce the run, and what is in the folder."""
+
+from typing import Any
+
+from pretrain_llama.launch.layout import Layout
+
+
+def text(name: str, run: dict[str, Any]) -> str:
+    """Return README.md.
+
+    Args:
+        name: of the run.
+        run: run.yaml.
+    """
+    parallel, training, layout = run["parallel"], run["training"], Layout.of(run)
+    return TEXT.format(
+        name=name,
+        iterations=training["iterations"],
+        batch=training["global_batch_size_sequences"],
+        length=training["sequence_length_tokens"],
+        checkpoint=run["checkpoint"],
+        processes=layout.nodes * layout.processes_per_node,
+        nodes=layout.nodes,
+        **{key: parallel[key] for key in ("tensor", "pipeline", "data")},
+    )
+
+
+TEXT = """\
+# Run {name}
+
+{iterations:,} iterations of {batch:,} sequences of {length:,} tokens, from the checkpoint {checkpoint}; {processes} \
+processes (tensor {tensor} x pipeline {pipeline} x data {data}) on {nodes} nodes.
+
+## To reproduce it
+
+With Python 3.11 and the packages of `sources/requirements.lock`, or in the image of `environment/Dockerfile`, in this \
+folder or a copy of it:
+
+```bash
+python code/scripts/verify_run.py .    # is everything as it was? add --full to read every shard
+bash launch.sh                         # train, on this machine; the same command resumes
+```
+
+On Slurm: `sbatch launch.sbatch`. On Azure Machine Learning: `python code/scripts/submit_training.py . --launcher \
+azureml`, or `az ml job create --file job.yaml`. With Megatron-LM: `megatron_lm_arguments.sh` says how. How large and \
+how long: `python code/scripts/estimate_run.py .`.
+
+## What is here
+
+| what | is |
+|---|---|
+| `run.yaml` | the run, every default written out |
+| `manifest.json` | SHA-256 of the files, sizes, versions, git commit |
+| `sources/` | what a person decided: rates, language probability, exclude list, configuration, corpora; the data \
+signature, the lock of packages, and what was changed since the git commit |
+| `mixture/` | the selection probabilities that follow from them |
+| `data/`, `validation/` | the shards, `.bin` and `.idx`; held-out sets, if the run has some |
+| `checkpoint/` | the converted weights, with their passport, `conversion.json` |
+| `tokenizer.model` or `.json` | that the shards were made with |
+| `code/` | the programs, as they were |
+| `environment/` | what an image is built from, every package pinned |
+| `launch.sh`, `launch.sbatch`, `job.yaml` | start it: here, on Slurm, on Azure Machine Learning |
+| `output/` | what the training writes |
+"""

@@ -1,0 +1,76 @@
+"""launch.sbatch: a job of Slurm that trains a run folder."""
+
+import shlex
+from typing import Any
+
+from pretrain_llama.errors import ConfigError
+from pretrain_llama.launch.layout import Layout
+
+LOG = "slurm-%j.log"  # in the run folder, by job id
+
+
+def script(name: str, run: dict[str, Any]) -> str:
+    """Return launch.sbatch.
+
+    srun starts one process for each GPU, with their ranks in the environment. Slurm sends SIGTERM to them, and not to
+    the script, ahead of the time limit; the trainer saves, says in output/continue.json that it is not finished, and
+    ends with 0; the job then goes back into the queue, under the same number.
+
+    Args:
+        name: of the run.
+        run: run.yaml.
+
+    Raises:
+        ConfigError: the job would be told to end as it begins.
+    """
+    asked, layout = run["launch"]["slurm"], Layout.of(run)
+    if asked["save_seconds"] >= 60 * asked["time_limit_minutes"]:
+        raise ConfigError(
+            f"save_seconds {asked['save_seconds']} before the end of {asked['time_limit_minutes']} minutes is before "
+            "the beginning",
+            where="run.yaml: launch.slurm",
+            action="give the job more time, or the training less to save",
+        )
+    options = {
+        "job-name": name,
+        "partition": asked["partition"],
+        "account": asked["account"],
+        "nodes": layout.nodes,
+        "ntasks-per-node": layout.processes_per_node,
+        "cpus-per-task": asked["cpus_per_process"],
+        "mem": asked["memory_mb_per_node"] and f"{asked['memory_mb_per_node']}M",
+        # Not --gpus-per-task: each process would then see its own GPU alone, and take it for the first.
+        "gpus-per-node": layout.processes_per_node if asked["gpus"] else None,
+        "time": asked["time_limit_minutes"],
+        "signal": f"TERM@{asked['save_seconds']}",
+        "output": LOG,
+    }
+    lines = [f"#SBATCH --{key}={shlex.quote(str(value))}" for key, value in options.items() if value is not None]
+    return HEAD + "\n".join(lines) + BODY.replace("{restarts}", str(run["launch"]["restarts"]))
+
+
+HEAD = """\
+#!/usr/bin/env bash
+# Start this run on Slurm, or resume it: sbatch launch.sbatch, in this folder, with the packages of
+# sources/requirements.lock.
+"""
+BODY = """
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -euo pipefail
+[ -e manifest.json ] || { echo "no run folder: $PWD; submit it from there, or with sbatch --chdir" >&2; exit 2; }
+
+MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may share a node
+export MASTER_ADDR MASTER_PORT
+export CUDA_DEVICE_MAX_CONNECTIONS=1 # one queue, in which Megatron's communication and computation overlap
+code=0
+rm -f output/continue.json
+srun --kill-on-bad-exit=1 python code/scripts/train.py . || code=$?
+
+# A training that was told to end, before its time was up, has saved, and says so: back into the queue with it.
+if [ -e output/continue.json ] && [ "${SLURM_RESTART_COUNT:-0}" -lt {restarts} ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
+"""

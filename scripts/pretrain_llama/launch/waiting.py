@@ -1,0 +1,108 @@
+"""Waiting for a submitted training: from its job, and those that continue it, to output/finished.json."""
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.launch import submissions
+from pretrain_llama.launch.submissions import Submission
+
+# Between looks at a job: a tenth of what it has been waited for, so as to be no burden.
+FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
+REPEAT_SECONDS = 3600.0  # a state that does not change is printed again
+FAILURES = 10  # looks in a row that may fail: after an hour of waiting, in ten minutes
+SHARED_SECONDS = 60.0  # until a file written on another node must be seen; NFS may keep a listing that long
+
+
+class Jobs(Protocol):
+    """Where the jobs of a run are: slurm_jobs.Slurm, azureml_jobs.AzureML."""
+
+    name: str
+
+    def submit(self) -> Submission: ...
+
+    def state(self, job: str) -> tuple[str, bool]: ...
+
+    def fetch(self, job: str) -> None: ...
+
+
+def submit_or_find(jobs: Jobs, output: Path) -> Submission:
+    """Submit a run, unless the job that it was last submitted as still goes on; return the job.
+
+    Raises:
+        OperatorError: it cannot be submitted.
+    """
+    known = submissions.newest(output, jobs.name)
+    if known and jobs.state(known.job)[1]:
+        print(f"job {known.job} goes on, submitted {known.time}: {known.url}", flush=True)
+        return known
+    return _submit(jobs, output)
+
+
+def _submit(jobs: Jobs, output: Path) -> Submission:
+    submission = jobs.submit()
+    submissions.record(output, submission)
+    print(f"submitted job {submission.job}: {submission.url}", flush=True)
+    return submission
+
+
+def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> None:
+    """Wait until a training is finished; submit it again when its job ended in time, with the training unfinished.
+
+    Args:
+        jobs: where the job is.
+        submission: of the job.
+        output: of the run.
+        restarts: how often it may be submitted again.
+
+    Raises:
+        OperatorError: the job ended, and the training will not be finished.
+    """
+    for left in range(restarts, -1, -1):
+        state = _wait(jobs, submission.job)
+        completed = state.upper() == "COMPLETED"
+        if completed:
+            jobs.fetch(submission.job)
+        if _marker(output, SHARED_SECONDS if completed else 0) == "finished.json":
+            return
+        if not completed or not left or not (output / "continue.json").exists():
+            break
+        submission = _submit(jobs, output)
+    raise OperatorError(
+        f"job {submission.job} ended, {state}, and the training is not finished",
+        where=submission.url,
+        action="see what it said there; the same command submits it again, and it resumes from its newest checkpoint",
+    )
+
+
+def _marker(output: Path, seconds: float) -> str | None:
+    """Return the file by which a training said how it ended, as soon as it is seen."""
+    deadline = time.monotonic() + seconds
+    while True:
+        for name in ("finished.json", "continue.json"):
+            if (output / name).exists():
+                return name
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(FIRST_SECONDS)
+
+
+def _wait(jobs: Jobs, job: str) -> str:
+    """Return the state that a job ended in."""
+    began, shown, shown_at, failures = time.monotonic(), "", 0.0, 0
+    while True:
+        try:
+            state, goes_on = jobs.state(job)
+            failures = 0
+        except OperatorError as error:
+            failures += 1
+            if failures == FAILURES:
+                raise
+            state, goes_on = f"cannot be looked at: {str(error).partition(chr(10))[0]}", True
+        if state != shown or time.monotonic() - shown_at > REPEAT_SECONDS:
+            print(f"{time.strftime('%F %T')} job {job}: {state}", flush=True)
+            shown, shown_at = state, time.monotonic()
+        if not goes_on:
+            return state
+        time.sleep(min(max(FIRST_SECONDS, (time.monotonic() - began) / 10), LAST_SECONDS))

@@ -1,0 +1,72 @@
+"""What a training will take: parameters, memory, tokens, FLOPs, days, checkpoints. Imports no torch."""
+
+from typing import Any
+
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.errors import ConfigError
+from pretrain_llama.launch.layout import process_count
+from pretrain_llama.training import flops, memory, parameters
+from pretrain_llama.training.sizes import training_sequences
+
+SECONDS_A_DAY = 86_400
+# Of a checkpoint, bytes a parameter: the weights, and AdamW's two moments and fp32 copy.
+CHECKPOINT_BYTES = {"fp32": 4 + 8, "bf16": 2 + 12}
+
+
+def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> dict[str, Any]:
+    """Return the figures of a run.
+
+    Args:
+        run: run.yaml.
+        a: of the model that it starts from.
+        device: of flops.PEAK_FLOPS, or a longer name that begins with one.
+        mfu: model FLOPs utilization that is reckoned with, 0 to 1.
+
+    Raises:
+        ConfigError: the device is not known.
+    """
+    peak = flops.peak_flops(device)
+    if peak is None:
+        raise ConfigError(
+            f"the peak of {device!r} is not known", where="--device", action=f"use {', '.join(flops.PEAK_FLOPS)}"
+        )
+    training, processes = run["training"], process_count(run)
+    rows = a.padded_vocab_size(run["parallel"]["tensor"])
+    by_part = parameters.count(a, rows)
+    tokens = training_sequences(run) * training["sequence_length_tokens"]
+    whole = flops.flops_per_token(a, training["sequence_length_tokens"]) * tokens
+    seconds = whole / (peak * mfu * processes)
+    checkpoint = CHECKPOINT_BYTES[training["precision"]] * sum(by_part.values())
+    kept = kept_checkpoints(run)
+    in_memory = memory.estimate(run, a)
+    return {
+        "parameters": by_part | {"total": sum(by_part.values())},
+        "padding_parameters": (rows - a.vocab_size) * a.hidden_size * (1 if a.tied else 2),
+        "memory_bytes": in_memory | {"total": sum(in_memory.values())},
+        "processes": processes,
+        "tokens": tokens,
+        "flops": whole,
+        "device": device,
+        "peak_flops": peak,
+        "mfu": mfu,
+        "days": seconds / SECONDS_A_DAY,
+        "device_hours": seconds * processes / 3600,
+        "tokens_per_second": tokens / seconds,
+        "checkpoint_bytes": checkpoint,
+        "checkpoints_kept": kept,
+        "checkpoints_bytes": checkpoint * kept,
+    }
+
+
+def kept_checkpoints(run: dict[str, Any]) -> int:
+    """Return how many checkpoints are there at the end, with one at the last iteration.
+
+    Args:
+        run: run.yaml; where it says what to keep, the newest ones, and those of certain multiples.
+    """
+    operation, last = run.get("operation") or run["training"], run["training"]["iterations"]
+    saved = [*range(operation["checkpoint_every_iterations"], last, operation["checkpoint_every_iterations"]), last]
+    newest, every = operation.get("keep_last_checkpoints"), operation.get("keep_every_iterations")
+    if newest is None:
+        return len(saved)
+    return len({*saved[-newest:], *(iteration for iteration in saved if every and iteration % every == 0)})

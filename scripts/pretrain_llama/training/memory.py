@@ -1,0 +1,82 @@
+"""Memory of the fullest process of a training, in bytes, before it is started. Imports no torch.
+
+Weights, gradients and optimizer, bytes a parameter (AdamW of megatron-core; gradients are summed in fp32):
+
+    precision   weights   gradients   fp32 copy   two moments
+    fp32        4         4           -           8
+    bf16        2         4           4           8
+
+The distributed optimizer cuts the last two among the data parallel processes.
+
+Activations, as Korthikanti et al. 2022 (arXiv 2205.05198, section 4) count what a layer keeps for its backward pass.
+Their 34 s b h + 5 a s^2 b bytes are a GPT's, with dropout, biases, and attention that keeps its scores. A Llama here
+keeps, in elements a token (H hidden size, F feed-forward size, Q query and K key-value heads of D channels):
+
+    6 H             each norm's input, normalized and scaled; 4 H where a GPU has it in one kernel
+    3 (Q + K) D     queries, keys and values as they come, the first two rotated, and what attention gives
+    5 F             gate, up, up again (megatron-core adds an offset of 0), the activated gate, their product; 3 F where
+                    a GPU has SwiGLU in one kernel
+
+Tensor parallelism cuts the last two, sequence parallelism the first, too. tests/test_estimate_run.py holds the count
+without such kernels against what autograd saves.
+"""
+
+import math
+from typing import Any
+
+from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.training.parameters import on_fullest_process
+
+BYTES = {"fp32": 4, "bf16": 2}
+GRADIENT_BYTES = 4
+OPTIMIZER_BYTES = {"fp32": 8, "bf16": 12}
+LOSS_BYTES = {"fp32": 4, "bf16": 6}  # logits, and their softmax in fp32, which takes the place of fp32 logits
+
+
+def estimate(run: dict[str, Any], a: Architecture, fused: bool = True) -> dict[str, float]:
+    """Return the bytes of the fullest process by part; what torch's allocator and NCCL take is not in it.
+
+    Args:
+        run: run.yaml.
+        a: of the model.
+        fused: norms and SwiGLU are kernels of a GPU.
+    """
+    parallel, precision = run["parallel"], run["training"]["precision"]
+    parameters = on_fullest_process(a, parallel["tensor"], parallel["pipeline"])
+    share = parallel["data"] if parallel.get("distributed_optimizer") else 1
+    return {
+        "weights": BYTES[precision] * parameters,
+        "gradients": GRADIENT_BYTES * parameters,
+        "optimizer": OPTIMIZER_BYTES[precision] * parameters / share,
+        "activations": _activations(run, a, fused),
+        "logits": _logits(run, a),
+    }
+
+
+def _activations(run: dict[str, Any], a: Architecture, fused: bool) -> float:
+    """Return the bytes of activations on the first pipeline stage, which holds most micro batches at once."""
+    parallel, training = run["parallel"], run["training"]
+    micro_batch = training["micro_batch_size_sequences"]
+    micro_batches = training["global_batch_size_sequences"] // (micro_batch * parallel["data"])
+    in_flight = min(parallel["pipeline"], max(1, micro_batches))
+    layers = math.ceil(a.layers / parallel["pipeline"])
+    # Elements a token that a layer keeps.
+    cut = parallel["tensor"] if parallel.get("sequence") else 1
+    norms = (4 if fused else 6) * a.hidden_size / cut
+    attention = 3 * (a.heads + a.key_value_heads) * a.head_size / parallel["tensor"]
+    feed_forward = (3 if fused else 5) * a.feed_forward_size / parallel["tensor"]
+    whole = norms + attention + feed_forward
+    kept = {"none": whole, "selective": norms + attention, "full": a.hidden_size / cut}
+    kept_now = kept[parallel.get("recompute", "none")]
+    elements = in_flight * layers * kept_now + whole - kept_now  # one layer at a time is computed again
+    return BYTES[training["precision"]] * micro_batch * training["sequence_length_tokens"] * elements
+
+
+def _logits(run: dict[str, Any], a: Architecture) -> float:
+    """Return the bytes of a micro batch's logits where the loss is computed: on the last stage, the first of one."""
+    parallel, training = run["parallel"], run["training"]
+    if parallel["pipeline"] > 1:
+        return 0.0
+    tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
+    rows = a.padded_vocab_size(parallel["tensor"]) / parallel["tensor"]
+    return LOSS_BYTES[training["precision"]] * tokens * rows

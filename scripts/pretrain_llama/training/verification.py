@@ -1,0 +1,198 @@
+"""Whether a run folder is what it was written as, and what follows from what is in it.
+
+The manifest has a hash of every small file, and the size of every large one. The probabilities are derived again from
+the data signature and a person's choices, the identity from the files, so that a folder whose manifest was made to fit
+a change is found out, too.
+"""
+
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from pretrain_llama.configuration import load_run
+from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
+from pretrain_llama.errors import PretrainError
+from pretrain_llama.files import read_json, sha256
+from pretrain_llama.mixture import choices, signature
+from pretrain_llama.mixture.mixture import TrainingLength
+from pretrain_llama.mixture.probabilities import compute
+from pretrain_llama.names import parse_counted
+from pretrain_llama.progress import Progress
+from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.training.reproduction import SIGNATURE, identity
+from pretrain_llama.training.run_folder import read_manifest
+from pretrain_llama.training.sizes import training_sequences
+
+SHOWN = 5  # differences
+CHUNK_BYTES = 1 << 24
+LOCK = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)", re.M)
+
+
+def verify(folder: Path, full: bool, report: Report) -> None:
+    """Check a run folder, and print a line for each check.
+
+    Args:
+        folder: of the run.
+        full: read every shard, and compare its hash.
+        report: takes the checks.
+
+    Raises:
+        OperatorError: it is not complete.
+    """
+    manifest = read_manifest(folder)
+    report.check("files", lambda: _check_files(folder, manifest))
+    report.check("sizes", lambda: _check_sizes(folder, manifest))
+    report.check("counts of the shards", lambda: _check_counts(folder, manifest))
+    if full:
+        report.check("contents of the shards", lambda: _check_contents(folder, manifest))
+    report.check("probabilities", lambda: _check_probabilities(folder))
+    report.check("identity", lambda: _check_identity(folder, manifest))
+    report.check("packages", lambda: _check_packages(folder, manifest))
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> Passed:
+    wrong = []
+    for name, recorded in manifest["files"].items():
+        path = folder / name
+        if not path.exists():
+            wrong.append(f"{name} is missing")
+        elif sha256(path) != recorded:
+            wrong.append(f"{name} was changed")
+    _fail(wrong, "put back what was changed; or write the run folder again, if the change is meant")
+    return Passed(f"{len(manifest['files']):,} have their hashes")
+
+
+def _check_sizes(folder: Path, manifest: dict[str, Any]) -> Passed:
+    wrong = []
+    for name, recorded in manifest["sizes"].items():
+        path = folder / name
+        size = path.stat().st_size if path.exists() else None
+        if size != recorded:
+            wrong.append(f"{name}: {recorded:,} bytes -> {'missing' if size is None else f'{size:,}'}")
+    _fail(wrong, "bring these files back")
+    return Passed(f"{len(manifest['sizes']):,} large files have theirs")
+
+
+def _check_counts(folder: Path, manifest: dict[str, Any]) -> Passed:
+    names, wrong = list(manifest["identity"]["data"]), []
+    for name in names:
+        stated = parse_counted(name)
+        try:
+            found = IndexedReader(folder / "data" / name)
+        except PretrainError as error:
+            wrong.append(f"{name}: {str(error).partition(chr(10))[0]}")
+            continue
+        if (found.documents, found.sequences, found.tokens) != (stated.documents, stated.sequences, stated.tokens):
+            wrong.append(f"{name}: has {found.documents} documents, {found.sequences} sequences, {found.tokens} tokens")
+    there = {path.stem for path in (folder / "data").iterdir()}
+    wrong += [f"{name}: is in data/, and not in the mixture" for name in sorted(there - set(names))]
+    _fail(wrong, "bring these pairs back")
+    return Passed(f"{len(names):,} pairs have those of their names")
+
+
+def _check_contents(folder: Path, manifest: dict[str, Any]) -> Passed:
+    recorded = manifest["blake3"]
+    names = [f"data/{name}.bin" for name in manifest["identity"]["data"]]
+    wrong = []
+    with Progress(sum(manifest["sizes"][name] for name in names), "B", "reading the shards") as progress:
+        for name in recorded:
+            if (folder / name).exists() and _hash(folder / name, progress) != recorded[name]:
+                wrong.append(f"{name} was changed")
+    _fail(wrong, "bring these files back")
+    if missing := set(names) - set(recorded):
+        raise Unknown(
+            f"{len(missing)} of {len(names)} shards have no recorded hash; the others are as they were",
+            "write the run folder with --tokenized, from shards of this workflow",
+        )
+    return Passed(f"{len(names):,} shards have their hashes")
+
+
+def _hash(path: Path, progress: Progress) -> str:
+    hasher = blake3(max_threads=blake3.AUTO)
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            hasher.update(chunk)
+            progress.advance(len(chunk))
+    return hasher.hexdigest()
+
+
+def _check_probabilities(folder: Path) -> Passed:
+    sources = folder / "sources"
+    if not (sources / SIGNATURE).exists():
+        raise Unknown("the folder has no data signature", "write the run folder with --tokenized")
+    try:
+        recorded = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+        derived = derive_probabilities(folder)
+    except (OSError, PretrainError) as error:
+        raise Failed(f"they cannot be derived: {error}", "put back sources/ and mixture/") from None
+    names = [name for name in recorded | derived if recorded.get(name) != derived.get(name)]
+    wrong = [f"{name}: {recorded.get(name)} in mixture/ -> {derived.get(name)} from sources/" for name in names]
+    _fail(wrong, "put back the rates, shares and exclude list of sources/, or compute the mixture again")
+    return Passed(f"{len(derived):,} follow from the signature, the rates and the shares")
+
+
+def derive_probabilities(folder: Path) -> dict[str, float]:
+    """Return the probability of each shard, from the signature and the choices in a run folder's sources.
+
+    Raises:
+        ConfigError, DataError: they do not fit each other.
+    """
+    sources = folder / "sources"
+    run = load_run(sources)
+    files = [choices.find(sources, name) for name in choices.FILES]
+    chosen = choices.load(*files, sources / "run.yaml", run.get("mixture"))
+    length = TrainingLength(training_sequences(run), run["training"]["sequence_length_tokens"])
+    mixture = compute(signature.load(sources / SIGNATURE), chosen, length)
+    return {str(shard.name): shard.probability for shard in mixture.shards}
+
+
+def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
+    recorded = manifest["identity"]
+    try:
+        derived = identity(folder, load_run(folder), list(recorded["data"]), recorded["tokenizer"])
+    except (OSError, PretrainError) as error:
+        raise Failed(f"it cannot be derived: {error}", "put back the missing file") from None
+    wrong = []
+    for part, before in recorded.items():
+        now = derived[part]
+        if isinstance(before, dict):
+            keys = [key for key in before | now if before.get(key) != now.get(key)]
+            wrong += [f"{part}.{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
+        elif before != now:
+            wrong.append(f"{part}: {before} -> {now}")
+    _fail(wrong, "undo the change; a training would refuse it")
+    return Passed("a training resumes under the same")
+
+
+def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
+    """Compare what is installed with the lock; what is not installed is only missed if the run was written with it."""
+    locks = [folder / "environment" / name for name in ("requirements.lock", "requirements-mlflow.txt")]
+    allowed: dict[str, set[str]] = {}
+    for lock in locks:
+        for match in LOCK.finditer(lock.read_text(encoding="utf-8") if lock.exists() else ""):
+            allowed.setdefault(match["name"], set()).add(match["version"])
+    wrong, compared = [], 0
+    for name, versions in allowed.items():
+        try:
+            found = version(name).partition("+")[0]  # +cpu, +cu130: a build of the same version
+        except PackageNotFoundError:
+            if name in manifest["versions"] and name != "snakemake":
+                wrong.append(f"{name}: {' or '.join(versions)} -> not installed")
+            continue
+        compared += 1
+        if found not in versions:
+            wrong.append(f"{name}: {' or '.join(sorted(versions))} -> {found}")
+    if platform.python_version_tuple()[:2] != tuple(manifest["versions"]["python"].split(".")[:2]):
+        wrong.append(f"python: {manifest['versions']['python']} -> {platform.python_version()}")
+    _fail(wrong, "pip install --requirement sources/requirements.lock, or use the image of environment/Dockerfile")
+    return Passed(f"{compared:,} of the lock are installed, in its versions")
+
+
+def _fail(wrong: list[str], action: str) -> None:
+    if wrong:
+        more = [f"and {len(wrong) - SHOWN:,} more"] if len(wrong) > SHOWN else []
+        raise Failed("".join(f"\n    {difference}" for difference in wrong[:SHOWN] + more) + "\n   ", action)

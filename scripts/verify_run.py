@@ -1,0 +1,34 @@
+"""Verify a run folder: is everything in it as it was written, and do the probabilities follow from its sources?
+
+    python scripts/verify_run.py results/runs/demo
+    python code/scripts/verify_run.py . --full      # in the folder, or a copy of it; reads every shard
+
+A line for each check, and what differs. Exit code 0: all is well; 1: something differs; 2: nothing is known to differ,
+but something could not be checked.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pretrain_llama.doctor.report import Report
+from pretrain_llama.errors import run_program
+from pretrain_llama.training.verification import verify
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
+    parser.add_argument("--full", action="store_true", help="read every shard, to compare its hash")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    report = Report()
+    verify(args.run_folder, args.full, report)
+    sys.exit(report.exit_code())
+
+
+if __name__ == "__main__":
+    run_program(main)
