@@ -34,7 +34,7 @@ rule data:
         tokenized(*IDENTITIES.values()),
         lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
-        [held_out_check(identity) for identity in IDENTITIES.values()],
+        [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
         fertility_plots(*IDENTITIES.values()),
 
 
