@@ -9,6 +9,7 @@ import torch
 from torch.distributed.checkpoint import FileSystemWriter, save
 
 from llamas import convert, export, load_plain, same_tensors
+from pretrain_llama.checkpoints.conversion import to_megatron
 from pretrain_llama.errors import PretrainError
 
 
@@ -72,6 +73,18 @@ def test_megatron_checkpoints_that_are_not_whole_are_refused(tmp_path: Path, sou
     (converted / "release" / ".metadata").write_bytes(pickle.dumps(metadata))
     with pytest.raises(PretrainError, match=r"chunks of decoder.layers.mlp.linear_fc1.weight are missing"):
         export(converted, source, tmp_path / "back")
+
+
+def test_megatron_lm_finds_its_arguments(tmp_path: Path, source: Path) -> None:
+    """Its loader looks at the parallel sizes among them; --use-checkpoint-args takes the rest."""
+    converted = tmp_path / "converted"
+    to_megatron(source, converted, 2, 2, 128, "mean")
+    common = torch.load(converted / "release" / "common.pt", weights_only=False)
+    assert (common["checkpoint_version"], common["iteration"]) == (3.0, 0)
+    kept = vars(common["args"])
+    assert (kept["tensor_model_parallel_size"], kept["pipeline_model_parallel_size"]) == (2, 2)
+    assert (kept["num_layers"], kept["num_query_groups"], kept["padded_vocab_size"]) == (2, 4, 512)
+    assert same_tensors(source, export(converted, source, tmp_path / "back"))
 
 
 def test_arguments_that_megatron_lm_kept_must_fit(tmp_path: Path, source: Path) -> None:

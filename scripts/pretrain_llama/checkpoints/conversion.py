@@ -40,11 +40,10 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
     """
     architecture = replace(read_architecture(source), vocab_multiple=multiple)
     architecture.check_parallel(tensor, pipeline, str(source / "config.json"))
-    padded = architecture.padded_vocab_size(tensor)
     tensors = open_tensors(source, architecture)
     with replacing_folder(output) as beside:
         (beside / "release").mkdir()
-        layout = TorchDistLayout(beside / "release", tensors.specs, architecture, padded)
+        layout = TorchDistLayout(beside / "release", tensors.specs, architecture, tensor, pipeline)
         check_space(beside, layout.bytes)
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
@@ -53,7 +52,7 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
         padding = {
             "multiple": multiple,
             "tensor_parallel": tensor,
-            "padded_vocab_size": padded,
+            "padded_vocab_size": architecture.padded_vocab_size(tensor),
             "rows": new_rows,
         }
         passport.write(beside, described_source(tensors, files, source), architecture, tensors.specs, digests, padding)

@@ -1,4 +1,4 @@
-"""The arguments that Megatron-LM keeps in its checkpoints, against the config.json that goes with the weights."""
+"""The arguments that Megatron-LM keeps in its checkpoints: those of an architecture, and whether kept ones fit it."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -6,6 +6,49 @@ from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
+
+_OLDER_NAMES = {"norm_epsilon": "layernorm_epsilon"}
+
+
+def arguments(architecture: Architecture) -> dict[str, Any]:
+    """Return Megatron-LM's arguments of an architecture, as those of its checkpoints are called."""
+    a = architecture
+    scaling = {} if a.rope_scaling is None else {"rope_scaling_factor": a.rope_scaling.factor}
+    return scaling | {
+        "num_layers": a.layers,
+        "hidden_size": a.hidden_size,
+        "ffn_hidden_size": a.feed_forward_size,
+        "num_attention_heads": a.heads,
+        "group_query_attention": a.key_value_heads != a.heads,
+        "num_query_groups": a.key_value_heads,
+        "kv_channels": a.head_size,
+        "norm_epsilon": a.norm_epsilon,
+        "rotary_base": int(a.rope_base),
+        "use_rope_scaling": a.rope_scaling is not None,
+        "untie_embeddings_and_output_weights": not a.tied,
+        "normalization": "RMSNorm",
+        "position_embedding_type": "rope",
+        "rotary_percent": 1.0,
+        "rotary_interleaved": False,
+        "swiglu": True,
+        "add_bias_linear": False,
+    }
+
+
+def kept_arguments(architecture: Architecture, tensor: int, pipeline: int) -> Namespace:
+    """Return what a converted checkpoint keeps for Megatron-LM, whose loader looks at the parallel sizes.
+
+    With --use-checkpoint-args it takes the architecture from there.
+    """
+    return Namespace(
+        **arguments(architecture),
+        max_position_embeddings=architecture.max_positions,
+        add_position_embedding=True,
+        make_vocab_size_divisible_by=architecture.vocab_multiple,
+        padded_vocab_size=architecture.padded_vocab_size(tensor),
+        tensor_model_parallel_size=tensor,
+        pipeline_model_parallel_size=pipeline,
+    )
 
 
 def check_args(args: Namespace | None, architecture: Architecture, place: Path) -> None:
@@ -20,7 +63,14 @@ def check_args(args: Namespace | None, architecture: Architecture, place: Path) 
         ConfigError: they differ; shows how.
     """
     kept = vars(args) if isinstance(args, Namespace) else {}
-    expected = _expected(architecture, kept)
+    expected = arguments(architecture)
+    expected |= {old: expected[name] for name, old in _OLDER_NAMES.items()}
+    if kept.get("group_query_attention"):  # of one head a group, too
+        del expected["group_query_attention"]
+    else:  # num_query_groups says nothing then
+        del expected["num_query_groups"]
+    if kept.get("use_rotary_position_embeddings"):  # an older name, which leaves position_embedding_type as it was
+        del expected["position_embedding_type"]
     differences = [
         f"    {name}: {kept[name]} in the checkpoint, {value} by config.json"
         for name, value in expected.items()
@@ -32,33 +82,3 @@ def check_args(args: Namespace | None, architecture: Architecture, place: Path) 
             where=place,
             action="give the config.json that belongs to the checkpoint",
         )
-
-
-def _expected(a: Architecture, kept: dict[str, Any]) -> dict[str, Any]:
-    expected = {
-        "num_layers": a.layers,
-        "hidden_size": a.hidden_size,
-        "ffn_hidden_size": a.feed_forward_size,
-        "num_attention_heads": a.heads,
-        "kv_channels": a.head_size,
-        "norm_epsilon": a.norm_epsilon,
-        "layernorm_epsilon": a.norm_epsilon,
-        "rotary_base": a.rope_base,
-        "use_rope_scaling": a.rope_scaling is not None,
-        "untie_embeddings_and_output_weights": not a.tied,
-        "normalization": "RMSNorm",
-        "position_embedding_type": "rope",
-        "rotary_percent": 1.0,
-        "rotary_interleaved": False,
-        "swiglu": True,
-        "add_bias_linear": False,
-    }
-    if kept.get("group_query_attention"):
-        expected["num_query_groups"] = a.key_value_heads
-    else:  # num_query_groups says nothing then
-        expected["group_query_attention"] = a.key_value_heads != a.heads
-    if kept.get("use_rotary_position_embeddings"):  # an older name, which leaves position_embedding_type as it was
-        del expected["position_embedding_type"]
-    if a.rope_scaling is not None:
-        expected["rope_scaling_factor"] = a.rope_scaling.factor
-    return expected

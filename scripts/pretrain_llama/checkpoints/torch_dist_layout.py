@@ -11,6 +11,7 @@ from pathlib import Path
 from pretrain_llama.checkpoints import mapping, pickles, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.mapping import Weight
+from pretrain_llama.checkpoints.megatron_args import kept_arguments
 from pretrain_llama.checkpoints.pickles import Call, Name, New, Pairs
 from pretrain_llama.checkpoints.tensors import TORCH_DTYPES, Region, Spec, whole
 from pretrain_llama.checkpoints.torch_dist import CHECKPOINT_VERSION, METADATA
@@ -48,7 +49,7 @@ class TorchDistLayout:
     """The places of a Llama's tensors, by Hugging Face name, in a checkpoint; see `Tensors`."""
 
     def __init__(
-        self, checkpoint: Path, specs: dict[str, Spec], architecture: Architecture, padded_vocab_size: int
+        self, checkpoint: Path, specs: dict[str, Spec], architecture: Architecture, tensor: int, pipeline: int
     ) -> None:
         """Lay out tensors.
 
@@ -56,13 +57,14 @@ class TorchDistLayout:
             checkpoint: the folder.
             specs: of a Llama's tensors, by Hugging Face name, as they are delivered.
             architecture: of the Llama.
-            padded_vocab_size: rows of embedding and output layer.
+            tensor, pipeline: parallel sizes that it is meant for, which pad the vocabulary.
 
         Raises:
             ConfigError: a weight has not the same dtype everywhere.
         """
         self.place, self.specs = checkpoint, specs
-        self._architecture, self._padded_vocab_size = architecture, padded_vocab_size
+        self._architecture, self._padded_vocab_size = architecture, architecture.padded_vocab_size(tensor)
+        self._arguments = kept_arguments(architecture, tensor, pipeline)
         self._dtypes = _dtypes(specs, architecture, checkpoint)
         self._parts = {part.name: part for part in mapping.parts(architecture)}
         self._chunks: dict[tuple[Weight, int | None], list[Chunk]] = {}
@@ -129,7 +131,8 @@ class TorchDistLayout:
         metadata = {"state_dict_metadata": described, "planner_data": None, "storage_data": Pairs(stored)}
         metadata |= {"storage_meta": None, "version": "1.0.0"}
         (self.place / METADATA).write_bytes(pickles.dump(New(_class("Metadata"), metadata)))
-        common = {"checkpoint_version": CHECKPOINT_VERSION, "iteration": 0}
+        arguments = New(Name("argparse", "Namespace"), vars(self._arguments))
+        common = {"args": arguments, "checkpoint_version": CHECKPOINT_VERSION, "iteration": 0}
         (self.place / "common.pt").write_bytes(torch_files.saved(common))
         formats = {"sharded_backend": "torch_dist", "sharded_backend_version": 1}
         write_json(self.place / "metadata.json", formats | {"common_backend": "torch", "common_backend_version": 1})
