@@ -64,7 +64,8 @@ rule tokenize_shard:
         idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
         receipt="results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
         rejected="results/tokenized/{tokenizer}/{shard}_text_document.rejected.jsonl",
-        held_out=multiext("results/tokenized/{tokenizer}/{shard}_held_out_document", ".bin", ".idx"),
+        held_out_bin="results/tokenized/{tokenizer}/{shard}_held_out_document.bin",
+        held_out_idx="results/tokenized/{tokenizer}/{shard}_held_out_document.idx",
     log:
         "results/logs/tokenize_shard/{tokenizer}/{shard}.log",
     benchmark:

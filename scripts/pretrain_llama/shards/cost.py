@@ -38,7 +38,7 @@ from pretrain_llama.stores import SourceFile
 
 MB, GB = 10**6, 10**9
 # Rules in running order, and the files that a job of each writes: outputs, log and benchmark, as in rules/*.smk.
-FILES_WRITTEN = {"merge_shard": 4, "tokenize_shard": 6, "sign_data": 3, "check_conservation": 3, "name_indexed": 4}
+FILES_WRITTEN = {"merge_shard": 4, "tokenize_shard": 8, "sign_data": 3, "check_conservation": 3, "name_indexed": 4}
 
 
 @dataclass
