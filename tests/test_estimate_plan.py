@@ -74,7 +74,7 @@ def test_tokenizing_and_naming_go_by_tokenizer() -> None:
     tokenize, name = total.work["tokenize_shard"], total.work["name_indexed"]
     assert (tokenize.tasks, tokenize.through_nodes_bytes, tokenize.copied_bytes) == (2, 30 * GB, 0)
     assert (tokenize.writes, tokenize.reads) == (2 * (50 + 2 * 8), 2 * (100 + 7 + 2 * 8))
-    assert tokenize.node_seconds == pytest.approx(2 * ((10 + 25 * 0.5) / 2 + 15_000 / 1000 + 10_000 / (100 * 10)))
+    assert tokenize.node_seconds == pytest.approx(2 * ((10 + 31 * 0.5) / 2 + 15_000 / 1000 + 10_000 / (100 * 10)))
     assert (name.tasks, name.through_nodes_bytes, name.copied_bytes) == (2, 0, 10 * GB)
     assert (name.writes, name.reads) == (2 * 2 * 4, 2 * (2 + 2 * 4)), "whole files, by a request each"
     assert (name.node_seconds, name.here_seconds) == (0, pytest.approx(2 * (2 + 4 * 4) * 0.5))
