@@ -38,6 +38,8 @@ def test_without_a_launcher_there_is_one_process() -> None:
         (SLURM, Ranks(5, 8, 1, 4, "gpu003", 24567)),
         (SLURM | {"MASTER_ADDR": "login", "MASTER_PORT": "1"}, Ranks(5, 8, 1, 4, "login", 1)),
         (SLURM | TORCH | {"WORLD_SIZE": "16", "RANK": "11"}, Ranks(11, 16, 1, 2, "node0", 6105)),
+        (SLURM | TORCH | {"RANK": "3", "TORCHELASTIC_RUN_ID": "x"}, Ranks(3, 8, 1, 2, "node0", 6105)),
+        (MPI | {"MASTER_ADDR": "a", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, Ranks(5, 8, 1, 4, "a", 29500)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, Ranks()),
     ],
     ids=[
@@ -47,8 +49,10 @@ def test_without_a_launcher_there_is_one_process() -> None:
         "AzureML's mpi",
         "mpi on a node",
         "srun",
-        "srun with an address",
+        "srun to",
         "nested",
+        "torchrun",
+        "mpirun in sbatch",
         "sbatch",
     ],
 )

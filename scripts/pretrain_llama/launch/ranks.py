@@ -41,16 +41,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     Raises:
         OperatorError: only some of a launcher's variables are set, or they contradict each other; gives their values.
     """
-    mpi, slurm = _mpi(environment), _slurm(environment)
-    ranks = _torch(environment) or mpi or slurm or Ranks()
+    ranks = _torch(environment) or _mpi(environment) or _slurm(environment) or Ranks()
     _check_within(ranks, environment)
-    for other in (mpi, slurm):
-        if other and other.world_size == ranks.world_size and other.rank != ranks.rank:
-            raise OperatorError(
-                f"this is process {ranks.rank} of {ranks.world_size} by one launcher, and {other.rank} by another",
-                where=_shown(environment),
-                action="unset the variables that were exported for all processes alike",
-            )
+    _check_alike(ranks, environment)
     return ranks
 
 
@@ -88,7 +81,7 @@ def _mpi(environment: Mapping[str, str]) -> Ranks | None:
 
 def _slurm(environment: Mapping[str, str]) -> Ranks | None:
     if "SLURM_STEP_ID" not in environment:
-        if int(environment.get("SLURM_NTASKS", 1)) > 1 and "RANK" not in environment:
+        if int(environment.get("SLURM_NTASKS", 1)) > 1:
             raise OperatorError(
                 f"one process in a Slurm job of {environment['SLURM_NTASKS']} tasks",
                 where=_shown(environment),
@@ -142,6 +135,21 @@ def _check_within(ranks: Ranks, environment: Mapping[str, str]) -> None:
         where=_shown(environment),
         action="start the training through launch_training.py, torchrun, srun, mpirun or an AzureML job",
     )
+
+
+def _check_alike(ranks: Ranks, environment: Mapping[str, str]) -> None:
+    """Check that RANK was not exported for all processes of another launcher alike; torchrun numbers as it likes."""
+    others = [("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")]
+    if "SLURM_STEP_ID" in environment:
+        others.append(("SLURM_PROCID", "SLURM_NTASKS"))
+    for name, size in others if "TORCHELASTIC_RUN_ID" not in environment else []:
+        other = environment.get(name, str(ranks.rank))
+        if environment.get(size) == str(ranks.world_size) and other != str(ranks.rank):
+            raise OperatorError(
+                f"this is process {ranks.rank} of {ranks.world_size} by one launcher, and {other} by another",
+                where=_shown(environment),
+                action="unset the variables that were exported for all processes alike",
+            )
 
 
 def _incomplete(name: str, environment: Mapping[str, str]) -> OperatorError:

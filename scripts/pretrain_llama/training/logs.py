@@ -1,7 +1,6 @@
 """What a training writes down: lines of JSON, TensorBoard events, trackers, a printed line now and then."""
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,8 @@ class TrainingLog:
         record = {"iteration": iteration, "consumed_tokens": consumed_tokens}
         self._files[VALIDATION].write(record | {"loss": losses, "perplexity": perplexities})
         self._add({"validation_loss": losses, "validation_perplexity": perplexities}, iteration)
-        print(f"iteration {iteration} | validation loss | " + _listed(losses), flush=True)
+        listed = " | ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        print(f"iteration {iteration} | validation loss | {listed}", flush=True)
 
     def consumption(self, iteration: int, tokens: dict[str, int], epochs: dict[str, float]) -> None:
         """Log how many tokens of each language and domain were consumed, and how many epochs that is."""
@@ -103,8 +103,3 @@ class TrainingLog:
         for file in self._files.values():
             file.close()
         self._board.close()
-
-
-def _listed(values: dict[str, float]) -> str:
-    listed: Iterable[str] = (f"{name} {value:.4f}" for name, value in values.items())
-    return " | ".join(listed)
