@@ -163,6 +163,10 @@ def lose_the_pretrained_weights(copy: Training) -> None:
     shutil.rmtree(copy.folder / "checkpoint" / "release")
 
 
+def lose_their_tracker(copy: Training) -> None:
+    (copy.folder / "checkpoint" / "latest_checkpointed_iteration.txt").unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -174,7 +178,8 @@ def lose_the_pretrained_weights(copy: Training) -> None:
         (cut_a_validation_set_short, "en_books"),
         (lengthen_the_sequences, "is over the model's 512 positions"),
         (embed_fewer_ids, "has 400 ids, checkpoint 'toy-llama' embeds 300"),
-        (lose_the_pretrained_weights, "the run folder has no converted checkpoint"),
+        (lose_the_pretrained_weights, "the checkpoint is not what its passport says"),
+        (lose_their_tracker, "the run folder has no converted checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -1,8 +1,9 @@
 """What is checked of a run folder before anything is allocated, on every process alike. Imports no torch."""
 
 import resource
+from pathlib import Path
 
-from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.ranks import Ranks
@@ -26,7 +27,7 @@ def check_run(folder: RunFolder, own: Ranks) -> None:
     Raises:
         ConfigError: sizes do not fit the model, each other, or the number of processes.
         DataError: the tokenizer, or a pair of data, is not what the run was made from.
-        OperatorError: too few open files are allowed, or the checkpoint is not what its passport says.
+        OperatorError: too few open files are allowed; there is no checkpoint, or not the one of its passport.
     """
     _check_processes(folder, own.world_size)
     tokenizer = _check_tokenizer(folder)
@@ -34,6 +35,7 @@ def check_run(folder: RunFolder, own: Ranks) -> None:
     sets = folder.validation_prefixes()
     allow_open_files(len(folder.probabilities) + len(sets))
     if own.local == 0:
+        pretrained_checkpoint(folder)
         passport.check(folder.path / "checkpoint", folder.run["parallel"]["tensor"])
         for name in folder.probabilities:
             _check_pair(folder, name)
@@ -109,3 +111,19 @@ def _check_pair(folder: RunFolder, counted_name: str) -> None:
             where=prefix,
             action="bring its .bin and .idx back: snakemake --forcerun write_run_folder",
         )
+
+
+def pretrained_checkpoint(folder: RunFolder) -> Path:
+    """Return the weights that a training starts from.
+
+    Raises:
+        OperatorError: they are not there.
+    """
+    pretrained = torch_dist.latest(folder.path / "checkpoint")
+    if pretrained is None:
+        raise OperatorError(
+            "the run folder has no converted checkpoint",
+            where=folder.path / "checkpoint",
+            action="write the run folder again: snakemake --forcerun write_run_folder",
+        )
+    return pretrained

@@ -12,6 +12,7 @@ from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.checkpoint_files import iteration_of, prune, read_manifest
+from pretrain_llama.training.checks import pretrained_checkpoint
 from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
 from pretrain_llama.training.history import History, Phase
@@ -29,7 +30,6 @@ from pretrain_llama.training.start import (
     check_unchanged,
     find_resume_point,
     output_lock,
-    pretrained_checkpoint,
 )
 from pretrain_llama.training.state import TrainingState
 from pretrain_llama.training.step import Passes, wrap_model

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.training import checkpoint_files
 from pretrain_llama.training.history import (
@@ -186,19 +185,3 @@ def _check_optimizer(folder: RunFolder, point: ResumePoint) -> None:
             where=f"{folder.path / 'run.yaml'}: parallel",
             action=f"set distributed_optimizer: {str(found).lower()}",
         )
-
-
-def pretrained_checkpoint(folder: RunFolder) -> Path:
-    """Return the weights that a training starts from.
-
-    Raises:
-        OperatorError: they are not there.
-    """
-    pretrained = torch_dist.latest(folder.path / "checkpoint")
-    if pretrained is None or not pretrained.exists():
-        raise OperatorError(
-            "the run folder has no converted checkpoint",
-            where=folder.path / "checkpoint",
-            action="write the run folder again: snakemake --forcerun write_run_folder",
-        )
-    return pretrained
