@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.training.sizes import process_count
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,3 @@ class Layout:
                 action="choose a number that divides them, or change parallel.data",
             )
         return cls(processes // per_node, per_node)
-
-
-def process_count(run: dict[str, Any]) -> int:
-    """Return how many processes a run's parallel sizes need."""
-    return run["parallel"]["tensor"] * run["parallel"]["pipeline"] * run["parallel"]["data"]
