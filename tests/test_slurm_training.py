@@ -21,7 +21,7 @@ from trainings import Training
 
 pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd or munged is missing: make test-slurm")
 
-ITERATIONS, WAIT_SECONDS, POLL_SECONDS = 300, 120, 0.05
+ITERATIONS, WAIT_SECONDS, POLL_SECONDS = 100, 120, 0.05
 ASKED = {"gpus": False, "cpus_per_process": 1, "time_limit_minutes": 5, "save_seconds": 60}
 
 
