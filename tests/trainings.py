@@ -269,7 +269,7 @@ def make_training(
     copied = sources / tokenizer.identity / "tokenizer.model"
     copied.parent.mkdir(parents=True)
     shutil.copyfile(model, copied)
-    convert = ["--huggingface", str(llama), "--output", str(sources / "checkpoint")]
+    convert = ["--source", str(llama), "--output", str(sources / "checkpoint")]
     code, printed = start(_program, "convert_checkpoint.py", *convert, outputs=sources / "convert").wait()
     assert code == 0, printed
     (sources / "run").mkdir()
