@@ -14,7 +14,7 @@ EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: lint format lock clean azurite azure-doctor
+.PHONY: lint format lock clean azurite azure-doctor azureml
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -57,12 +57,18 @@ $(EMULATOR)/node_modules/.installed: $(EMULATOR)/package-lock.json
 
 test: $(if $(shell command -v npm),azurite) ## without npm, the tests of Azure are skipped, but not in CI
 
+azureml: $(VENV)/.azureml ## what submits jobs to Azure Machine Learning, and reads job.yaml: 10 seconds
+
+$(VENV)/.azureml: envs/requirements-azureml.txt | $(INSTALLED)
+	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock --requirement envs/requirements-azureml.txt
+	touch $@
+
 azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the first job
 	python scripts/check_azure.py
 
 # A file's tests stay together: some build a project that all of them look at.
 test: demo-inputs ## some tests hold the programs against the demo's text
-	pytest -n 2 --dist loadfile --ignore tests/test_slurm.py
+	pytest -n 2 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \
@@ -70,7 +76,7 @@ test-azure: demo-inputs azurite ## the tests of Azure alone
 
 test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
 	tests/install_slurm.sh
-	pytest tests/test_slurm.py
+	pytest tests/test_slurm*.py
 
 bench-inputs: $(BENCH)/text/.complete
 

@@ -18,7 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.doctor.variables import require
 from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
-from pretrain_llama.launch.layout import Layout
+from pretrain_llama.launch.layout import check_launch
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -103,7 +103,7 @@ def load_run(run):
     if chosen["tokenizer"] in EXPANSIONS:
         architecture = expansion.expanded(architecture, tokenizer, f"{folder}/run.yaml")
     check_sizes(chosen, architecture, tokenizer.vocab_size, f"{folder}/run.yaml")
-    Layout.of(chosen, f"{folder}/run.yaml")
+    check_launch(chosen, f"{folder}/run.yaml")
     choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 

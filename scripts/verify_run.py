@@ -1,7 +1,7 @@
 """Verify a run folder: is everything in it as it was written, and do the probabilities follow from its sources?
 
     python scripts/verify_run.py results/runs/demo
-    python code/scripts/verify_run.py . --full      # in the folder, or a copy of it; reads every shard
+    python code/scripts/verify_run.py . --full      # in the folder, or a copy of it; reads every shard and weight
 
 A line for each check, and what differs. Exit code 0: all is well; 1: something differs; 2: nothing is known to differ,
 but something could not be checked.
@@ -19,7 +19,7 @@ from pretrain_llama.training.verification import verify
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
-    parser.add_argument("--full", action="store_true", help="read every shard, to compare its hash")
+    parser.add_argument("--full", action="store_true", help="read every shard and weight, to compare hashes")
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.configuration import validate
 from pretrain_llama.training import memory, parameters
 from pretrain_llama.training.cost import estimate, kept_checkpoints
 from project import Project, run_script
@@ -41,13 +42,11 @@ def architecture(folder: Path, config: dict[str, Any]) -> Architecture:
 
 
 def run_of(**parallel: Any) -> dict[str, Any]:
-    training = {"iterations": 100, "sequence_length_tokens": 256, "precision": "fp32"}
-    sizes = {"micro_batch_size_sequences": 2, "global_batch_size_sequences": 16}
-    saving = {"checkpoint_every_iterations": 30}
-    return {
-        "parallel": {"tensor": 1, "pipeline": 1, "data": 1} | parallel,
-        "training": training | sizes | saving,
-    }
+    """A run of 100 iterations, every default written out, with changed parallel sizes."""
+    training = {"iterations": 100, "sequence_length_tokens": 256, "precision": "fp32", "learning_rate": 1e-3}
+    training |= {"micro_batch_size_sequences": 2, "global_batch_size_sequences": 16}
+    chosen = {"tokenizer": "t", "checkpoint": "c", "parallel": parallel, "training": training}
+    return validate(chosen | {"operation": {"checkpoint_every_iterations": 30}}, "run", "a test")
 
 
 @pytest.mark.parametrize("config", [LLAMA_2_7B, LLAMA_32_1B], ids=["llama-2-7b", "llama-3.2-1b"])
@@ -130,7 +129,7 @@ def test_checkpoints_are_as_large_as_estimated(built: Project) -> None:
 
 
 def test_kept_checkpoints_are_those_that_the_run_keeps() -> None:
-    run = run_of() | {"operation": {"checkpoint_every_iterations": 30, "keep_last_checkpoints": None}}
+    run = run_of()
     assert kept_checkpoints(run) == 4, "30, 60, 90, 100"
     run["operation"] |= {"keep_last_checkpoints": 2, "keep_every_iterations": 60}
     assert kept_checkpoints(run) == 3, "90 and 100, and 60"

@@ -17,8 +17,8 @@ import pytest
 
 from pretrain_llama.checkpoints.architecture import Architecture, RopeScaling, read_architecture
 from pretrain_llama.configuration import load_run
-from pretrain_llama.launch.layout import process_count
 from pretrain_llama.launch.megatron_lm import arguments_script
+from pretrain_llama.training.sizes import process_count
 from project import Project
 
 # Megatron-LM imports triton and, in Python 3.12, typing.override; its parser needs neither.

@@ -12,7 +12,6 @@ import pytest
 
 import slurm
 from pretrain_llama.configuration import load_run
-from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import write_text
 from pretrain_llama.launch import slurm_script
 from pretrain_llama.training.log_file import read_log
@@ -21,7 +20,7 @@ from trainings import Training
 
 pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd or munged is missing: make test-slurm")
 
-ITERATIONS, WAIT_SECONDS, POLL_SECONDS = 300, 120, 0.05
+ITERATIONS, WAIT_SECONDS, POLL_SECONDS = 100, 120, 0.05
 ASKED = {"gpus": False, "cpus_per_process": 1, "time_limit_minutes": 5, "save_seconds": 60}
 
 
@@ -84,13 +83,6 @@ def test_a_job_that_fails_is_said_with_its_log(folder: Path) -> None:
     assert f"job {job} ended, FAILED, and the training is not finished" in result.stderr
     assert f"where: {folder / f'slurm-{job}.log'}" in result.stderr
     assert "no such luck" in (folder / f"slurm-{job}.log").read_text()
-
-
-def test_a_job_that_is_told_to_end_as_it_begins_is_refused(folder: Path) -> None:
-    run = load_run(folder)
-    run["launch"]["slurm"] |= {"time_limit_minutes": 5, "save_seconds": 300}
-    with pytest.raises(ConfigError, match="save_seconds 300 before the end of 5 minutes"):
-        slurm_script.script("run", run)
 
 
 def test_what_slurm_refuses_is_said(folder: Path) -> None:

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pretrain_llama.configuration import validate
+from pretrain_llama.errors import ConfigError
+from pretrain_llama.launch.layout import check_launch
 from project import ROOT, SCRIPTS, Project, Result, run_script
 
 WORKSPACE = {"AZURE_SUBSCRIPTION_ID": "s", "AZURE_RESOURCE_GROUP": "g", "AZUREML_WORKSPACE_NAME": "w"}
@@ -163,3 +166,18 @@ def test_snakemake_submits_what_is_no_machine_of_its_own(built: Project, tmp_pat
     result = project.snakemake("--dry-run")
     assert result.returncode != 0
     assert "do not fill nodes of 3" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ({"processes_per_node": 3}, "4 processes, tensor x pipeline x data, do not fill nodes of 3"),
+        ({"slurm": {"time_limit_minutes": 5, "save_seconds": 300}}, "300 before the end of 5 minutes is before the be"),
+    ],
+)
+def test_what_cannot_be_launched_is_refused_before_any_job(launch: dict[str, Any], said: str) -> None:
+    training = {"iterations": 1, "sequence_length_tokens": 1, "learning_rate": 1.0}
+    training |= {"micro_batch_size_sequences": 1, "global_batch_size_sequences": 4}
+    chosen = {"tokenizer": "t", "checkpoint": "c", "parallel": {"data": 4}, "training": training, "launch": launch}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        check_launch(validate(chosen, "run", "run.yaml"), "run.yaml")

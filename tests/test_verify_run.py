@@ -48,7 +48,7 @@ def make_fit(folder: Path, *names: str) -> None:
 
 def test_an_untouched_folder_is_verified(folder: Path) -> None:
     said = verify(folder, "--full", code=0)
-    assert said.count("\n") == 7
+    assert said.count("\n") == said.count("ok  ") == 9
     assert "ok               contents of the shards: 4 shards have their hashes" in said
     assert "ok               probabilities: 4 follow from the signature" in said
 
@@ -87,6 +87,20 @@ def test_one_changed_byte_of_a_shard_is_found(folder: Path, suffix: str) -> None
         said = verify(folder, code=1)
         assert failures(said) == ["files", "identity"]
     assert f"data/{path.name} was changed" in said
+
+
+def test_one_changed_byte_of_a_weight_is_found(folder: Path) -> None:
+    path = max((folder / "checkpoint" / "release").glob("*.distcp"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    assert failures(verify(folder, code=0)) == []
+    assert failures(verify(folder, "--full", code=1)) == ["contents of the checkpoint"]
+    path.write_bytes(content[:-1])
+    said = verify(folder, code=1)
+    assert failures(said) == ["sizes", "checkpoint"]
+    assert "the checkpoint is not what its passport says" in said
 
 
 def test_missing_and_added_shards_are_found(folder: Path) -> None:

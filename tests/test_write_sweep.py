@@ -27,6 +27,8 @@ def point(project: Project, name: str) -> Path:
 
 
 def test_a_grid_becomes_runs_that_snakemake_launches(project: Project) -> None:
+    project.run["training"]["min_learning_rate"] = 0.0  # which has to be below those of the grid
+    project.save()
     result = write(project, GRID)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[:-1] == [f"config/runs/{name}" for name in POINTS]

@@ -13,7 +13,7 @@ import yaml
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch import secrets
 from pretrain_llama.launch.azureml_job import COMPUTE, IGNORED, LIVE_TENSORBOARD
-from pretrain_llama.launch.layout import process_count
+from pretrain_llama.training.sizes import process_count
 
 REFERENCE = re.compile(r"\$\{\{\s*(?P<kind>\w+)\.(?P<name>[\w-]+)\s*\}\}")
 LAUNCHERS = re.compile(r"\b(torchrun|torch\.distributed\.(run|launch)|accelerate|deepspeed|mpirun|srun)\b")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.training.sizes import process_count
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ class Layout:
         return cls(processes // per_node, per_node)
 
 
-def process_count(run: dict[str, Any]) -> int:
-    """Return how many processes a run's parallel sizes need."""
-    return run["parallel"]["tensor"] * run["parallel"]["pipeline"] * run["parallel"]["data"]
+def check_launch(run: dict[str, Any], place: str) -> None:
+    """Check what a run says of how it is started, before any job runs.
+
+    Args:
+        run: run.yaml.
+        place: of it, for messages.
+
+    Raises:
+        ConfigError: its processes do not fill whole nodes, or Slurm would tell it to end as it begins.
+    """
+    Layout.of(run, place)
+    asked = run["launch"]["slurm"]
+    if asked["save_seconds"] >= 60 * asked["time_limit_minutes"]:
+        raise ConfigError(
+            f"save_seconds {asked['save_seconds']} before the end of {asked['time_limit_minutes']} minutes is before "
+            "the beginning",
+            where=f"{place}: launch.slurm",
+            action="give the job more time, or the training less to save",
+        )

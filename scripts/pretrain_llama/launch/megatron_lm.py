@@ -73,11 +73,11 @@ def _model(a: Architecture) -> Iterator[str]:
 
 def _parallel(parallel: dict[str, Any]) -> Iterator[str]:
     yield f"--tensor-model-parallel-size {parallel['tensor']} --pipeline-model-parallel-size {parallel['pipeline']}"
-    if parallel.get("sequence"):
+    if parallel["sequence"]:
         yield "--sequence-parallel"
-    if parallel.get("distributed_optimizer"):
+    if parallel["distributed_optimizer"]:
         yield "--use-distributed-optimizer"
-    yield from RECOMPUTE[parallel.get("recompute", "none")]
+    yield from RECOMPUTE[parallel["recompute"]]
 
 
 def _training(t: dict[str, Any]) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _training(t: dict[str, Any]) -> Iterator[str]:
     yield (
         f"--micro-batch-size {t['micro_batch_size_sequences']} --global-batch-size {t['global_batch_size_sequences']}"
     )
-    if rampup := t.get("batch_size_rampup"):
+    if rampup := t["batch_size_rampup"]:
         yield (
             f"--rampup-batch-size {rampup['start_sequences']} {rampup['increment_sequences']} "
             f"{rampup['length_sequences']}"
@@ -116,7 +116,7 @@ def _data(run: dict[str, Any], a: Architecture, probabilities: dict[str, float])
 
 
 def _writing(run: dict[str, Any]) -> Iterator[str]:
-    every = run.get("operation") or run["training"]
+    every = run["operation"]
     yield "--ckpt-format torch_dist --save output_megatron_lm/checkpoints"
     yield f"--save-interval {every['checkpoint_every_iterations']} --log-interval {every['log_every_iterations']}"
     yield "--tensorboard-dir output_megatron_lm/tensorboard --tensorboard-log-interval 1"

@@ -3,7 +3,6 @@
 import shlex
 from typing import Any
 
-from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.layout import Layout
 
 LOG = "slurm-%j.log"  # in the run folder, by job id
@@ -19,18 +18,8 @@ def script(name: str, run: dict[str, Any]) -> str:
     Args:
         name: of the run.
         run: run.yaml.
-
-    Raises:
-        ConfigError: the job would be told to end as it begins.
     """
     asked, layout = run["launch"]["slurm"], Layout.of(run)
-    if asked["save_seconds"] >= 60 * asked["time_limit_minutes"]:
-        raise ConfigError(
-            f"save_seconds {asked['save_seconds']} before the end of {asked['time_limit_minutes']} minutes is before "
-            "the beginning",
-            where="run.yaml: launch.slurm",
-            action="give the job more time, or the training less to save",
-        )
     options = {
         "job-name": name,
         "partition": asked["partition"],

@@ -4,9 +4,8 @@ from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.launch.layout import process_count
 from pretrain_llama.training import flops, memory, parameters
-from pretrain_llama.training.sizes import training_sequences
+from pretrain_llama.training.sizes import process_count, training_sequences
 
 SECONDS_A_DAY = 86_400
 # Of a checkpoint, bytes a parameter: the weights, and AdamW's two moments and fp32 copy.
@@ -62,11 +61,11 @@ def kept_checkpoints(run: dict[str, Any]) -> int:
     """Return how many checkpoints are there at the end, with one at the last iteration.
 
     Args:
-        run: run.yaml; where it says what to keep, the newest ones, and those of certain multiples.
+        run: run.yaml.
     """
-    operation, last = run.get("operation") or run["training"], run["training"]["iterations"]
+    operation, last = run["operation"], run["training"]["iterations"]
     saved = [*range(operation["checkpoint_every_iterations"], last, operation["checkpoint_every_iterations"]), last]
-    newest, every = operation.get("keep_last_checkpoints"), operation.get("keep_every_iterations")
+    newest, every = operation["keep_last_checkpoints"], operation["keep_every_iterations"]
     if newest is None:
         return len(saved)
     return len({*saved[-newest:], *(iteration for iteration in saved if every and iteration % every == 0)})

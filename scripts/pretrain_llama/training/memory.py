@@ -43,7 +43,7 @@ def estimate(run: dict[str, Any], a: Architecture, fused: bool = True) -> dict[s
     """
     parallel, precision = run["parallel"], run["training"]["precision"]
     parameters = on_fullest_process(a, parallel["tensor"], parallel["pipeline"])
-    share = parallel["data"] if parallel.get("distributed_optimizer") else 1
+    share = parallel["data"] if parallel["distributed_optimizer"] else 1
     return {
         "weights": BYTES[precision] * parameters,
         "gradients": GRADIENT_BYTES * parameters,
@@ -61,13 +61,13 @@ def _activations(run: dict[str, Any], a: Architecture, fused: bool) -> float:
     in_flight = min(parallel["pipeline"], max(1, micro_batches))
     layers = math.ceil(a.layers / parallel["pipeline"])
     # Elements a token that a layer keeps.
-    cut = parallel["tensor"] if parallel.get("sequence") else 1
+    cut = parallel["tensor"] if parallel["sequence"] else 1
     norms = (4 if fused else 6) * a.hidden_size / cut
     attention = 3 * (a.heads + a.key_value_heads) * a.head_size / parallel["tensor"]
     feed_forward = (3 if fused else 5) * a.feed_forward_size / parallel["tensor"]
     whole = norms + attention + feed_forward
     kept = {"none": whole, "selective": norms + attention, "full": a.hidden_size / cut}
-    kept_now = kept[parallel.get("recompute", "none")]
+    kept_now = kept[parallel["recompute"]]
     elements = in_flight * layers * kept_now + whole - kept_now  # one layer at a time is computed again
     return BYTES[training["precision"]] * micro_batch * training["sequence_length_tokens"] * elements
 

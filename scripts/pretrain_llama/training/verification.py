@@ -13,6 +13,10 @@ from typing import Any
 
 from blake3 import blake3
 
+from pretrain_llama.checkpoints import passport, torch_dist
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.copying import hash_tensors
+from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
 from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
 from pretrain_llama.errors import PretrainError
@@ -47,8 +51,10 @@ def verify(folder: Path, full: bool, report: Report) -> None:
     report.check("files", lambda: _check_files(folder, manifest))
     report.check("sizes", lambda: _check_sizes(folder, manifest))
     report.check("counts of the shards", lambda: _check_counts(folder, manifest))
+    report.check("checkpoint", lambda: _check_checkpoint(folder))
     if full:
         report.check("contents of the shards", lambda: _check_contents(folder, manifest))
+        report.check("contents of the checkpoint", lambda: _check_weights(folder / "checkpoint"))
     report.check("probabilities", lambda: _check_probabilities(folder))
     report.check("identity", lambda: _check_identity(folder, manifest))
     report.check("packages", lambda: _check_packages(folder, manifest))
@@ -92,6 +98,23 @@ def _check_counts(folder: Path, manifest: dict[str, Any]) -> Passed:
     wrong += [f"{name}: is in data/, and not in the mixture" for name in sorted(there - set(names))]
     _fail(wrong, "bring these pairs back")
     return Passed(f"{len(names):,} pairs have those of their names")
+
+
+def _check_checkpoint(folder: Path) -> Passed:
+    try:
+        passport.check(folder / "checkpoint", load_run(folder)["parallel"]["tensor"])
+    except (OSError, PretrainError) as error:
+        raise Failed(str(error).partition("\n  where")[0], "bring the checkpoint back, or convert it again") from None
+    return Passed("it is what its passport says")
+
+
+def _check_weights(checkpoint: Path) -> Passed:
+    tensors = TorchDistTensors(torch_dist.latest(checkpoint), read_architecture(checkpoint))
+    recorded = passport.read(checkpoint)["tensors"]
+    found = hash_tensors(tensors, "reading the checkpoint")
+    wrong = [f"{name} was changed" for name in recorded if recorded[name]["blake3"] != found[name]]
+    _fail(wrong, "bring the checkpoint back, or convert it again")
+    return Passed(f"{len(found):,} tensors have the hashes of the passport")
 
 
 def _check_contents(folder: Path, manifest: dict[str, Any]) -> Passed:
