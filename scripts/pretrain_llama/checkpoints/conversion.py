@@ -114,6 +114,6 @@ def check_space(folder: Path, size: int) -> None:
     if free < size:
         raise OperatorError(
             f"{size / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free",
-            where=folder.parent,
+            where=folder.parents[1],
             action="make room, or write to another disk",
         )
