@@ -83,7 +83,7 @@ def run(*command: object) -> Figures:
     _, errors = process.communicate()
     seconds, after = time.perf_counter() - start, os.times()
     if process.returncode:
-        raise SystemExit(f"failed: {' '.join(map(str, command))}\n{errors}")
+        raise SystemExit(f"ended with {process.returncode}: {' '.join(map(str, command))}\n{errors}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return seconds, cpu, watch.peak()
 

@@ -14,6 +14,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.errors import OperatorError, run_program
 from pretrain_llama.files import write_json
+from pretrain_llama.launch.ranks import from_environment
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +38,7 @@ def main() -> None:
     stored = {spec.dtype for spec in tensors.specs.values()}
     precisions = ["fp32", "bf16"] if stored == {"bf16"} else ["fp32"]
     tokens = logits.probe_tokens(architecture)
-    with process_groups(tensor=1, pipeline=1, place="compare_logits.py"):
+    with process_groups(1, 1, "compare_logits.py", from_environment()):
         is_first = dist.get_rank() == 0
         wanted = {
             precision: logits.transformers_logits(tensors, args.source, precision, tokens)

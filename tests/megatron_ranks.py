@@ -27,6 +27,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.opening import open_tensors
+from pretrain_llama.launch.ranks import from_environment
 from pretrain_llama.training import logits
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.processes import process_groups
@@ -117,7 +118,7 @@ def save(folder: Path, tensor: int, pipeline: int) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     kinds = sorted(path for path in folder.iterdir() if path.is_dir())
-    with process_groups(1, 1, "the tests"):
+    with process_groups(1, 1, "the tests", from_environment()):
         found = {kind.name: compare(kind) for kind in kinds}
         for kind, (tensor, pipeline) in SAVED.items():
             save(folder / kind, tensor, pipeline)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from llamas import (
 )
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.copying import copy_tensors
+from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout
 from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.checkpoints.verification import verify_padding, verify_tensors
@@ -166,6 +167,18 @@ def test_a_passport_says_where_everything_is_from(kinds: Path) -> None:
     assert passport.read(kinds / "llama32" / "megatron")["architecture"]["rope_base"] == 300_000.0
 
 
+def test_a_checkpoint_may_have_many_files(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        with OpenFiles() as opened:
+            for number in range(200):
+                (tmp_path / str(number)).write_bytes(b"x")
+                opened.read(tmp_path / str(number), memoryview(bytearray(1)), 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
     first, second = convert(source, tmp_path / "first"), convert(source, tmp_path / "second")
     assert contents(first) == contents(second)
@@ -186,20 +199,20 @@ def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) 
     killed = 0
     for _ in range(5):
         process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(tmp_path.glob(".converted.*.part/release/*")):
+        while process.poll() is None and not list(tmp_path.glob(".converted.parts/*/release/*")):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         if process.returncode == -signal.SIGKILL:
             assert not output.exists()
-            assert len(list(tmp_path.glob(".converted.*.part"))) == 1, "what an earlier one left is removed"
+            assert len(list(tmp_path.glob(".converted.parts/*"))) == 1, "what an earlier one left is removed"
         shutil.rmtree(output, ignore_errors=True)
     assert killed >= 3, "most were killed while they wrote"
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert contents(output) == whole
-    assert not list(tmp_path.glob(".converted.*.part"))
+    assert not (tmp_path / ".converted.parts").exists()
 
 
 def enlarge(folder: Path) -> None:

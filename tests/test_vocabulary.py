@@ -3,18 +3,19 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 from transformers import AutoModelForCausalLM
 
 from llamas import change_config, make_llama, tensors_of
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.expanding import expand_checkpoint
+from pretrain_llama.configuration import validate
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.shards import plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -317,43 +318,32 @@ def test_other_rows_change_the_checkpoint_alone(expanded: Project, tmp_path: Pat
     assert not {"expand_vocabulary", "tokenize_shard"} & pending.keys()
 
 
-def expand(**changes: object) -> Callable[[Project], None]:
-    """Change keys of the expansion; None removes one."""
-
-    def change(project: Project) -> None:
-        settings = {key: value for key, value in (EXPANSION | changes).items() if value is not None}
-        project.config["expansions"] = {"toy-ar": settings}
-
-    return change
-
-
-WRONG = {
-    "trained and given": (expand(pieces="pieces.txt"), "is not valid under any of the given schemas"),
-    "neither": (expand(languages=None, new_pieces=None), "is not valid under any of the given schemas"),
-    "a misspelt key": (expand(new_peices=3), "unknown key 'new_peices'"),
-    "a name that is taken": (
-        lambda project: project.config.update(expansions={"toy": EXPANSION}),
-        "'toy' is a tokenizer as well",
-    ),
-    "a checkpoint of another vocabulary": (
-        lambda project: [expand()(project), change_config(project.folder / "llama", vocab_size=401)],
-        "401 ids are embedded, the tokenizer that 'toy-ar' enlarges has 400",
-    ),
-}
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pieces": "pieces.txt"}, "An expansion has either languages and new_pieces"),
+        ({"languages": None, "new_pieces": None}, "An expansion has either languages and new_pieces"),
+        ({"new_peices": 3}, "unknown key 'new_peices'"),
+        ({"new_rows": "random"}, "'random' is not one of"),
+    ],
+)
+def test_the_schema_of_expansions_is_closed(changes: dict[str, object], message: str) -> None:
+    settings = {key: value for key, value in (EXPANSION | changes).items() if value is not None}
+    shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    with pytest.raises(PretrainError, match=message):
+        validate(shipped | {"expansions": {"toy-ar": settings}}, "config", "config.yaml")
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_expansions_stop_before_any_job(project: Project, llama: Path, case: str) -> None:
-    change, message = WRONG[case]
+def test_a_checkpoint_of_another_vocabulary_stops_before_any_job(project: Project, llama: Path) -> None:
     (project.folder / "llama").mkdir()
     shutil.copy(llama / "config.json", project.folder / "llama")
-    project.config["checkpoints"] = {"toy-llama": "llama"}
+    change_config(project.folder / "llama", vocab_size=401)
+    project.config |= {"checkpoints": {"toy-llama": "llama"}, "expansions": {"toy-ar": EXPANSION}}
     project.run["tokenizer"] = "toy-ar"
-    change(project)
     project.save()
     result = project.snakemake("--dry-run")
     assert result.returncode != 0
-    assert message in result.stdout
+    assert "401 ids are embedded, the tokenizer that 'toy-ar' enlarges has 400" in result.stdout
     assert "Traceback" not in result.stdout
 
 
@@ -362,6 +352,8 @@ def test_what_no_schema_can_say_is_checked(tokenizer_model: Path, tmp_path: Path
     corpora = [plan.Corpus("ar", "news", "daily", "vendor/*", "text", "corpora.tsv:2")]
     with pytest.raises(PretrainError, match=r"unknown tokenizer 'tow'.*\n.*\n.*: toy"):
         expansion.check("x", EXPANSION | {"tokenizer": "tow"}, tokenizers, corpora)
+    with pytest.raises(PretrainError, match=r"'toy' is a tokenizer as well"):
+        expansion.check("toy", EXPANSION, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"unknown language 'en'"):
         expansion.check("x", EXPANSION, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"no list of pieces"):

@@ -64,8 +64,9 @@ def _pad(layout: TorchDistLayout, architecture: Architecture, new_rows: Kind) ->
     names = mapping.vocabulary_names(architecture)
     with OpenFiles() as opened:
         for name in names:
-            row = new_row(new_rows, layout, name, is_output=name == names[-1], opened=opened)
-            for region in layout.padding_regions(name):
+            region = layout.padding_region(name)
+            if region:
+                row = new_row(new_rows, layout, name, is_output=name == names[-1], opened=opened)
                 write_rows([region], region.row, np.repeat(row, region.rows, axis=0), opened)
 
 
@@ -114,6 +115,6 @@ def check_space(folder: Path, size: int) -> None:
     if free < size:
         raise OperatorError(
             f"{size / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free",
-            where=folder.parent,
+            where=folder.parents[1],
             action="make room, or write to another disk",
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.progress import Progress
 
 BLOCK_BYTES = 4 << 20
-THREADS = os.cpu_count() or 1
+THREADS = min(16, os.cpu_count() or 1)  # more do not make a disk faster, and each takes two blocks
 
 Blocks = Iterator[tuple[int, np.ndarray]]  # first row, and the bytes of some rows: (rows, row_bytes) uint8
 
@@ -73,9 +74,11 @@ def _progress(source: Tensors, names: Iterable[str], title: str) -> Progress:
 
 
 class OpenFiles(AbstractContextManager):
-    """Files that many threads read and write at places in them."""
+    """Files that many threads read and write at places in them; as many as the system lets a process open."""
 
     def __init__(self) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a checkpoint of many processes has more than 1,024
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._descriptors: dict[tuple[Path, int], int] = {}
         self._lock = Lock()
 

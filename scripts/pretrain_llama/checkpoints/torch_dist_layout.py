@@ -105,13 +105,12 @@ class TorchDistLayout:
         part = self._parts[name]
         return mapping.regions_of(part, self._regions_of_weight(part.weight, part.layer))
 
-    def padding_regions(self, name: str) -> list[Region]:
-        """Return where the rows go that a vocabulary's tensor is padded with, as rows that follow its own."""
+    def padding_region(self, name: str) -> Region | None:
+        """Return where the rows go that pad a vocabulary's tensor, as rows that follow its own; None without any."""
         part = self._parts[name]
         rows = self.specs[name].rows
         (region,) = self._regions_of_weight(part.weight, part.layer)
-        rest = region.cut(rows, self._padded_vocab_size - rows)
-        return [rest] if rest else []
+        return region.cut(rows, self._padded_vocab_size - rows)
 
     def write_frame(self) -> None:
         """Write all but the tensors."""
