@@ -8,7 +8,7 @@ I = J x indexed_per_jsonl bytes. For each tokenizer it is tokenized, named and s
     merge_shard         nodes     a shard                S + X             P                      3, and 2 a range of P
     tokenize_shard      nodes     a shard, tokenizer     J + I             0                      7
     sign_data           here      a tokenizer            0                 0                      shards + corpora
-    check_conservation  here      a tokenizer            0                 0                      5 shards + corpora + 1
+    check_conservation  here      a tokenizer            0                 0                      7 shards + corpora + 1
     name_indexed        here      a shard, tokenizer     0                 I                      2
 
 "Here" is the machine that starts the run. Data moves in blocks: one read for each block that is downloaded, one write
@@ -219,7 +219,7 @@ def total(corpora: list[CorpusEstimate], tokenizers: int, settings: dict[str, An
             summed.work[rule].add(work)
     for _ in range(tokenizers):
         summed.work["sign_data"].add(_task_here("sign_data", summed.shards + len(corpora), settings))
-        reads = 5 * summed.shards + len(corpora) + 1
+        reads = 7 * summed.shards + len(corpora) + 1
         summed.work["check_conservation"].add(
             _task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
         )
