@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -217,8 +218,8 @@ def test_killed_at_thirty_moments_the_results_are_the_same_bytes(tmp_path: Path,
                 if not path.name.startswith("."):
                     assert path.read_bytes() == expected[path.name], "what looks finished is whole"
         if moments.random() < 0.3:
-            for path in folder.iterdir():
-                path.unlink()
+            shutil.rmtree(folder)
+            folder.mkdir()
     for command in commands(folder):
         subprocess.run(command, check=True, capture_output=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
