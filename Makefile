@@ -12,7 +12,7 @@ RULE_FILES := Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run status test test-azure test-slurm bench-inputs bench-shards
+.PHONY: install demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: lint format lock clean azurite azure-doctor azureml
 .DELETE_ON_ERROR:
@@ -27,10 +27,14 @@ $(INSTALLED): envs/requirements.lock $(wildcard envs/snakemake_plugins/pyproject
 
 demo: demo-inputs ## vendor shards to a trained, resumable Llama
 	snakemake
-	snakemake --quiet all --report results/report.html
+	$(MAKE) report
 
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
+
+report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file
+	snakemake --dry-run > results/pending.txt
+	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
 	python scripts/show_status.py

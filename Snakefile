@@ -7,6 +7,9 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
+report: "docs/report.rst"
+
+
 include: "rules/common.smk"
 include: "rules/shards.smk"
 include: "rules/tokenize.smk"
@@ -23,7 +26,8 @@ rule all:
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
         expand("results/runs/{run}/mixture.html", run=RUNS),
-        expand("results/runs/{run}/loss.png", run=RUNS),
+        expand("results/runs/{run}/training.html", run=RUNS),
+        documents_pages(*map(run_tokenizer, RUNS)),
         fertility_plots(*map(run_tokenizer, RUNS)),
 
 
@@ -34,6 +38,7 @@ rule data:
         tokenized(*IDENTITIES.values()),
         lambda wildcards: counted_files(*IDENTITIES.values()),
         expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
+        documents_pages(*IDENTITIES.values()),
         [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
         fertility_plots(*IDENTITIES.values()),
 

@@ -95,12 +95,13 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "verify_checkpoint": write_output,
     "export_checkpoint": make_folder,
     "sample_text": write_output,
+    "plot_documents": write_output,
     "plot_mixture": write_output,
     "check_mixture": write_output,
     "write_run_folder": write_run_folder,
     "launch_training": launch_training,
     "summarize_run": summarize_run,
-    "plot_loss": write_output,
+    "plot_training": write_output,
 }
 
 

@@ -9,7 +9,7 @@ OUTPUTS
     results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json
     results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
     results/tokenized/{tokenizer}/{shard}_held_out_document.bin, .idx      for validation
-    results/tokenized/{tokenizer}/data_signature.json, conservation.json
+    results/tokenized/{tokenizer}/data_signature.json, conservation.json, documents.html
     results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin, .idx
 """
 
@@ -19,6 +19,7 @@ localrules:
     copy_tokenizer,
     sign_data,
     check_conservation,
+    plot_documents,
     name_indexed,
 
 
@@ -38,6 +39,11 @@ def counted_files(*identities):
         prefixes = [f"results/indexed/{identity}/{name}" for name in signed.shards]
         paths += [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
     return paths
+
+
+def documents_pages(*identities):
+    """What became of the documents, of some tokenizers."""
+    return expand("results/tokenized/{tokenizer}/documents.html", tokenizer=identities)
 
 
 def counted_name(wildcards):
@@ -148,6 +154,28 @@ rule check_conservation:
         " --signature {input:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
+
+
+rule plot_documents:
+    input:
+        "results/tokenized/{tokenizer}/conservation.json",
+    output:
+        report(
+            "results/tokenized/{tokenizer}/documents.html", category="Documents", labels={"tokenizer": "{tokenizer}"}
+        ),
+    log:
+        "results/logs/plot_documents/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/plot_documents/{tokenizer}.tsv"
+    params:
+        plans=[plan_path(corpus) for corpus in PLANS],
+        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
+    shell:
+        "python scripts/plot_documents.py"
+        " --plans {params.plans:q}"
+        " --tokenized {params.tokenized:q}"
+        " --output {output:q}"
+        " 2> {log:q}"
 
 
 # Hard links share their time with what they link to, so its time says nothing: the counts in the name do. The pair is

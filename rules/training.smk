@@ -9,14 +9,14 @@ REQUIRED INPUTS
 OUTPUTS
     results/runs/{run}/manifest.json            the run folder is complete
     results/runs/{run}/output/finished.json     the training is complete; it resumes until then
-    results/runs/{run}/summary.txt, summary.json, loss.png
+    results/runs/{run}/summary.txt, summary.json, training.html
 """
 
 
 localrules:
     submit_training,
     summarize_run,
-    plot_loss,
+    plot_training,
 
 
 ruleorder: submit_training > launch_training
@@ -103,7 +103,7 @@ rule summarize_run:
         probabilities="results/runs/{run}/mixture/probabilities.json",
         sample="results/runs/{run}/sample.txt",
     output:
-        text=report("results/runs/{run}/summary.txt", category="Runs", labels={"run": "{run}"}),
+        text="results/runs/{run}/summary.txt",
         json="results/runs/{run}/summary.json",
     log:
         "results/logs/summarize_run/{run}.log",
@@ -118,16 +118,16 @@ rule summarize_run:
         " 2> {log:q}"
 
 
-rule plot_loss:
+rule plot_training:
     input:
         "results/runs/{run}/summary.json",
     output:
-        report("results/runs/{run}/loss.png", category="Runs", labels={"run": "{run}"}),
+        report("results/runs/{run}/training.html", category="Training", labels={"run": "{run}"}),
     log:
-        "results/logs/plot_loss/{run}.log",
+        "results/logs/plot_training/{run}.log",
     benchmark:
-        "results/benchmarks/plot_loss/{run}.tsv"
+        "results/benchmarks/plot_training/{run}.tsv"
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "python scripts/plot_loss.py" " --run-folder {params.folder:q}" " --output {output:q}" " 2> {log:q}"
+        "python scripts/plot_training.py" " --run-folder {params.folder:q}" " --output {output:q}" " 2> {log:q}"

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     mixture = Mixture.read(args.mixture)
-    from pretrain_llama.mixture.page import page
+    from pretrain_llama.report.mixture import page
 
     write_text(args.output, page(mixture, args.title))
 

@@ -80,7 +80,7 @@ class Project:
 
     def __init__(self, folder: Path, tokenizer: Path, llama: Path) -> None:
         self.folder = folder
-        for part in ("Snakefile", "rules", "scripts", "profiles", "envs"):
+        for part in ("Snakefile", "rules", "scripts", "profiles", "envs", "docs"):
             (folder / part).symlink_to(ROOT / part)
         (folder / "config").mkdir()
         (folder / "config" / "schemas").symlink_to(ROOT / "config" / "schemas")

@@ -19,7 +19,7 @@ AFTER_THE_MIXTURE = {
     "export_checkpoint": 1,
     "sample_text": 1,
     "summarize_run": 1,
-    "plot_loss": 1,
+    "plot_training": 1,
 }
 
 
@@ -31,6 +31,7 @@ def test_a_fresh_project_previews_every_job_down_to_the_training(project: Projec
         "tokenize_shard": shards,
         "sign_data": 1,
         "check_conservation": 1,
+        "plot_documents": 1,
         "join_held_out": 2,
         "check_held_out": 1,
         "convert_checkpoint": 1,
@@ -101,7 +102,14 @@ def test_each_tokenizer_has_its_own_folder_and_signature(copy: Project, tmp_path
     copy.config["tokenizers"]["toy-bare"] = copy.config["tokenizers"]["toy"] | {"append_eos": False}
     copy.save()
     assert copy.pending() == {}, "the run takes the other one"
-    expected = {"copy_tokenizer": 1, "tokenize_shard": 4, "sign_data": 1, "check_conservation": 1, "data": 1}
+    expected = {
+        "copy_tokenizer": 1,
+        "tokenize_shard": 4,
+        "sign_data": 1,
+        "check_conservation": 1,
+        "plot_documents": 1,
+        "data": 1,
+    }
     expected |= {"join_held_out": 2, "check_held_out": 1}
     assert copy.pending("data") == expected
     result = copy.snakemake("data")
@@ -174,6 +182,7 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
         "tokenize_shard": 1,
         "sign_data": 1,
         "check_conservation": 1,
+        "plot_documents": 1,
         "join_held_out": 2,
         "check_held_out": 1,
         **AFTER_THE_MIXTURE,

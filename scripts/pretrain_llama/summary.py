@@ -91,7 +91,7 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
         f"checkpoints   {run_folder}/output/checkpoints",
         f"Hugging Face  {run_folder}/export/final",
         f"TensorBoard   tensorboard --logdir {run_folder}/output/tensorboard",
-        f"plots         {run_folder}/loss.png, {run_folder}/mixture.html",
-        "report        snakemake --report results/report.html",
+        f"pages         {run_folder}/training.html, {run_folder}/mixture.html",
+        "report        make report",
     ]
     return "\n".join(lines) + "\n"

@@ -1,31 +1,42 @@
-"""The page about a mixture: one file, which needs no server and nothing from elsewhere."""
+"""The page about a mixture."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from html import escape
-from pathlib import Path
-from string import Template
 
 from pretrain_llama.mixture import ledger
-from pretrain_llama.mixture.figures import epochs_figure, short, tokens_figure
 from pretrain_llama.mixture.mixture import LeftOut, Mixture
+from pretrain_llama.report import html
+from pretrain_llama.report.mixture_figures import epochs_figure, tokens_figure
+from pretrain_llama.report.svg import short
 
-TEMPLATE = Path(__file__).with_name("page.html")
+WORDS = ("", "why")
 
 
 def page(mixture: Mixture, title: str) -> str:
     """Return the page as HTML; title: what the mixture is of."""
     capped = any(shard.max_epochs < float("inf") for shard in mixture.shards)
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        length=_length(mixture),
-        key=_key_figures(mixture),
-        tokens=tokens_figure(mixture),
-        epochs=epochs_figure(mixture),
-        caps="the upright line is the most that it may have." if capped else "nothing caps them.",
-        domains=_domains(mixture),
-        left_out=_left_out(mixture.left_out) if mixture.left_out else "<p>No shard is left out.</p>",
-        unmatched="".join(f"<p>{escape(key)}</p>" for key in mixture.unmatched_keys),
+    caps = "the upright line is the most that it may have." if capped else "nothing caps them."
+    return html.page(
+        f"Mixture of {title}",
+        _length(mixture),
+        _key_figures(mixture),
+        html.figures(
+            html.figure(
+                "Tokens there and wanted",
+                tokens_figure(mixture),
+                "Where wanted is to the right of there, the domain is repeated; the scale is logarithmic.",
+            ),
+            html.figure(
+                "Epochs of each shard",
+                epochs_figure(mixture),
+                "How often the training passes over a shard. A dot stands for shards of equal epochs and grows with "
+                f"their number, up to ten; {caps}",
+            ),
+        ),
+        html.heading("By language and domain"),
+        _domains(mixture),
+        html.heading("Left out"),
+        _left_out(mixture.left_out) if mixture.left_out else html.paragraph("No shard is left out."),
+        *map(html.paragraph, mixture.unmatched_keys),
     )
 
 
@@ -33,7 +44,7 @@ def _length(mixture: Mixture) -> str:
     length = mixture.length
     of_sequences = f", {length.sequences:,} sequences of {length.sequence_length_tokens:,}"
     tokens = f"The training draws {length.tokens:,} tokens" + of_sequences * (length.sequence_length_tokens > 1)
-    return f"{tokens}. Tokenizer: {escape(mixture.tokenizer or 'not named')}."
+    return f"{tokens}. Tokenizer: {mixture.tokenizer or 'not named'}."
 
 
 def _key_figures(mixture: Mixture) -> str:
@@ -48,7 +59,7 @@ def _key_figures(mixture: Mixture) -> str:
         "epochs on average": f"{line.epochs:.3g}",
         "most epochs of a shard": f"{most:.3g}",
     }
-    return "".join(f"<span><b>{figure}</b>{what}</span>" for what, figure in figures.items())
+    return html.key_figures(figures)
 
 
 def _domains(mixture: Mixture) -> str:
@@ -58,7 +69,7 @@ def _domains(mixture: Mixture) -> str:
         rows.append(_row(language, of_language))
         rows += [_row(f"{language} {d}", line) for (of, d), line in domains.items() if of == language and line.shards]
     header = ("", "epochs", "share", "tokens wanted", "tokens there", "shards", "tokens left out")
-    return _table(header, [*rows, _row("all", ledger.total(mixture))], sums={*languages, "all"})
+    return html.table(header, [*rows, _row("all", ledger.total(mixture))], sums={*languages, "all"})
 
 
 def _row(name: str, line: ledger.Line) -> tuple[str, ...]:
@@ -82,22 +93,5 @@ def _left_out(left_out: list[LeftOut]) -> str:
         for (domain, reason), of in sorted(groups.items())
     ]
     shards = [(str(left.name.shard), f"{left.name.tokens:,}", left.reason) for left in left_out]
-    return (
-        _table(("", "tokens", "shards", "why"), rows)
-        + "<details><summary>every shard that is left out</summary>"
-        + _table(("", "tokens", "why"), shards)
-        + "</details>"
-    )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], sums: Collection[str] = ()) -> str:
-    """Return a table; words, in the columns "" and "why", stand to the left. sums: first words of the rows that are."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        classes = [' class="word"' if name in ("", "why") else "" for name in header]
-        return "".join(f"<{tag}{of}>{escape(cell)}</{tag}>" for of, cell in zip(classes, row, strict=True))
-
-    body = "".join(f"<tr{' class=sum' * (row[0] in sums)}>{cells('td', row)}</tr>\n" for row in rows)
-    return (
-        f'<div class="wide"><table><thead><tr>{cells("th", header)}</tr></thead><tbody>\n{body}</tbody></table></div>'
-    )
+    every = html.details("every shard that is left out", html.table(("", "tokens", "why"), shards, WORDS))
+    return html.table(("", "tokens", "shards", "why"), rows, WORDS) + every

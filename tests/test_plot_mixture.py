@@ -1,41 +1,13 @@
 """The page about a mixture, and the comparison of two."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from mixtures import RATIO, SIGNATURE, compute
+from pages import Page
 from project import Result, run_script
-
-
-class Page(HTMLParser):
-    """The rows of a page's tables, its texts, and what it would fetch."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.texts: list[str] = []
-        self.fetched: list[str] = []
-        self._in_cell = False
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.fetched += [value for name, value in attributes if name in ("src", "href") and not value.startswith("#")]
-        self._in_cell = tag in ("td", "th")
-        if tag == "tr":
-            self.rows.append([])
-        elif self._in_cell:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_cell = False
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data.strip())
-        if self._in_cell:
-            self.rows[-1][-1] += data
 
 
 def plot(folder: Path, title: str = "tiny") -> Page:
@@ -67,10 +39,7 @@ def test_the_page_is_one_file_for_light_and_dark(tmp_path: Path) -> None:
     compute(tmp_path)
     page = plot(tmp_path)
     text = (tmp_path / "mixture.html").read_text()
-    assert page.fetched == []
-    assert not re.search(r"url\((?!#)|@import|<script", text)
-    assert "prefers-color-scheme: dark" in text
-    assert not re.search(r"#00000[1-5]", text), "every colour of the figures is the page's"
+    page.check_it_stands_alone()
     assert "nothing caps them" in text
     first = text
     plot(tmp_path)

@@ -1,0 +1,32 @@
+"""Show on a page where every document went: vendor files, shards, tokens, fertility, what was rejected and why.
+
+    python scripts/plot_documents.py --plans results/plan/*.json --tokenized results/tokenized/demo-8k.0a1b2c3d \
+        --output documents.html
+
+Reads plans and receipts; no text and no tokens.
+"""
+
+import argparse
+from pathlib import Path
+
+from pretrain_llama.errors import run_program
+from pretrain_llama.files import write_text
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plans", nargs="+", required=True, help="recorded plans, a JSON file or blob a corpus")
+    parser.add_argument("--tokenized", required=True, help="folder of the shards' receipts, or az://…")
+    parser.add_argument("--output", type=Path, required=True, help="page to write (HTML)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from pretrain_llama.report.documents import page, read_shards
+
+    write_text(args.output, page(read_shards(args.plans, args.tokenized)))
+
+
+if __name__ == "__main__":
+    run_program(main)
