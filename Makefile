@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)/scripts
 DEMO := resources/demo
 INSTALLED := $(VENV)/.installed
 PYTHON_FILES := scripts demo tests benchmarks envs
-RULE_FILES := Snakefile rules
+RULE_FILES := Snakefile workflow/Snakefile rules
 
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator

@@ -27,7 +27,7 @@ rule convert_checkpoint:
         vocab_multiple=config["conversion"]["vocab_multiple"],
         new_rows=config["conversion"]["new_rows"],
     shell:
-        "python scripts/convert_checkpoint.py"
+        "python {SCRIPTS:q}/convert_checkpoint.py"
         " --source {params.source:q}"
         " --tensor-parallel {wildcards.tp}"
         " --pipeline-parallel {wildcards.pp}"
@@ -51,7 +51,7 @@ rule verify_checkpoint:
     params:
         source=subpath(input.config, parent=True),
     shell:
-        "python scripts/verify_checkpoint.py"
+        "python {SCRIPTS:q}/verify_checkpoint.py"
         " --source {params.source:q}"
         " --checkpoint {input.checkpoint:q}"
         " --output {output:q}"
@@ -71,7 +71,7 @@ rule export_checkpoint:
     params:
         folder="results/runs/{run}",
     shell:
-        "python scripts/export_checkpoint.py"
+        "python {SCRIPTS:q}/export_checkpoint.py"
         " --run-folder {params.folder:q}"
         " --iteration {wildcards.iteration}"
         " --output {output:q}"
@@ -91,7 +91,7 @@ rule sample_text:
     params:
         run=subpath(input.run, parent=True),
     shell:
-        "python scripts/sample_text.py"
+        "python {SCRIPTS:q}/sample_text.py"
         " --model {input.model:q}"
         " --run {params.run:q}"
         " --output {output:q}"

@@ -5,13 +5,10 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 import gc
 import os
 import re
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture

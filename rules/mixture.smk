@@ -38,7 +38,7 @@ rule compute_probabilities:
         indexed=lambda wildcards: place(f"results/indexed/{run_tokenizer(wildcards.run)}"),
         folder=subpath(output.json, parent=True),
     shell:
-        "python scripts/compute_probabilities.py"
+        "python {SCRIPTS:q}/compute_probabilities.py"
         " --signature {input.signature:q}"
         " --data-ratio {input.data_ratio:q}"
         " --language-probability {input.language_probability:q}"
@@ -59,7 +59,7 @@ rule plot_mixture:
     benchmark:
         "results/benchmarks/plot_mixture/{run}.tsv"
     shell:
-        "python scripts/plot_mixture.py"
+        "python {SCRIPTS:q}/plot_mixture.py"
         " --mixture {input:q}"
         " --title {wildcards.run:q}"
         " --output {output:q}"
@@ -79,7 +79,7 @@ rule check_mixture:
     params:
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
     shell:
-        "python scripts/check_mixture.py"
+        "python {SCRIPTS:q}/check_mixture.py"
         " --mixture {input.mixture:q}"
         " --indexed {params.indexed:q}"
         " --output {output:q}"

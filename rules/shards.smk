@@ -23,7 +23,7 @@ rule merge_shard:
         plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
         store=lambda wildcards: stored(f"results/shards/{wildcards.shard}.jsonl"),
     shell:
-        "python scripts/merge_shard.py"
+        "python {SCRIPTS:q}/merge_shard.py"
         " --plan {params.plan:q}"
         " --shard {wildcards.shard:q}"
         " --output {output.jsonl:q}"

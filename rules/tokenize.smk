@@ -53,10 +53,12 @@ def counted_name(wildcards):
 rule copy_tokenizer:
     output:
         "results/tokenizers/{tokenizer}/{tokenizer_file}",
+    log:
+        "results/logs/copy_tokenizer/{tokenizer}/{tokenizer_file}.log",
     params:
         model=lambda wildcards: tokenizer_of(wildcards.tokenizer).model,
     shell:
-        "cp {params.model:q} {output:q}"
+        "cp {params.model:q} {output:q} 2> {log:q}"
 
 
 # The tokenizer's identity is in the path, so neither the time nor the place of its model says anything.
@@ -85,7 +87,7 @@ rule tokenize_shard:
         eos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).eos_token or "",
         prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
-        "python scripts/tokenize_shard.py"
+        "python {SCRIPTS:q}/tokenize_shard.py"
         " --shard {wildcards.shard:q}"
         " --jsonl {input.jsonl:q}"
         " --merge-receipt {input.receipt:q}"
@@ -120,7 +122,7 @@ checkpoint sign_data:
         plans=[plan_path(corpus) for corpus in PLANS],
         folder=subpath(output[0], parent=True),
     shell:
-        "python scripts/sign_data.py"
+        "python {SCRIPTS:q}/sign_data.py"
         " --plans {params.plans:q}"
         " --tokenized {params.folder:q}"
         " --output {output:q}"
@@ -147,7 +149,7 @@ rule check_conservation:
         shards=place("results/shards"),
         tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
     shell:
-        "python scripts/check_conservation.py"
+        "python {SCRIPTS:q}/check_conservation.py"
         " --plans {params.plans:q}"
         " --shards {params.shards:q}"
         " --tokenized {params.tokenized:q}"
@@ -171,7 +173,7 @@ rule plot_documents:
         plans=[plan_path(corpus) for corpus in PLANS],
         tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
     shell:
-        "python scripts/plot_documents.py"
+        "python {SCRIPTS:q}/plot_documents.py"
         " --plans {params.plans:q}"
         " --tokenized {params.tokenized:q}"
         " --output {output:q}"
@@ -195,7 +197,7 @@ rule name_indexed:
         output_prefix=subpath(output.bin, strip_suffix=".bin"),
         store=lambda wildcards: stored(f"results/indexed/{wildcards.tokenizer}/{counted_name(wildcards)}"),
     shell:
-        "python scripts/name_indexed.py"
+        "python {SCRIPTS:q}/name_indexed.py"
         " --prefix {params.prefix:q}"
         " --output-prefix {params.output_prefix:q}"
         " --store={params.store:q}"

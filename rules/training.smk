@@ -41,14 +41,14 @@ rule write_run_folder:
     benchmark:
         "results/benchmarks/write_run_folder/{run}.tsv"
     params:
-        run="config/runs/{run}",
+        run=subpath(input.run, parent=True),
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
         validation=lambda wildcards: f"results/validation/{run_tokenizer(wildcards.run)}",
         tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
-        sources=["config/config.yaml", config["corpora"], "envs/requirements.lock"],
+        sources=["config/config.yaml", config["corpora"], LOCK],
         folder=subpath(output[0], parent=True),
     shell:
-        "python scripts/write_run_folder.py"
+        "python {SCRIPTS:q}/write_run_folder.py"
         " --run {params.run:q}"
         " --indexed {params.indexed:q}"
         " --validation {params.validation:q}"
@@ -74,7 +74,7 @@ rule launch_training:
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "python scripts/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
+        "python {SCRIPTS:q}/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # Runs whose launch.launcher is no machine of Snakemake's: it submits a job, and waits for it.
@@ -93,7 +93,7 @@ rule submit_training:
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "python scripts/submit_training.py {params.folder:q} 2>&1 | tee {log:q}"
+        "python {SCRIPTS:q}/submit_training.py {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule summarize_run:
@@ -112,7 +112,7 @@ rule summarize_run:
     params:
         folder=subpath(output.json, parent=True),
     shell:
-        "python scripts/summarize_run.py"
+        "python {SCRIPTS:q}/summarize_run.py"
         " --conservation {input.conservation:q}"
         " --run-folder {params.folder:q}"
         " 2> {log:q}"
@@ -130,4 +130,4 @@ rule plot_training:
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "python scripts/plot_training.py" " --run-folder {params.folder:q}" " --output {output:q}" " 2> {log:q}"
+        "python {SCRIPTS:q}/plot_training.py" " --run-folder {params.folder:q}" " --output {output:q}" " 2> {log:q}"

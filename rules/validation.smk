@@ -49,7 +49,7 @@ rule join_held_out:
         tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
         prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
-        "python scripts/join_held_out.py"
+        "python {SCRIPTS:q}/join_held_out.py"
         " --signature {input:q}"
         " --tokenized {params.tokenized:q}"
         " --language {wildcards.language:q}"
@@ -72,7 +72,7 @@ rule check_held_out:
         held_out=subpath(output[0], parent=True),
         trained="results/indexed/{tokenizer}",
     shell:
-        "python scripts/check_held_out.py"
+        "python {SCRIPTS:q}/check_held_out.py"
         " --held-out {params.held_out:q}"
         " --trained {params.trained:q}"
         " > {output:q} 2> {log:q}"

@@ -57,7 +57,7 @@ rule expand_vocabulary:
         options=lambda wildcards: expansion_of(wildcards.expansion).options,
         fertility=subpath(output.fertility, strip_suffix=".json"),
     shell:
-        "python scripts/expand_vocabulary.py"
+        "python {SCRIPTS:q}/expand_vocabulary.py"
         " --tokenizer-model {input.tokenizer:q}"
         " --shards {input.shards:q}"
         " --text-keys {params.text_keys:q}"
@@ -83,7 +83,7 @@ rule plot_fertility:
     benchmark:
         "results/benchmarks/plot_fertility/{expansion}.tsv"
     shell:
-        "python scripts/plot_fertility.py" " --fertility {input:q}" " --output {output:q}" " 2> {log:q}"
+        "python {SCRIPTS:q}/plot_fertility.py" " --fertility {input:q}" " --output {output:q}" " 2> {log:q}"
 
 
 # The folder appears as a whole, so its config.json stands for it.
@@ -103,7 +103,7 @@ rule expand_checkpoint:
         new_rows=lambda wildcards: expansion_of(wildcards.expansion).new_rows,
         folder=subpath(output[0], parent=True),
     shell:
-        "python scripts/expand_checkpoint.py"
+        "python {SCRIPTS:q}/expand_checkpoint.py"
         " --source {params.source:q}"
         " --pieces {input.pieces:q}"
         " --tokenizer-model {input.tokenizer:q}"

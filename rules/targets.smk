@@ -1,0 +1,41 @@
+"""
+What is made: all that the runs need and became, or less of it by name; and how a run of Snakemake begins and ends.
+"""
+
+
+def all_targets():
+    """What `rule all` of both Snakefiles asks for."""
+    return [
+        tokenized(*map(run_tokenizer, RUNS)),
+        expand("results/runs/{run}/summary.txt", run=RUNS),
+        expand("results/runs/{run}/mixture.html", run=RUNS),
+        expand("results/runs/{run}/training.html", run=RUNS),
+        documents_pages(*map(run_tokenizer, RUNS)),
+        fertility_plots(*map(run_tokenizer, RUNS)),
+    ]
+
+
+# Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
+# probabilities.
+rule data:
+    input:
+        tokenized(*IDENTITIES.values()),
+        lambda wildcards: counted_files(*IDENTITIES.values()),
+        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
+        documents_pages(*IDENTITIES.values()),
+        [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
+        fertility_plots(*IDENTITIES.values()),
+
+
+rule mixture:
+    input:
+        tokenized(*map(run_tokenizer, RUNS)),
+        expand("results/runs/{run}/mixture.html", run=RUNS),
+
+
+onstart:
+    begin_run()
+
+
+onsuccess:
+    print_summaries()
