@@ -1,3 +1,3 @@
 """What the programs in scripts/ share: one folder a stage."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
