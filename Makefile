@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 DEMO := resources/demo
 INSTALLED := $(VENV)/.installed
-PYTHON_FILES := scripts demo tests benchmarks envs
+PYTHON_FILES := scripts demo docs tests benchmarks envs
 RULE_FILES := Snakefile workflow/Snakefile rules
 
 BENCH := resources/bench
@@ -14,7 +14,7 @@ EMULATOR := tests/azure_emulator
 
 .PHONY: install demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: lint format lock clean azurite azure-doctor azureml
+.PHONY: lint format lock clean azurite azure-doctor azureml docs-test reference
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -77,6 +77,12 @@ test: demo-inputs ## some tests hold the programs against the demo's text
 test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \
 		tests/test_azure_emulator.py tests/test_bicep.py
+
+docs-test: demo-inputs ## every command of the tutorial and of the how-tos, in a fresh copy
+	pytest tests/run_docs.py
+
+reference: $(INSTALLED) ## docs/reference.md, from the schemas and the programs
+	python docs/make_reference.py
 
 test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
 	tests/install_slurm.sh

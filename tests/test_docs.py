@@ -1,0 +1,100 @@
+"""The documentation: what it names exists. `make docs-test` runs what it says (run_docs.py)."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from itertools import dropwhile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from documents import PAGES, commands
+from pretrain_llama.tokenization.documents import Rejected
+from pretrain_llama.tokenization.indexed import writing_indexed
+from project import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+import make_reference
+
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@cache
+def options(program: str) -> set[str]:
+    """The options that a program's help, or Snakemake's, names."""
+    command = [sys.executable, "-m", "snakemake"] if program == "snakemake" else [sys.executable, str(ROOT / program)]
+    told = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", told))
+
+
+def check_command(words: list[str]) -> None:
+    """Check that the program, its options, the target or the profile of a command exist."""
+    words = list(dropwhile(lambda word: re.match(r"\w+=", word), words))  # variables before it
+    name, arguments = (words[0], words[1:]) if words else ("", [])
+    if name == "python" and arguments and arguments[0].endswith(".py"):
+        program = arguments[0].removeprefix("code/")
+        if not (ROOT / program).exists():
+            raise AssertionError(f"{program} does not exist")
+        name, arguments = program, arguments[1:]
+    elif name == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+        assert {word for word in arguments if "=" not in word and not word.startswith("-")} <= set(targets), words
+        return
+    elif name != "snakemake":
+        return
+    given = {word.split("=")[0] for word in arguments if re.match(r"--?[a-zA-Z]", word)}
+    assert given <= options(name), f"{name} has no {given - options(name)}"
+    if name == "snakemake" and "--profile" in arguments:
+        profile = arguments[arguments.index("--profile") + 1]
+        assert (ROOT / profile / "config.yaml").exists(), profile
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_names_what_exists(name: str) -> None:
+    for words in commands(ROOT / name):
+        check_command(words)
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    for line in ("python scripts/no.py", "snakemake --no-such", "make nothing", "python scripts/train.py --no x"):
+        with pytest.raises(AssertionError):
+            check_command(line.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_the_reference_is_that_of_the_schemas_and_programs() -> None:
+    assert make_reference.reference() == make_reference.OUTPUT.read_text(), "type: make reference"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {
+        Path(target).name for name in NAMES for target in re.findall(r"\]\(([^)\s#]+)", (ROOT / name).read_text())
+    }
+    assert {page.name for page in PAGES} - {"README.md", "CONTRIBUTING.md"} <= linked
+
+
+def test_the_worked_bytes_of_an_index_are_those_that_are_written(tmp_path: Path) -> None:
+    with writing_indexed(tmp_path / "three", np.dtype(np.uint16)) as writer:
+        writer.add_documents(np.arange(16, dtype=np.uint16), np.array([5, 3, 8]))
+    idx = (tmp_path / "three.idx").read_bytes()
+    page = (ROOT / "docs" / "formats.md").read_text()
+    dumped = "\n".join(f"{at:08x}  {idx[at : at + 16].hex(' ')}" for at in range(0, len(idx), 16))
+    assert f"```\n{dumped}\n```" in page
+    assert len(idx) == 102 and "| **34 + 12 S + 8 D** | | **102** |" in page
+    assert (tmp_path / "three.bin").stat().st_size == 32 and ": 32 bytes." in page
+    many = 10**6
+    assert f"{34 + 12 * many + 8 * (many + 1):,} of `.idx`" in page
+
+
+def test_every_reason_of_a_rejection_is_explained() -> None:
+    reasons = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "formats.md").read_text(), re.M))
+    assert reasons == set(re.findall(r"^    (\w+)  ", Rejected.__doc__, re.M))
