@@ -3,10 +3,12 @@
     python scripts/compare_logits.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output logits.json
 
-verify_checkpoint.py starts two of them, or torchrun does; one alone compares on one process.
+verify_checkpoint.py starts two of them, or torchrun does; one alone compares on one process. They compute on the CPU,
+whose fp32 is the same everywhere, also where there are GPUs.
 """
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: there may be fewer GPUs than processes, or one in use
     import torch.distributed as dist  # takes seconds; --help does not wait for it
 
     from pretrain_llama.training import logits

@@ -65,9 +65,9 @@ def main() -> None:
     else:
         pieces = choose(base, train_candidates(base, training, args.new_pieces), args.new_pieces, unchanged)
     model = enlarged(base, pieces)
+    write_pieces(args.pieces_output, base, pieces)
     with replacing(args.output) as file:
         file.write(model.SerializeToString())
-    write_pieces(args.pieces_output, base, pieces)
     never = unreachable(model, pieces)
     if never:
         print(f"warning: {len(never)} given pieces never come about: {', '.join(never[:5])}", file=sys.stderr)

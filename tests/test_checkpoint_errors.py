@@ -166,6 +166,13 @@ def test_sizes_that_do_not_divide_are_refused(tmp_path: Path, source: Path) -> N
     for tensor, pipeline, message in [(8, 1, "4 key-value heads"), (1, 3, "2 layers")]:
         with pytest.raises(PretrainError, match=message):
             to_megatron(source, tmp_path / "converted", tensor, pipeline, 128, "mean")
+    for *below_one, message in [
+        (0, 1, 128, "tensor parallel size 0 is below 1"),
+        (1, -1, 128, "pipeline parallel size -1 is below 1"),
+        (1, 1, 0, "multiple of the vocabulary 0 is below 1"),
+    ]:
+        with pytest.raises(PretrainError, match=message):
+            to_megatron(source, tmp_path / "converted", *below_one, "mean")
     assert not (tmp_path / "converted").exists()
 
 

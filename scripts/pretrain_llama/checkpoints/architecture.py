@@ -55,8 +55,12 @@ class Architecture:
         """Check that the model can be cut into tensor x pipeline parts.
 
         Raises:
-            ConfigError: a size is not divisible.
+            ConfigError: a size is not divisible, or a parallel size or the multiple of the vocabulary is below 1.
         """
+        sizes = {"tensor parallel size": tensor, "pipeline parallel size": pipeline}
+        for what, size in (sizes | {"multiple of the vocabulary": self.vocab_multiple}).items():
+            if size < 1:
+                raise ConfigError(f"{what} {size} is below 1", where=place, action="give 1 or more")
         divisors = {
             "attention heads": (self.heads, tensor),
             "key-value heads": (self.key_value_heads, tensor),

@@ -1,7 +1,7 @@
 """Conversions: whole folders, with their passports."""
 
 import shutil
-from collections.abc import Iterable
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pretrain_llama.checkpoints import mapping, passport, torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, HuggingFaceTensors, carry_files
+from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.checkpoints.megatron_torch import MegatronTorchTensors
 from pretrain_llama.checkpoints.new_rows import Kind, new_row
 from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
@@ -41,6 +42,10 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
     architecture = replace(read_architecture(source), vocab_multiple=multiple)
     architecture.check_parallel(tensor, pipeline, str(source / "config.json"))
     tensors = open_tensors(source, architecture)
+    if fixed := unlike_megatron_lm(architecture):
+        print(
+            f"warning: Megatron-LM itself would rotate otherwise, {fixed}; the trainer here does not", file=sys.stderr
+        )
     with replacing_folder(output) as beside:
         (beside / "release").mkdir()
         layout = TorchDistLayout(beside / "release", tensors.specs, architecture, tensor, pipeline)
@@ -71,7 +76,7 @@ def _pad(layout: TorchDistLayout, architecture: Architecture, new_rows: Kind) ->
 
 
 def to_huggingface(
-    tensors: AnyTensors, architecture: Architecture, like: Path, output: Path, tokenizers: Iterable[Path] = ()
+    tensors: AnyTensors, architecture: Architecture, like: Path, output: Path, tokenizer: Path | None = None
 ) -> None:
     """Write a Hugging Face folder; it appears when it is complete.
 
@@ -80,7 +85,7 @@ def to_huggingface(
         architecture: of the model.
         like: folder of the config and tokenizer that go with it.
         output: folder of safetensors, config, tokenizer and passport.
-        tokenizers: files that replace the tokenizer's.
+        tokenizer: file that takes the place of its tokenizer.
 
     Raises:
         OperatorError: the checkpoint is cut short, or the disk too small.
@@ -90,9 +95,7 @@ def to_huggingface(
         check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"write {output.name}")
-        carry_files(like, beside, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
-        for path in tokenizers:
-            shutil.copyfile(path, beside / path.name)
+        carry_files(like, beside, tokenizer, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
         passport.write(beside, described_source(tensors, files, like), architecture, tensors.specs, digests)
 
 

@@ -1,6 +1,5 @@
 """Give a Llama rows for the ids that its tokenizer got."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,9 +65,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
                     rows = np.concatenate([make(compositions[number]) for number in numbers])
                     write_rows(layout.regions(name), begin, rows, opened)
         digests |= hash_tensors(layout, "hash the vocabulary", names)
-        carry_files(source, beside, vocab_size=larger.vocab_size)
-        (beside / "tokenizer.json").unlink(missing_ok=True)  # of the smaller vocabulary
-        shutil.copyfile(tokenizer, beside / "tokenizer.model")
+        carry_files(source, beside, tokenizer, vocab_size=larger.vocab_size)
         expansion = {"from": before, "to": larger.vocab_size, "rows": new_rows}
         passport.write(beside, described_source(tensors, files, source), larger, specs, digests, expansion=expansion)
 
