@@ -1,16 +1,25 @@
 """Passports and verifications: what a checkpoint is, and that it still is."""
 
 import json
+import math
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+import compare_logits
+import verify_checkpoint
 from llamas import change_config, change_tensors, convert, export, set_config, tensors_of
 from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.memory import available_bytes
 from pretrain_llama.checkpoints.verification import verify_padding
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import read_json
+from pretrain_llama.training import logits
 from project import Project, Result, run_script
 
 
@@ -25,6 +34,7 @@ def test_a_verification_compares_tensors_padding_and_logits(built: Project) -> N
     assert verification["padding_rows"] == 512 - 400
     assert [(each["tensor"], each["pipeline"]) for each in verification["logits"]] == [(1, 1), (2, 1), (1, 2)]
     assert all(each["largest_difference"] <= 1e-5 for each in verification["logits"])
+    assert verification["skipped"] == []
     assert passport.read(converted)["verification"] == verification
     run_folder = built.folder / "results" / "runs" / "tiny" / "checkpoint"
     assert passport.read(run_folder)["verification"] == verification, "the run folder carries it along"
@@ -151,3 +161,61 @@ def test_an_exported_folder_is_no_megatron_checkpoint(tmp_path: Path, source: Pa
     result = verify(source, back, tmp_path / "verification.json")
     assert result.returncode == 2
     assert "no Megatron checkpoint: its conversion.json is that of a Hugging Face folder" in result.stderr
+
+
+def test_a_model_that_cannot_be_cut_says_on_what_it_was_not_compared(source: Path, capsys) -> None:
+    architecture = replace(read_architecture(source), layers=3, key_value_heads=1)
+    found = logits.layouts(architecture, processes=2)
+    assert found == {
+        (1, 1): None,
+        (2, 1): "1 key-value heads cannot be cut into 2 equal parts",
+        (1, 2): "3 layers cannot be cut into 2 equal parts",
+    }
+    skipped = [{"tensor": t, "pipeline": p, "why": why} for (t, p), why in found.items() if why]
+    unclear = {"tensor": 1, "pipeline": 1, "precision": "bf16", "clear": 0}
+    compare_logits.warn({"skipped": skipped, "logits": [unclear, unclear | {"precision": "fp32", "clear": 256}]})
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: not compared on tensor 2 x pipeline 1: 1 key-value heads cannot be cut into 2 equal parts",
+        "warning: not compared on tensor 1 x pipeline 2: 3 layers cannot be cut into 2 equal parts",
+        f"warning: tensor 1 x pipeline 1, bf16: {compare_logits.NOT_CLEAR}",
+    ]
+
+
+def test_where_no_position_is_clear_nothing_is_said_of_them() -> None:
+    flat = torch.zeros(1, 2, 5)
+    compared = logits.compare(flat, flat, flat, precision="bf16", tensor=1, pipeline=1, allowed=0.1)
+    assert (compared.clear, compared.clear_agreement, compared.passed) == (0, None, True)
+    shifted = logits.compare(flat, flat + 0.2, flat, precision="bf16", tensor=1, pipeline=1, allowed=0.1)
+    assert not shifted.passed
+
+
+def test_without_the_memory_for_logits_the_tensors_alone_are_verified(
+    tmp_path: Path, source: Path, monkeypatch, capsys
+):
+    converted, output = convert(source, tmp_path / "converted"), tmp_path / "verification.json"
+    monkeypatch.setattr(verify_checkpoint, "available_bytes", lambda: 1 << 30)
+    paths = ["--source", source, "--checkpoint", converted, "--output", output]
+    monkeypatch.setattr(sys, "argv", ["verify_checkpoint.py", *map(str, paths)])
+    verify_checkpoint.main()
+    why = "needs 1.1 GiB, 1.0 GiB there"
+    verification = read_json(output)
+    assert (verification["logits"], verification["logits_skipped"]) == ([], why)
+    assert (verification["tensors"], verification["padding_rows"]) == (21, 84)
+    assert f"warning: every tensor is the source's, but logits are not compared: {why}" in capsys.readouterr().err
+
+
+def test_memory_is_what_is_free_within_the_limits_of_the_group(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path) == math.inf
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text("4:memory:/job/step\n3:cpuset:/\n0::/job/step\n")
+    assert available_bytes(tmp_path) == 5000 * 1024
+    for path, limit in [
+        ("sys/fs/cgroup/job/memory.max", 4_000_000),
+        ("sys/fs/cgroup/job/step/memory.max", "max"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", 3_000_000),
+    ]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"{limit}\n")
+        assert available_bytes(tmp_path) == min(4_000_000, limit if isinstance(limit, int) else 4_000_000)
+    assert available_bytes() > 1 << 20
