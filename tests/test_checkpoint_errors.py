@@ -100,6 +100,9 @@ REFUSED = {
         "rope_type llama3 without a number for low_freq_factor",
     ),
     "a config without a size": (set_config(rms_norm_eps=None), "rms_norm_eps None is no number above 0"),
+    "a boolean for a size": (set_config(hidden_size=True), "hidden_size True is no whole number above 0"),
+    "half a layer": (set_config(num_hidden_layers=2.5), r"num_hidden_layers 2.5 is no whole number above 0"),
+    "no heads": (set_config(num_key_value_heads=-4), "num_key_value_heads -4 is no whole number above 0"),
     "heads that are no multiple": (set_config(num_key_value_heads=3), "8 is no multiple of num_key_value_heads 3"),
     "a config that is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "no JSON"),
     "a bias": (

@@ -133,12 +133,12 @@ def test_what_megatron_lm_wrote_becomes_a_checkpoint_to_start_from(kinds: Path, 
     assert same_tensors(kinds / "llama31" / "source", export(tmp_path / "converted", delivered, tmp_path / "back"))
 
 
-@pytest.mark.parametrize(("new_rows", "tied"), [("mean", False), ("zero", False), ("zero", True)])
-def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, new_rows: str, tied: bool) -> None:
+@pytest.mark.parametrize(("padding_rows", "tied"), [("mean", False), ("zero", False), ("zero", True)])
+def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, padding_rows: str, tied: bool) -> None:
     source = make_llama(tmp_path / "source", dtype="bfloat16", tie_word_embeddings=tied)
-    converted = convert(source, tmp_path / "converted", tensor=2, multiple=96, new_rows=new_rows)
+    converted = convert(source, tmp_path / "converted", tensor=2, multiple=96, padding_rows=padding_rows)
     padding = passport.read(converted)["padding"]
-    assert padding == {"multiple": 96, "tensor_parallel": 2, "padded_vocab_size": 384, "rows": new_rows}
+    assert padding == {"multiple": 96, "tensor_parallel": 2, "padded_vocab_size": 384, "rows": padding_rows}
     assert read_architecture(converted).padded_vocab_size(2) == 384, "the trainer builds its model so"
     padded = load_plain(converted)
     last = "embedding.word_embeddings.weight" if tied else "output_layer.weight"
@@ -146,7 +146,7 @@ def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, new_rows: str, tied
     for name, ours in [("embedding.word_embeddings.weight", "model.embed_tokens.weight"), (last, "lm_head.weight")]:
         own = tensors["model.embed_tokens.weight" if tied else ours]
         mean = own.double().mean(0).float().bfloat16()
-        wanted = torch.zeros_like(mean) if new_rows == "zero" and name == last else mean
+        wanted = torch.zeros_like(mean) if padding_rows == "zero" and name == last else mean
         assert torch.equal(padded[name][:300], own)
         assert (padded[name][300:] == wanted).all()
         assert len(padded[name]) == 384
@@ -206,18 +206,22 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["to Megatron", "to Hugging Face"])
+def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path, way: str) -> None:
     """Killed at random moments, then run to its end: the same bytes as of one that was never killed."""
     source = make_llama(tmp_path / "source", vocab_size=1000)
     enlarge(source)
-    whole = contents(convert(source, tmp_path / "whole"))
-    output = tmp_path / "converted"
-    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), "--source", source, "--output", output]
+    whole, output = convert(source, tmp_path / "whole"), tmp_path / "converted"
+    command = [sys.executable, SCRIPTS / "convert_checkpoint.py", "--source", source, "--output", output]
+    if way == "to Hugging Face":
+        command = [sys.executable, SCRIPTS / "export_checkpoint.py", "--checkpoint", whole, "--like", source]
+        command += ["--output", output]
+        whole = export(whole, source, tmp_path / "exported")
     moments = random.Random(0)
     killed = 0
     for _ in range(5):
         process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(tmp_path.glob(".converted.parts/*/release/*")):
+        while process.poll() is None and not any(path.is_file() for path in tmp_path.glob(".converted.parts/**/*")):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
@@ -229,7 +233,7 @@ def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) 
     assert killed >= 3, "most were killed while they wrote"
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert contents(output) == whole
+    assert contents(output) == contents(whole)
     assert not (tmp_path / ".converted.parts").exists()
 
 

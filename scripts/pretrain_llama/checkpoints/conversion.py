@@ -24,7 +24,7 @@ from pretrain_llama.files import replacing_folder, sha256
 FORMATS = {HuggingFaceTensors: "huggingface", TorchDistTensors: "torch_dist", MegatronTorchTensors: "megatron_torch"}
 
 
-def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple: int, new_rows: Kind) -> None:
+def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple: int, padding_rows: Kind) -> None:
     """Write a Megatron checkpoint of a Llama; the folder appears when it is complete.
 
     Args:
@@ -33,7 +33,7 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
         tensor: tensor parallel size that it is padded for.
         pipeline: pipeline parallel size, which has to divide the layers.
         multiple: each tensor parallel process holds a multiple of this many rows of the vocabulary.
-        new_rows: what they are filled with.
+        padding_rows: what they are filled with.
 
     Raises:
         ConfigError: the model is of another kind, or does not divide.
@@ -52,26 +52,26 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
         check_space(beside, layout.bytes)
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
-        _pad(layout, architecture, new_rows)
+        _pad(layout, architecture, padding_rows)
         carry_files(source, beside)
         padding = {
             "multiple": multiple,
             "tensor_parallel": tensor,
             "padded_vocab_size": architecture.padded_vocab_size(tensor),
-            "rows": new_rows,
+            "rows": padding_rows,
         }
         passport.write(beside, described_source(tensors, files, source), architecture, tensors.specs, digests, padding)
         torch_dist.write_tracker(beside, "release")
 
 
-def _pad(layout: TorchDistLayout, architecture: Architecture, new_rows: Kind) -> None:
+def _pad(layout: TorchDistLayout, architecture: Architecture, padding_rows: Kind) -> None:
     """Fill the rows that the vocabulary is padded with."""
     names = mapping.vocabulary_names(architecture)
     with OpenFiles() as opened:
         for name in names:
             region = layout.padding_region(name)
             if region:
-                row = new_row(new_rows, layout, name, is_output=name == names[-1], opened=opened)
+                row = new_row(padding_rows, layout, name, is_output=name == names[-1], opened=opened)
                 write_rows([region], region.row, np.repeat(row, region.rows, axis=0), opened)
 
 
