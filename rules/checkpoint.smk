@@ -25,14 +25,14 @@ rule convert_checkpoint:
     params:
         source=subpath(input.config, parent=True),
         vocab_multiple=config["conversion"]["vocab_multiple"],
-        new_rows=config["conversion"]["new_rows"],
+        padding_rows=config["conversion"]["padding_rows"],
     shell:
         "python {SCRIPTS:q}/convert_checkpoint.py"
         " --source {params.source:q}"
         " --tensor-parallel {wildcards.tp}"
         " --pipeline-parallel {wildcards.pp}"
         " --vocab-multiple {params.vocab_multiple}"
-        " --new-rows {params.new_rows}"
+        " --padding-rows {params.padding_rows}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 

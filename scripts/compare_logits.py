@@ -3,18 +3,21 @@
     python scripts/compare_logits.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output logits.json
 
-verify_checkpoint.py starts two of them, or torchrun does; one alone compares on one process.
+verify_checkpoint.py starts two of them, or torchrun does; one alone compares on one process. They compute on the CPU,
+whose fp32 is the same everywhere, also where there are GPUs.
 """
 
 import argparse
-from dataclasses import asdict
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
-from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.errors import OperatorError, run_program
 from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import from_environment
+
+NOT_CLEAR = "at no position is the largest logit clear, so that it is the same one says nothing"
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,47 +31,40 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import torch.distributed as dist  # takes seconds; --help does not wait for it
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: there may be fewer GPUs than processes, or one in use
 
-    from pretrain_llama.training import logits
+    # They import torch, which takes seconds; --help does not wait for it.
+    from pretrain_llama.training.logits import compare_layouts
     from pretrain_llama.training.processes import process_groups
 
-    architecture = read_architecture(args.checkpoint)
-    tensors = open_tensors(args.source, architecture)
-    stored = {spec.dtype for spec in tensors.specs.values()}
-    precisions = ["fp32", "bf16"] if stored == {"bf16"} else ["fp32"]
-    tokens = logits.probe_tokens(architecture)
     with process_groups(1, 1, "compare_logits.py", from_environment()):
-        is_first = dist.get_rank() == 0
-        wanted = {
-            precision: logits.transformers_logits(tensors, args.source, precision, tokens)
-            for precision in (precisions if is_first else ())
-        }
-        compared = []
-        for precision in precisions:
-            for tensor, pipeline in logits.layouts(architecture, dist.get_world_size()):
-                found = logits.megatron_logits(args.checkpoint, architecture, precision, tokens, tensor, pipeline)
-                if is_first:
-                    exact = wanted["fp32"]
-                    allowed = logits.allowed_difference(precision, args.tolerance, exact, architecture.layers)
-                    how = {"precision": precision, "tensor": tensor, "pipeline": pipeline, "allowed": allowed}
-                    compared.append(logits.compare(wanted[precision], found, exact, **how))
-    if is_first:
-        _check(compared, args.checkpoint)
-        largest = wanted["fp32"].abs().max().item()
-        write_json(
-            args.output,
-            {"tokens": tokens.numel(), "largest_logit": largest, "logits": [asdict(each) for each in compared]},
-        )
+        result = compare_layouts(args.source, args.checkpoint, args.tolerance)
+    if result:
+        _check(result["logits"], args.checkpoint)
+        warn(result)
+        write_json(args.output, result)
 
 
-def _check(compared: list, checkpoint: Path) -> None:
-    failed = [each for each in compared if not each.passed]
+def warn(result: dict[str, Any]) -> None:
+    """Say what a result that is right does not show."""
+    for each in result["skipped"]:
+        print(f"warning: not compared on {_layout(each)}: {each['why']}", file=sys.stderr)
+    for each in result["logits"]:
+        if not each["clear"]:
+            print(f"warning: {_layout(each)}, {each['precision']}: {NOT_CLEAR}", file=sys.stderr)
+
+
+def _layout(each: dict[str, Any]) -> str:
+    return f"tensor {each['tensor']} x pipeline {each['pipeline']}"
+
+
+def _check(compared: list[dict[str, Any]], checkpoint: Path) -> None:
+    failed = [each for each in compared if not each["passed"]]
     if failed:
         shown = "\n".join(
-            f"    {each.precision}, tensor {each.tensor} x pipeline {each.pipeline}: by up to "
-            f"{each.largest_difference:.3g}, {each.allowed:.3g} is allowed; the largest is of the same id at "
-            f"{each.agreement:.1%} of the positions, at {each.clear_agreement:.1%} of the {each.clear} clear ones"
+            f"    {each['precision']}, {_layout(each)}: by up to {each['largest_difference']:.3g}, "
+            f"{each['allowed']:.3g} is allowed; the largest is of the same id at {each['agreement']:.1%} of the "
+            f"positions, at {each['clear_agreement'] or 0:.1%} of the {each['clear']} clear ones"
             for each in failed
         )
         raise OperatorError(

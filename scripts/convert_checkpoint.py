@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         "--vocab-multiple", type=int, default=VOCAB_MULTIPLE, help="rows of the vocabulary in a tensor parallel process"
     )
     parser.add_argument(
-        "--new-rows",
+        "--padding-rows",
         choices=["mean", "zero"],
         default="mean",
         help="rows that pad the vocabulary: the mean of the others, or 0 in the output layer",
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     sizes = (args.tensor_parallel, args.pipeline_parallel, args.vocab_multiple)
-    to_megatron(args.source, args.output, *sizes, args.new_rows)
+    to_megatron(args.source, args.output, *sizes, args.padding_rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pretrain_llama.vocabulary.pieces import (
     unreachable,
     write_pieces,
 )
-from pretrain_llama.vocabulary.sample import held_out, sample_texts
+from pretrain_llama.vocabulary.sample import divide, sample_texts
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,9 +65,9 @@ def main() -> None:
     else:
         pieces = choose(base, train_candidates(base, training, args.new_pieces), args.new_pieces, unchanged)
     model = enlarged(base, pieces)
+    write_pieces(args.pieces_output, base, pieces)
     with replacing(args.output) as file:
         file.write(model.SerializeToString())
-    write_pieces(args.pieces_output, base, pieces)
     never = unreachable(model, pieces)
     if never:
         print(f"warning: {len(never)} given pieces never come about: {', '.join(never[:5])}", file=sys.stderr)
@@ -84,13 +84,13 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
     measured: dict[tuple[str, str], list[str]] = {}
     with Progress(len(args.shards), "shards", "read") as progress:
         for shard, text_key in zip(args.shards, args.text_keys, strict=True):
-            texts, kept_back = held_out(sample_texts(shard, text_key, args.sample_bytes, args.max_line_bytes))
+            texts, to_measure = divide(sample_texts(shard, text_key, args.sample_bytes, args.max_line_bytes))
             name = names.parse_shard(shard.stem)
             if name.language in args.languages:
                 training += texts
             if name.language in args.unchanged_languages:
                 unchanged += texts
-            measured.setdefault((name.language, name.domain), []).extend(kept_back)
+            measured.setdefault((name.language, name.domain), []).extend(to_measure)
             progress.advance(1)
     if args.languages and not training:
         raise ConfigError(

@@ -15,6 +15,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.conversion import to_huggingface
 from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.errors import OperatorError, run_program
+from pretrain_llama.training.checkpoint_files import numbered
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,11 +37,14 @@ def main() -> None:
     if args.run_folder:
         like, checkpoint = args.run_folder / "checkpoint", _trained(args.run_folder, args.iteration)
         passport.check(like, trained=checkpoint)
+        tokenizer = next(args.run_folder.glob("tokenizer.*"), None)
     else:
-        like, checkpoint = args.like, args.checkpoint
+        like, checkpoint, tokenizer = args.like, args.checkpoint, None
+        for converted in (checkpoint, checkpoint.parent):  # a folder of checkpoints, or one of them
+            if (converted / passport.NAME).exists():
+                passport.check(converted, like=like)
     architecture = read_architecture(like)
-    tokenizers = args.run_folder.glob("tokenizer.*") if args.run_folder else ()
-    to_huggingface(open_tensors(checkpoint, architecture), architecture, like, args.output, tokenizers)
+    to_huggingface(open_tensors(checkpoint, architecture), architecture, like, args.output, tokenizer)
 
 
 def _trained(run_folder: Path, iteration: str) -> Path:
@@ -52,7 +56,7 @@ def _trained(run_folder: Path, iteration: str) -> Path:
         return newest
     chosen = torch_dist.iteration_folder(checkpoints, int(iteration)) if iteration.isdigit() else None
     if chosen is None or not chosen.exists():
-        there = ", ".join(str(int(path.name[5:])) for path in sorted(checkpoints.glob("iter_*")))
+        there = ", ".join(map(str, sorted(numbered(checkpoints))))
         raise OperatorError(
             f"no checkpoint of iteration {iteration}", where=checkpoints, action=f"choose one of {there}"
         )

@@ -4,6 +4,7 @@ python scripts/plot_fertility.py --fertility expanded/fertility.csv --output fer
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
@@ -18,22 +19,33 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_domains(table: Path) -> list[tuple[str, float, float]]:
+    """Return language and domain, and tokens a word before and after; both are 0 where the texts have no word."""
+    with open(table, encoding="utf-8", newline="") as file:
+        return [
+            (
+                f"{row['language']} {row['domain']}",
+                float(row["tokens_per_word_before"] or 0),
+                float(row["tokens_per_word_after"] or 0),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
 def main() -> None:
     args = parse_args()
     import matplotlib
 
     matplotlib.use("agg")
-    import pandas as pd
     from matplotlib import pyplot as plt
 
-    domains = pd.read_csv(args.fertility, keep_default_na=False).iloc[::-1]
+    domains = read_domains(args.fertility)[::-1]  # the first one is drawn on top
     figure, axes = plt.subplots(figsize=(8, 1.5 + 0.5 * len(domains)), layout="constrained")
     rows = range(len(domains))
-    axes.barh([row + 0.2 for row in rows], domains["tokens_per_word_before"], 0.4, color=BEFORE, label="before")
-    bars = axes.barh([row - 0.2 for row in rows], domains["tokens_per_word_after"], 0.4, color=AFTER, label="after")
-    change = domains["tokens_per_word_after"] / domains["tokens_per_word_before"] - 1
-    axes.bar_label(bars, [f" {value:+.1%}" for value in change])
-    axes.set_yticks(rows, [f"{row.language} {row.domain}" for row in domains.itertuples()])
+    axes.barh([row + 0.2 for row in rows], [before for _, before, _ in domains], 0.4, color=BEFORE, label="before")
+    bars = axes.barh([row - 0.2 for row in rows], [after for _, _, after in domains], 0.4, color=AFTER, label="after")
+    axes.bar_label(bars, [f" {after / before - 1:+.1%}" if before else " no words" for _, before, after in domains])
+    axes.set_yticks(rows, [name for name, _, _ in domains])
     axes.margins(x=0.15)
     axes.set_xlabel("tokens a word")
     axes.legend()

@@ -101,9 +101,9 @@ def set_tensors(**changes: torch.Tensor | None) -> Callable[[Path], None]:
     return lambda folder: change_tensors(folder, **changes)
 
 
-def convert(source: Path, output: Path, tensor: int = 1, multiple: int = 128, new_rows: str = "mean") -> Path:
+def convert(source: Path, output: Path, tensor: int = 1, multiple: int = 128, padding_rows: str = "mean") -> Path:
     """Convert in this process; return the output."""
-    to_megatron(source, output, tensor, 1, multiple, new_rows)
+    to_megatron(source, output, tensor, 1, multiple, padding_rows)
     return output
 
 

@@ -4,6 +4,7 @@ python tests/megatron_ranks.py FOLDER: below it, {kind}/source and {kind}/megatr
 
     older.json        by kind, how far transformers' logits are apart between its source and {kind}/older
     logits.json       by kind, how megatron-core's logits compare, on every layout and in every precision
+    states.json       what megatron-core finds where layers of Transformer Engine keep a state
     {kind}/older/     of some kinds, what Megatron-LM writes in its older format, torch
     {kind}/newer/     what it writes in its newer format, torch_dist, during a training
 """
@@ -11,7 +12,6 @@ python tests/megatron_ranks.py FOLDER: below it, {kind}/source and {kind}/megatr
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedTensor
+from megatron.core.transformer.utils import make_sharded_object_for_checkpoint
 
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
@@ -34,26 +35,6 @@ from pretrain_llama.training.processes import process_groups
 from pretrain_llama.training.state import load_weights
 
 SAVED = {"llama31": (2, 1), "llama32": (1, 2)}  # kinds, and the tensor and pipeline parallel sizes they are saved on
-
-
-def compare(folder: Path) -> list[dict]:
-    """Compare a kind's logits on all layouts, as compare_logits.py does."""
-    source, converted = folder / "source", folder / "megatron"
-    architecture = read_architecture(converted)
-    tensors, tokens = open_tensors(source, architecture), logits.probe_tokens(architecture)
-    is_bf16 = {spec.dtype for spec in tensors.specs.values()} == {"bf16"}
-    exact = logits.transformers_logits(tensors, source, "fp32", tokens)
-    found = []
-    for precision in ["fp32", "bf16"] if is_bf16 else ["fp32"]:
-        wanted = logits.transformers_logits(tensors, source, precision, tokens)
-        allowed = logits.allowed_difference(precision, 1e-5, exact, architecture.layers)
-        for tensor, pipeline in logits.layouts(architecture, 2):
-            ours = logits.megatron_logits(converted, architecture, precision, tokens, tensor, pipeline)
-            how = {"precision": precision, "tensor": tensor, "pipeline": pipeline, "allowed": allowed}
-            found.append(
-                asdict(logits.compare(wanted, ours, exact, **how)) | {"largest_logit": exact.abs().max().item()}
-            )
-    return found
 
 
 def largest_difference(folder: Path) -> float:
@@ -96,17 +77,16 @@ def save(folder: Path, tensor: int, pipeline: int) -> None:
     if pipeline > 1:
         place += f"_{parallel_state.get_pipeline_model_parallel_rank():03d}"
     older = folder / "older" / "iter_0000005" / place
-    older.mkdir(parents=True)
     common = {"args": args_of(architecture), "checkpoint_version": 3.0, "iteration": 5}
     random_states = [{"np_rng_state": np.random.get_state(), "rng_tracker_states": {}}]
     optimizer = {"state": {0: {"exp_avg": torch.ones(7)}}, "param_groups": [{"lr": 1e-4}]}
     content = common | {"model": model.state_dict(), "optimizer": optimizer, "rng_state": random_states}
+    older.mkdir(parents=True)
     torch.save(content, older / "model_optim_rng.pt")
-    if dist.get_rank() == 0:
-        (older.parents[1] / torch_dist.TRACKER).write_text("5")
-
+    dist.barrier()
     newer = folder / "newer" / "release"
     if dist.get_rank() == 0:
+        (older.parents[1] / torch_dist.TRACKER).write_text("5")
         newer.mkdir(parents=True)
         (newer.parent / torch_dist.TRACKER).write_text("release\n")
     dist.barrier()
@@ -115,15 +95,35 @@ def save(folder: Path, tensor: int, pipeline: int) -> None:
     dist_checkpointing.save(common | {"model": model.sharded_state_dict(metadata=metadata), "m": moments}, str(newer))
 
 
+def states_of_transformer_engine(folder: Path) -> dict:
+    """Load the states that a model of Transformer Engine's layers asks for, named as megatron-core names them."""
+    parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(1, 1)
+    layers = read_architecture(folder / "megatron").layers
+    names = ("self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2")
+    asked = {
+        f"{name} of {layer}": make_sharded_object_for_checkpoint(
+            "no state yet", f"decoder.layers.{name}._extra_state", [(0, layer, layers)]
+        )
+        for layer in range(layers)
+        for name in (*names, "self_attention.core_attention")
+    }
+    asked["norm"] = make_sharded_object_for_checkpoint("no state yet", "decoder.final_layernorm._extra_state")
+    loaded = dist_checkpointing.load({"states": asked}, str(torch_dist.latest(folder / "megatron")))
+    return loaded["states"]
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     kinds = sorted(path for path in folder.iterdir() if path.is_dir())
     with process_groups(1, 1, "the tests", from_environment()):
-        found = {kind.name: compare(kind) for kind in kinds}
+        found = {kind.name: logits.compare_layouts(kind / "source", kind / "megatron", 1e-5) for kind in kinds}
         for kind, (tensor, pipeline) in SAVED.items():
             save(folder / kind, tensor, pipeline)
+        states = states_of_transformer_engine(folder / "llama31")
         dist.barrier()
         if dist.get_rank() == 0:
+            (folder / "states.json").write_text(json.dumps(states))
             (folder / "logits.json").write_text(json.dumps(found))
             older = {kind: largest_difference(folder / kind) for kind in SAVED}
             (folder / "older.json").write_text(json.dumps(older))

@@ -100,6 +100,9 @@ REFUSED = {
         "rope_type llama3 without a number for low_freq_factor",
     ),
     "a config without a size": (set_config(rms_norm_eps=None), "rms_norm_eps None is no number above 0"),
+    "a boolean for a size": (set_config(hidden_size=True), "hidden_size True is no whole number above 0"),
+    "half a layer": (set_config(num_hidden_layers=2.5), r"num_hidden_layers 2.5 is no whole number above 0"),
+    "no heads": (set_config(num_key_value_heads=-4), "num_key_value_heads -4 is no whole number above 0"),
     "heads that are no multiple": (set_config(num_key_value_heads=3), "8 is no multiple of num_key_value_heads 3"),
     "a config that is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "no JSON"),
     "a bias": (
@@ -166,6 +169,13 @@ def test_sizes_that_do_not_divide_are_refused(tmp_path: Path, source: Path) -> N
     for tensor, pipeline, message in [(8, 1, "4 key-value heads"), (1, 3, "2 layers")]:
         with pytest.raises(PretrainError, match=message):
             to_megatron(source, tmp_path / "converted", tensor, pipeline, 128, "mean")
+    for *below_one, message in [
+        (0, 1, 128, "tensor parallel size 0 is below 1"),
+        (1, -1, 128, "pipeline parallel size -1 is below 1"),
+        (1, 1, 0, "multiple of the vocabulary 0 is below 1"),
+    ]:
+        with pytest.raises(PretrainError, match=message):
+            to_megatron(source, tmp_path / "converted", *below_one, "mean")
     assert not (tmp_path / "converted").exists()
 
 

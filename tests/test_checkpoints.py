@@ -1,6 +1,5 @@
 """Checkpoints: the same weights after a round trip, the same logits on every layout, whoever wrote them."""
 
-import json
 import random
 import resource
 import shutil
@@ -55,22 +54,41 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_megatron_core_computes_the_logits_of_transformers_on_every_layout(kinds: Path, kind: str) -> None:
-    found = [each for each in json.loads((kinds / "logits.json").read_text())[kind] if each["precision"] == "fp32"]
+    compared = read_json(kinds / "logits.json")[kind]
+    assert compared["largest_logit"] > 1, "the comparison is not vacuous"
+    assert compared["skipped"] == []
+    found = [each for each in compared["logits"] if each["precision"] == "fp32"]
     assert [(each["tensor"], each["pipeline"]) for each in found] == LAYOUTS
     for each in found:
         assert each["largest_difference"] <= 1e-5
         assert each["agreement"] == 1
-        assert each["largest_logit"] > 1, "the comparison is not vacuous"
+
+
+def test_four_processes_compare_both_kinds_of_parallelism_at_once(kinds: Path, tmp_path: Path) -> None:
+    kind, output = kinds / "llama31", tmp_path / "logits.json"
+    paths = ["--source", kind / "source", "--checkpoint", kind / "megatron", "--output", output]
+    run_processes([sys.executable, str(SCRIPTS / "compare_logits.py"), *map(str, paths)], 4)
+    compared = read_json(output)
+    assert [(each["tensor"], each["pipeline"]) for each in compared["logits"]] == [*LAYOUTS, (2, 2)]
+    assert all(each["largest_difference"] <= 1e-5 for each in compared["logits"])
 
 
 @pytest.mark.parametrize("kind", BF16_KINDS)
 def test_bf16_logits_differ_as_its_arithmetic_lets_them(kinds: Path, kind: str) -> None:
-    found = [each for each in json.loads((kinds / "logits.json").read_text())[kind] if each["precision"] == "bf16"]
+    compared = read_json(kinds / "logits.json")[kind]
+    found = [each for each in compared["logits"] if each["precision"] == "bf16"]
     assert [(each["tensor"], each["pipeline"]) for each in found] == LAYOUTS
     for each in found:
-        assert 0 < each["largest_difference"] <= each["allowed"] < 0.1 * each["largest_logit"]
+        assert 0 < each["largest_difference"] <= each["allowed"] < 0.1 * compared["largest_logit"]
         assert each["clear"] > 100
         assert each["clear_agreement"] == 1
+
+
+def test_layers_of_transformer_engine_find_that_they_have_no_state(kinds: Path) -> None:
+    """Their weights have the names that all layers write; without these entries Megatron-LM would not load them."""
+    states = read_json(kinds / "states.json")
+    assert len(states) == 2 * 5 + 1
+    assert set(states.values()) == {None}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,12 +133,12 @@ def test_what_megatron_lm_wrote_becomes_a_checkpoint_to_start_from(kinds: Path, 
     assert same_tensors(kinds / "llama31" / "source", export(tmp_path / "converted", delivered, tmp_path / "back"))
 
 
-@pytest.mark.parametrize(("new_rows", "tied"), [("mean", False), ("zero", False), ("zero", True)])
-def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, new_rows: str, tied: bool) -> None:
+@pytest.mark.parametrize(("padding_rows", "tied"), [("mean", False), ("zero", False), ("zero", True)])
+def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, padding_rows: str, tied: bool) -> None:
     source = make_llama(tmp_path / "source", dtype="bfloat16", tie_word_embeddings=tied)
-    converted = convert(source, tmp_path / "converted", tensor=2, multiple=96, new_rows=new_rows)
+    converted = convert(source, tmp_path / "converted", tensor=2, multiple=96, padding_rows=padding_rows)
     padding = passport.read(converted)["padding"]
-    assert padding == {"multiple": 96, "tensor_parallel": 2, "padded_vocab_size": 384, "rows": new_rows}
+    assert padding == {"multiple": 96, "tensor_parallel": 2, "padded_vocab_size": 384, "rows": padding_rows}
     assert read_architecture(converted).padded_vocab_size(2) == 384, "the trainer builds its model so"
     padded = load_plain(converted)
     last = "embedding.word_embeddings.weight" if tied else "output_layer.weight"
@@ -128,7 +146,7 @@ def test_the_vocabulary_is_padded_on_purpose(tmp_path: Path, new_rows: str, tied
     for name, ours in [("embedding.word_embeddings.weight", "model.embed_tokens.weight"), (last, "lm_head.weight")]:
         own = tensors["model.embed_tokens.weight" if tied else ours]
         mean = own.double().mean(0).float().bfloat16()
-        wanted = torch.zeros_like(mean) if new_rows == "zero" and name == last else mean
+        wanted = torch.zeros_like(mean) if padding_rows == "zero" and name == last else mean
         assert torch.equal(padded[name][:300], own)
         assert (padded[name][300:] == wanted).all()
         assert len(padded[name]) == 384
@@ -188,18 +206,22 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["to Megatron", "to Hugging Face"])
+def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path, way: str) -> None:
     """Killed at random moments, then run to its end: the same bytes as of one that was never killed."""
     source = make_llama(tmp_path / "source", vocab_size=1000)
     enlarge(source)
-    whole = contents(convert(source, tmp_path / "whole"))
-    output = tmp_path / "converted"
-    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), "--source", source, "--output", output]
+    whole, output = convert(source, tmp_path / "whole"), tmp_path / "converted"
+    command = [sys.executable, SCRIPTS / "convert_checkpoint.py", "--source", source, "--output", output]
+    if way == "to Hugging Face":
+        command = [sys.executable, SCRIPTS / "export_checkpoint.py", "--checkpoint", whole, "--like", source]
+        command += ["--output", output]
+        whole = export(whole, source, tmp_path / "exported")
     moments = random.Random(0)
     killed = 0
     for _ in range(5):
         process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(tmp_path.glob(".converted.parts/*/release/*")):
+        while process.poll() is None and not any(path.is_file() for path in tmp_path.glob(".converted.parts/**/*")):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
@@ -211,7 +233,7 @@ def test_a_killed_conversion_leaves_nothing_that_looks_finished(tmp_path: Path) 
     assert killed >= 3, "most were killed while they wrote"
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert contents(output) == whole
+    assert contents(output) == contents(whole)
     assert not (tmp_path / ".converted.parts").exists()
 
 

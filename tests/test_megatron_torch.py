@@ -155,6 +155,14 @@ def encoder(content: dict[str, Any]) -> dict[str, torch.Tensor]:
     return content["model"]["language_model"]["encoder"]
 
 
+def transposed() -> torch.Tensor:
+    return torch.zeros(32, 64, dtype=torch.bfloat16).t()
+
+
+def repeated() -> torch.Tensor:
+    return torch.zeros(1, 32, dtype=torch.bfloat16).expand(64, 32)
+
+
 def rename_folder(older: Path) -> None:
     (older / "iter_0000100" / "mp_rank_01_001").rename(older / "iter_0000100" / "mp_rank_01_001_001")
 
@@ -167,6 +175,10 @@ REFUSED = {
     "a folder is missing": (
         lambda older: shutil.rmtree(file_of(older, 1, 1).parent),
         "of some processes is missing: tensor 1 pipeline 1",
+    ),
+    "all folders of a tensor parallel process are missing": (
+        lambda older: [shutil.rmtree(file_of(older, 0, pipeline).parent) for pipeline in (0, 1)],
+        "of some processes is missing: tensor 0 pipeline 0, tensor 0 pipeline 1",
     ),
     "experts": (rename_folder, "mp_rank_01_001_001 is of another layout"),
     "a file is cut short": (
@@ -200,6 +212,14 @@ REFUSED = {
     "a wrong dtype": (
         changed(lambda content: encoder(content).update({"layers.0.input_norm.weight": torch.ones(64).double()})),
         "layer_norm_weight is not of one dtype of fp32, fp16, bf16",
+    ),
+    "a transposed weight": (
+        changed(lambda content: encoder(content).update({"layers.0.self_attention.dense.weight": transposed()})),
+        r"self_attention.linear_proj.weight has strides \(1, 64\) for shape \(64, 32\): it does not lie in rows",
+    ),
+    "a repeated row": (
+        changed(lambda content: encoder(content).update({"layers.0.self_attention.dense.weight": repeated()})),
+        r"self_attention.linear_proj.weight has strides \(0, 1\)",
     ),
     "another epsilon": (
         set_argument("layernorm_epsilon", 1e-6),

@@ -1,17 +1,25 @@
-"""Passports and verifications: what a checkpoint is, and that it still is; and exports, which ask for it."""
+"""Passports and verifications: what a checkpoint is, and that it still is."""
 
 import json
-import shutil
+import math
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM
+import torch
 
-from llamas import change_config, change_tensors, convert, make_llama, same_tensors, set_config, tensors_of
+import compare_logits
+import verify_checkpoint
+from llamas import change_config, change_tensors, convert, export, set_config, tensors_of
 from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.memory import available_bytes
 from pretrain_llama.checkpoints.verification import verify_padding
 from pretrain_llama.errors import PretrainError
-from pretrain_llama.files import read_json, sha256
+from pretrain_llama.files import read_json
+from pretrain_llama.training import logits
 from project import Project, Result, run_script
 
 
@@ -26,6 +34,7 @@ def test_a_verification_compares_tensors_padding_and_logits(built: Project) -> N
     assert verification["padding_rows"] == 512 - 400
     assert [(each["tensor"], each["pipeline"]) for each in verification["logits"]] == [(1, 1), (2, 1), (1, 2)]
     assert all(each["largest_difference"] <= 1e-5 for each in verification["logits"])
+    assert verification["skipped"] == []
     assert passport.read(converted)["verification"] == verification
     run_folder = built.folder / "results" / "runs" / "tiny" / "checkpoint"
     assert passport.read(run_folder)["verification"] == verification, "the run folder carries it along"
@@ -114,57 +123,99 @@ def test_a_checkpoint_padded_for_another_size_is_refused(tmp_path: Path, source:
         passport.check(converted, tensor_parallel=2)
 
 
-def export_run(folder: Path, output: Path, *args: object) -> Result:
-    return run_script("export_checkpoint.py", "--run-folder", folder, "--output", output, *args)
+# Says what torch would find, in place of torch, which takes seconds.
+NO_TORCH = """
+import os, sys
+class Torch:
+    def find_spec(name, *_):
+        if name == "torch":
+            sys.exit(f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r}")
+sys.meta_path.insert(0, Torch)
+"""
 
 
-def test_any_iteration_of_a_run_is_exported(copy: Project) -> None:
-    run = copy.folder / "results" / "runs" / "tiny"
-    assert copy.pending("results/runs/tiny/export/4") == {"export_checkpoint": 1}
-    result = copy.snakemake("results/runs/tiny/export/4", "results/runs/tiny/export/2")
-    assert result.returncode == 0, result.stdout + result.stderr
-    folders = [run / "export" / name for name in ("2", "4", "final")]
-    assert not same_tensors(folders[0], folders[1])
-    assert not same_tensors(folders[1], folders[2])
-    recorded = passport.read(folders[2])
-    assert recorded["source"]["files"][".metadata"] == sha256(
-        run / "output" / "checkpoints" / "iter_0000006" / ".metadata"
-    )
-    assert "padding" not in recorded
-    tokenizers = [(folder / "tokenizer.model").read_bytes() for folder in (folders[2], run)]
-    assert tokenizers[0] == tokenizers[1]
-    AutoModelForCausalLM.from_pretrained(folders[0])
+def test_logits_are_compared_on_the_cpu_whatever_gpus_there_are(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_TORCH)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    paths = ["--source", tmp_path, "--checkpoint", tmp_path, "--output", tmp_path / "logits.json"]
+    assert run_script("compare_logits.py", *paths).stderr == "CUDA_VISIBLE_DEVICES=''\n"
 
-    result = export_run(run, copy.folder / "out", "--iteration", 3)
+
+def test_a_training_goes_on_only_with_the_rows_that_it_was_trained_with(tmp_path: Path, source: Path) -> None:
+    """300 ids are padded to 320 rows on one tensor parallel process, to 384 on two."""
+    converted = convert(source, tmp_path / "converted", multiple=64)
+    trained = converted / "release"
+    passport.check_padding(converted, 1, trained)
+    with pytest.raises(PretrainError, match=r"has 320 rows .* size 2 and a multiple of 64 the model has 384") as caught:
+        passport.check_padding(converted, 2, trained)
+    assert "set conversion.vocab_multiple: 32 in config.yaml, which gives as many" in str(caught.value)
+    passport.check_padding(convert(source, tmp_path / "again", tensor=2, multiple=32), 2, trained)
+    narrow = convert(source, tmp_path / "narrow", multiple=101)
+    with pytest.raises(PretrainError, match=r"next:  go on with the tensor parallel size that it was trained with$"):
+        passport.check_padding(converted, 2, narrow / "release")
+
+
+def test_an_exported_folder_is_no_megatron_checkpoint(tmp_path: Path, source: Path) -> None:
+    back = export(convert(source, tmp_path / "converted"), source, tmp_path / "back")
+    result = verify(source, back, tmp_path / "verification.json")
     assert result.returncode == 2
-    assert "no checkpoint of iteration 3" in result.stderr
-    assert "choose one of 2, 4, 6" in result.stderr
-
-    change_config(run / "checkpoint", rms_norm_eps=1e-6)
-    result = export_run(run, copy.folder / "out")
-    assert result.returncode == 2
-    assert "config.json: norm_epsilon: 1e-05 -> 1e-06" in result.stderr
-    assert not (copy.folder / "out").exists()
+    assert "no Megatron checkpoint: its conversion.json is that of a Hugging Face folder" in result.stderr
 
 
-def test_export_needs_a_whole_checkpoint_of_the_same_model(tmp_path: Path, source: Path) -> None:
-    convert(source, tmp_path / "checkpoint")
+def test_a_model_that_cannot_be_cut_says_on_what_it_was_not_compared(source: Path, capsys) -> None:
+    architecture = replace(read_architecture(source), layers=3, key_value_heads=1)
+    found = logits.layouts(architecture, processes=2)
+    assert found == {
+        (1, 1): None,
+        (2, 1): "1 key-value heads cannot be cut into 2 equal parts",
+        (1, 2): "3 layers cannot be cut into 2 equal parts",
+    }
+    skipped = [{"tensor": t, "pipeline": p, "why": why} for (t, p), why in found.items() if why]
+    unclear = {"tensor": 1, "pipeline": 1, "precision": "bf16", "clear": 0}
+    compare_logits.warn({"skipped": skipped, "logits": [unclear, unclear | {"precision": "fp32", "clear": 256}]})
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: not compared on tensor 2 x pipeline 1: 1 key-value heads cannot be cut into 2 equal parts",
+        "warning: not compared on tensor 1 x pipeline 2: 3 layers cannot be cut into 2 equal parts",
+        f"warning: tensor 1 x pipeline 1, bf16: {compare_logits.NOT_CLEAR}",
+    ]
 
-    def refused(*args: object) -> str:
-        result = export_run(tmp_path, tmp_path / "back", *args)
-        assert result.returncode == 2
-        assert not (tmp_path / "back").exists()
-        return result.stderr
 
-    assert "the run has no checkpoint" in refused()
-    checkpoints = tmp_path / "output" / "checkpoints"
-    shutil.copytree(tmp_path / "checkpoint", checkpoints)
-    (checkpoints / "release" / ".metadata").unlink()
-    assert "no whole torch_dist checkpoint" in refused()
-    (checkpoints / "release" / ".metadata").write_bytes(b"no pickle")
-    assert "no whole torch_dist checkpoint" in refused()
-    larger = make_llama(tmp_path / "larger", num_hidden_layers=3)
-    shutil.rmtree(checkpoints)
-    convert(larger, checkpoints)
-    assert "has shape (3, 64), (2, 64) expected" in refused()
-    assert run_script("export_checkpoint.py", "--checkpoint", tmp_path, "--output", tmp_path).returncode == 2
+def test_where_no_position_is_clear_nothing_is_said_of_them() -> None:
+    flat = torch.zeros(1, 2, 5)
+    compared = logits.compare(flat, flat, flat, precision="bf16", tensor=1, pipeline=1, allowed=0.1)
+    assert (compared.clear, compared.clear_agreement, compared.passed) == (0, None, True)
+    shifted = logits.compare(flat, flat + 0.2, flat, precision="bf16", tensor=1, pipeline=1, allowed=0.1)
+    assert not shifted.passed
+
+
+def test_without_the_memory_for_logits_the_tensors_alone_are_verified(
+    tmp_path: Path, source: Path, monkeypatch, capsys
+):
+    converted, output = convert(source, tmp_path / "converted"), tmp_path / "verification.json"
+    monkeypatch.setattr(verify_checkpoint, "available_bytes", lambda: 1 << 30)
+    paths = ["--source", source, "--checkpoint", converted, "--output", output]
+    monkeypatch.setattr(sys, "argv", ["verify_checkpoint.py", *map(str, paths)])
+    verify_checkpoint.main()
+    why = "needs 1.1 GiB, 1.0 GiB there"
+    verification = read_json(output)
+    assert (verification["logits"], verification["logits_skipped"]) == ([], why)
+    assert (verification["tensors"], verification["padding_rows"]) == (21, 84)
+    assert f"warning: every tensor is the source's, but logits are not compared: {why}" in capsys.readouterr().err
+
+
+def test_memory_is_what_is_free_within_the_limits_of_the_group(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path) == math.inf
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text("4:memory:/job/step\n3:cpuset:/\n0::/job/step\n")
+    assert available_bytes(tmp_path) == 5000 * 1024
+    for path, limit in [
+        ("sys/fs/cgroup/job/memory.max", 4_000_000),
+        ("sys/fs/cgroup/job/step/memory.max", "max"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", 3_000_000),
+    ]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"{limit}\n")
+        assert available_bytes(tmp_path) == min(4_000_000, limit if isinstance(limit, int) else 4_000_000)
+    assert available_bytes() > 1 << 20

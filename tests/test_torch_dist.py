@@ -8,9 +8,18 @@ import pytest
 import torch
 from torch.distributed.checkpoint import FileSystemWriter, save
 
-from llamas import convert, export, load_plain, same_tensors
+from llamas import change_config, convert, export, load_plain, make_llama, same_tensors
 from pretrain_llama.checkpoints.conversion import to_megatron
 from pretrain_llama.errors import PretrainError
+
+LLAMA_31 = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 
 
 def save_plainly(tensors: dict[str, torch.Tensor], checkpoint: Path) -> Path:
@@ -66,6 +75,7 @@ def test_megatron_checkpoints_that_are_not_whole_are_refused(tmp_path: Path, sou
         export(converted, source, tmp_path / "back")
     convert(source, converted)
     metadata = pickle.loads((converted / "release" / ".metadata").read_bytes())
+    kept = dict(metadata.storage_data)
     chunks = metadata.state_dict_metadata["decoder.layers.mlp.linear_fc1.weight"].chunks
     lost = next(index for index in metadata.storage_data if index.fqn.endswith("fc1.weight"))
     del metadata.storage_data[lost]
@@ -73,6 +83,25 @@ def test_megatron_checkpoints_that_are_not_whole_are_refused(tmp_path: Path, sou
     (converted / "release" / ".metadata").write_bytes(pickle.dumps(metadata))
     with pytest.raises(PretrainError, match=r"chunks of decoder.layers.mlp.linear_fc1.weight are missing"):
         export(converted, source, tmp_path / "back")
+    metadata.storage_data = {index: place for index, place in kept.items() if index.fqn != "output_layer.weight"}
+    (converted / "release" / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(PretrainError, match=r"chunks of output_layer.weight are missing"):
+        export(converted, source, tmp_path / "back")
+
+
+def test_a_chunk_that_does_not_lie_in_rows_is_refused(tmp_path: Path, source: Path) -> None:
+    """torch.save keeps the strides of what it is given, and a square weight has the right shape with either."""
+    tensors = load_plain(convert(source, tmp_path / "converted"))
+    plain = save_plainly(tensors, tmp_path / "plain")
+    metadata = pickle.loads((plain / ".metadata").read_bytes())
+    key = "decoder.layers.self_attention.linear_proj.weight"
+    place = next(place for index, place in metadata.storage_data.items() if index.fqn == key)
+    place.relative_path, place.offset = "transposed", 0
+    torch.save(tensors[key].transpose(1, 2), plain / "transposed")
+    place.length = (plain / "transposed").stat().st_size
+    (plain / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(PretrainError, match=rf"{key} has strides \(4096, 1, 64\) for shape \(2, 64, 64\)"):
+        export(plain, source, tmp_path / "back")
 
 
 def test_megatron_lm_finds_its_arguments(tmp_path: Path, source: Path) -> None:
@@ -95,3 +124,24 @@ def test_arguments_that_megatron_lm_kept_must_fit(tmp_path: Path, source: Path) 
         export(converted, source, tmp_path / "back")
     assert "num_layers: 3 in the checkpoint, 2 by config.json" in str(caught.value)
     assert "rotary_percent: 0.5 in the checkpoint, 1.0 by config.json" in str(caught.value)
+
+
+def test_rotary_scaling_that_megatron_lm_fixes_must_be_the_configs(tmp_path: Path, capsys) -> None:
+    """It takes the factor alone; what is converted here keeps all four numbers."""
+    source = make_llama(tmp_path / "source", "llama31", shards="5GB")
+    converted = convert(source, tmp_path / "converted")
+    warned = "rope_scaling_low_freq_factor: 2.0 -> 1.0; rope_scaling_high_freq_factor: 8.0 -> 4.0; rope_scaling_origi"
+    assert warned in capsys.readouterr().err
+    assert same_tensors(source, export(converted, source, tmp_path / "back"))
+
+    args = argparse.Namespace(use_rope_scaling=True, rope_scaling_factor=4.0)
+    torch.save({"args": args}, converted / "release" / "common.pt")
+    with pytest.raises(PretrainError, match=r"rope_scaling_low_freq_factor: 1.0 in the checkpoint, 2.0 by config.json"):
+        export(converted, source, tmp_path / "again")
+    change_config(source, rope_parameters=LLAMA_31 | {"factor": 4.0})
+    convert(source, tmp_path / "real")
+    assert "warning" not in capsys.readouterr().err
+    export(converted, source, tmp_path / "again")
+    change_config(source, rope_parameters=LLAMA_31)
+    with pytest.raises(PretrainError, match=r"rope_scaling_factor: 4.0 in the checkpoint, 8.0 by config.json"):
+        export(converted, source, tmp_path / "again")

@@ -1,25 +1,18 @@
-"""A larger vocabulary: old ids stay, texts take fewer tokens, and what follows from it is made by itself."""
+"""A larger vocabulary: old ids stay, texts take fewer tokens, and a checkpoint gets rows for the new ids."""
 
 import json
-import os
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 from transformers import AutoModelForCausalLM
 
-from llamas import change_config, make_llama, tensors_of
+from llamas import make_llama, tensors_of
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.expanding import expand_checkpoint
-from pretrain_llama.configuration import validate
 from pretrain_llama.errors import PretrainError
-from pretrain_llama.shards import plan
-from pretrain_llama.tokenization.tokenizer import Tokenizer
-from pretrain_llama.vocabulary import expansion
 from pretrain_llama.vocabulary.fertility import measure
 from pretrain_llama.vocabulary.model import encoder, enlarged, load_model
 from pretrain_llama.vocabulary.pieces import (
@@ -30,8 +23,8 @@ from pretrain_llama.vocabulary.pieces import (
     unreachable,
     write_pieces,
 )
-from pretrain_llama.vocabulary.sample import held_out, sample_texts
-from project import ROOT, Project, jsonl, run_script
+from pretrain_llama.vocabulary.sample import divide, sample_texts
+from project import ROOT, jsonl
 
 VENDOR = ROOT / "resources" / "demo" / "vendor"
 NEW = 150
@@ -52,7 +45,7 @@ def base(tokenizer_model: Path) -> protobuf.ModelProto:
 @pytest.fixture(scope="module")
 def arabic() -> tuple[list[str], list[str]]:
     """Real Arabic, to train on and to measure on."""
-    return held_out(texts_of("ar_interface") + texts_of("ar_translated"))
+    return divide(texts_of("ar_interface") + texts_of("ar_translated"))
 
 
 @pytest.fixture(scope="module")
@@ -206,203 +199,3 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(base, pieces, tmp_path: P
     with pytest.raises(PretrainError, match="401 ids are embedded, the tokenizer had 400"):
         expand_checkpoint(source, tmp_path / "pieces.tsv", tmp_path / "t.model", "mean", tmp_path / "expanded")
     assert not (tmp_path / "expanded").exists()
-
-
-EXPANSION = {"tokenizer": "toy", "languages": ["ar"], "new_pieces": NEW, "unchanged_languages": ["en"]}
-
-
-@pytest.fixture(scope="module")
-def expanding(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, llama: Path) -> Project:
-    """A project on the demo's Arabic and manual, whose run takes an expanded tokenizer; its data and model are made."""
-    project = Project(tmp_path_factory.mktemp("expanding"), tokenizer_model, llama)
-    for name in ("ar_interface/pretix.jsonl", "ar_translated/wagtail.jsonl", "en_reference/manual.jsonl"):
-        project.vendor(name, (VENDOR / name).read_bytes())
-    project.corpora(
-        ["ar", "interface", "pretix", "vendor/ar_interface/*", "text"],
-        ["ar", "translated", "wagtail", "vendor/ar_translated/*", "text"],
-        ["en", "reference", "manual", "vendor/en_reference/*", "text"],
-    )
-    project.choose("data_ratio.json", {"ar": {"interface": 1, "translated": 1}, "en": {"reference": 1}})
-    project.config |= {"shard_size_bytes": 250_000, "expansions": {"toy-ar": EXPANSION}, "held_out_fraction": 0}
-    project.run["tokenizer"] = "toy-ar"
-    project.save()
-    return project
-
-
-def test_a_dry_run_shows_all_that_an_expansion_brings(expanding: Project) -> None:
-    pending = expanding.pending()
-    assert not (expanding.folder / "results").exists()
-    shards = pending["merge_shard"]
-    assert shards > 3
-    assert {rule: pending[rule] for rule in ("copy_tokenizer", "expand_vocabulary", "expand_checkpoint")} == {
-        "copy_tokenizer": 1,
-        "expand_vocabulary": 1,
-        "expand_checkpoint": 1,
-    }
-    assert pending["tokenize_shard"] == shards, "with the expanded one alone, which the run names"
-    assert pending["plot_fertility"] == pending["convert_checkpoint"] == pending["verify_checkpoint"] == 1
-    assert expanding.pending("data")["tokenize_shard"] == 2 * shards, "with both"
-
-
-@pytest.fixture(scope="module")
-def expanded(expanding: Project) -> Project:
-    """The project with its run's data signed, and its checkpoint expanded, converted and verified."""
-    identity = identity_of(expanding)
-    verified = f"results/checkpoints/toy-llama.{identity}_tp=1_pp=1.verification.json"
-    signed = f"results/tokenized/{identity}/data_signature.json"
-    result = expanding.snakemake(verified, signed, f"results/expansions/{identity}/fertility.png")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return expanding
-
-
-def identity_of(project: Project) -> str:
-    """The identity of its expansion, as recorded, or from the paths that a dry-run shows."""
-    record = project.folder / "results" / "expansions" / "toy-ar.json"
-    if record.exists():
-        return json.loads(record.read_text())["identity"]
-    shown = project.snakemake("--dry-run").stdout
-    return "toy-ar." + shown.partition("expansions/toy-ar.")[2][:8]
-
-
-def test_fertility_falls_where_it_should_and_nowhere_else(expanded: Project) -> None:
-    folder = expanded.folder / "results" / "expansions" / identity_of(expanded)
-    found = json.loads((folder / "fertility.json").read_text())
-    assert (found["vocab_size_before"], found["vocab_size_after"], found["never_used"]) == (400, 400 + NEW, [])
-    domains = {(row["language"], row["domain"]): row for row in found["domains"]}
-    assert domains.keys() == {("ar", "interface"), ("ar", "translated"), ("en", "reference")}
-    for language, described in found["languages"].items():
-        fell = described["tokens_per_word_after"] < 0.6 * described["tokens_per_word_before"]
-        assert fell == (language == "ar")
-        assert described["tokens_per_byte_after"] <= described["tokens_per_byte_before"]
-    assert found["languages"]["en"]["unchanged"] >= 0.9 * found["languages"]["en"]["texts"]
-    assert (folder / "fertility.csv").read_text().count("\n") == 4
-    assert (folder / "fertility.png").stat().st_size > 10_000
-
-
-def test_what_follows_takes_the_expanded_ones(expanded: Project) -> None:
-    identity = identity_of(expanded)
-    results = expanded.folder / "results"
-    converted = passport.read(results / "checkpoints" / f"toy-llama.{identity}_tp=1_pp=1")
-    assert converted["architecture"]["vocab_size"] == 400 + NEW
-    assert converted["padding"]["padded_vocab_size"] == 640
-    assert converted["verification"]["tensors"] > 0
-    receipt = json.loads(next((results / "tokenized" / identity).glob("ar*.receipt.json")).read_text())
-    assert receipt["vocab_size"] == 400 + NEW
-    assert receipt["engine"].startswith("gigatoken"), "the fast engine gives the same ids"
-    assert receipt["warning"] is None
-    made = {"expand_vocabulary", "expand_checkpoint", "merge_shard", "tokenize_shard", "convert_checkpoint"}
-    assert not made & expanded.pending().keys()
-
-
-def test_later_text_changes_no_vocabulary_but_another_size_does(expanded: Project, tmp_path: Path) -> None:
-    project = expanded.copied_to(tmp_path / "copy")
-    project.vendor("ar_interface/later.jsonl", jsonl([f"نص جديد {number}" for number in range(50)]))
-    pending = project.pending()
-    assert (pending["merge_shard"], pending["tokenize_shard"]) == (1, 1)
-    assert not {"expand_vocabulary", "expand_checkpoint", "convert_checkpoint"} & pending.keys()
-
-    project.config["expansions"]["toy-ar"] = EXPANSION | {"new_pieces": NEW + 1}
-    project.save()
-    pending = project.pending()
-    assert pending["expand_vocabulary"] == pending["expand_checkpoint"] == 1
-    assert pending["tokenize_shard"] > 3, "everything is tokenized anew"
-    assert pending["merge_shard"] == 1
-
-
-def test_other_rows_change_the_checkpoint_alone(expanded: Project, tmp_path: Path) -> None:
-    project = expanded.copied_to(tmp_path / "copy")
-    project.config["expansions"]["toy-ar"] = EXPANSION | {"new_rows": "zero"}
-    project.save()
-    pending = project.pending()
-    assert pending["expand_checkpoint"] == pending["convert_checkpoint"] == 1
-    assert not {"expand_vocabulary", "tokenize_shard"} & pending.keys()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pieces": "pieces.txt"}, "An expansion has either languages and new_pieces"),
-        ({"languages": None, "new_pieces": None}, "An expansion has either languages and new_pieces"),
-        ({"new_peices": 3}, "unknown key 'new_peices'"),
-        ({"new_rows": "random"}, "'random' is not one of"),
-    ],
-)
-def test_the_schema_of_expansions_is_closed(changes: dict[str, object], message: str) -> None:
-    settings = {key: value for key, value in (EXPANSION | changes).items() if value is not None}
-    shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    with pytest.raises(PretrainError, match=message):
-        validate(shipped | {"expansions": {"toy-ar": settings}}, "config", "config.yaml")
-
-
-def test_a_checkpoint_of_another_vocabulary_stops_before_any_job(project: Project, llama: Path) -> None:
-    (project.folder / "llama").mkdir()
-    shutil.copy(llama / "config.json", project.folder / "llama")
-    change_config(project.folder / "llama", vocab_size=401)
-    project.config |= {"checkpoints": {"toy-llama": "llama"}, "expansions": {"toy-ar": EXPANSION}}
-    project.run["tokenizer"] = "toy-ar"
-    project.save()
-    result = project.snakemake("--dry-run")
-    assert result.returncode != 0
-    assert "401 ids are embedded, the tokenizer that 'toy-ar' enlarges has 400" in result.stdout
-    assert "Traceback" not in result.stdout
-
-
-def test_what_no_schema_can_say_is_checked(tokenizer_model: Path, tmp_path: Path) -> None:
-    tokenizers = {"toy": Tokenizer("toy", str(tokenizer_model))}
-    corpora = [plan.Corpus("ar", "news", "daily", "vendor/*", "text", "corpora.tsv:2")]
-    with pytest.raises(PretrainError, match=r"unknown tokenizer 'tow'.*\n.*\n.*: toy"):
-        expansion.check("x", EXPANSION | {"tokenizer": "tow"}, tokenizers, corpora)
-    with pytest.raises(PretrainError, match=r"'toy' is a tokenizer as well"):
-        expansion.check("toy", EXPANSION, tokenizers, corpora)
-    with pytest.raises(PretrainError, match=r"unknown language 'en'"):
-        expansion.check("x", EXPANSION, tokenizers, corpora)
-    with pytest.raises(PretrainError, match=r"no list of pieces"):
-        settings = {"tokenizer": "toy", "pieces": str(tmp_path / "pieces.txt")}
-        expansion.plan_expansion("x", settings, tokenizers["toy"], {}, tmp_path / "x.json")
-
-
-def unigram(path: Path, model: Path) -> None:
-    changed = load_model(model)
-    changed.trainer_spec.model_type = protobuf.TrainerSpec.UNIGRAM
-    path.write_bytes(changed.SerializeToString())
-
-
-BROKEN = {
-    "no model": (lambda path, model: path.write_text("{}"), "no SentencePiece model"),
-    "a Unigram model": (unigram, "the SentencePiece model is not of kind BPE"),
-    "no file": (lambda path, model: None, "no SentencePiece model"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_only_bpe_models_are_enlarged(tokenizer_model: Path, tmp_path: Path, case: str) -> None:
-    change, message = BROKEN[case]
-    change(tmp_path / "tokenizer.model", tokenizer_model)
-    with pytest.raises(PretrainError, match=message):
-        load_model(tmp_path / "tokenizer.model")
-
-
-def run_expand(folder: Path, model: Path, *options: object):
-    shard = folder / "ar_news_daily_split_0000.jsonl"
-    shard.write_bytes(jsonl([f"خبر رقم {n} من المدينة اليوم" for n in range(40)]))
-    outputs = ["--output", folder / "t.model", "--pieces-output", folder / "p.tsv", "--fertility", folder / "f"]
-    text = ["--tokenizer-model", model, "--shards", shard, "--text-keys", "text"]
-    return run_script("expand_vocabulary.py", *text, *options, *outputs)
-
-
-def test_the_program_takes_given_pieces_and_says_what_texts_do_not_yield(tokenizer_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "pieces.txt").write_text("خبر\nخب\nالمدينة\n", encoding="utf-8")
-    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
-    assert result.returncode == 0, result.stderr
-    assert "warning: 1 given pieces never come about: المدينة" in result.stderr
-    assert json.loads((tmp_path / "f.json").read_text())["vocab_size_after"] == 403
-    assert os.path.getsize(tmp_path / "t.model") > tokenizer_model.stat().st_size
-
-    for options, message in [
-        (["--languages", "ar", "--new-pieces", 5000], "5000 are wanted"),
-        (["--languages", "en", "--new-pieces", 5], "no text of en in these shards"),
-        (["--languages", "ar"], "give --languages with --new-pieces, or --pieces"),
-    ]:
-        result = run_expand(tmp_path, tokenizer_model, *options)
-        assert result.returncode == 2
-        assert message in result.stderr

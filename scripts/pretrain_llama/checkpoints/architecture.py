@@ -55,8 +55,12 @@ class Architecture:
         """Check that the model can be cut into tensor x pipeline parts.
 
         Raises:
-            ConfigError: a size is not divisible.
+            ConfigError: a size is not divisible, or a parallel size or the multiple of the vocabulary is below 1.
         """
+        sizes = {"tensor parallel size": tensor, "pipeline parallel size": pipeline}
+        for what, size in (sizes | {"multiple of the vocabulary": self.vocab_multiple}).items():
+            if size < 1:
+                raise ConfigError(f"{what} {size} is below 1", where=place, action="give 1 or more")
         divisors = {
             "attention heads": (self.heads, tensor),
             "key-value heads": (self.key_value_heads, tensor),
@@ -85,15 +89,15 @@ _KNOWN_VALUES = {
 }
 _ABSENT = {"mistral": {"sliding_window": 4096, "num_key_value_heads": 8}}  # what transformers' MistralConfig fills in
 _CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
-_NUMBERS = (
+_COUNTS = (
     "num_hidden_layers",
     "hidden_size",
     "intermediate_size",
     "num_attention_heads",
     "vocab_size",
     "max_position_embeddings",
-    "rms_norm_eps",
 )
+_OPTIONAL_COUNTS = ("num_key_value_heads", "head_dim")
 _ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
@@ -150,10 +154,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _check_known(config: dict[str, Any], path: Path) -> None:
     """Raise ConfigError unless a config.json describes a Llama that is computed here as transformers computes it."""
-    for key in _NUMBERS:
-        if not isinstance(config.get(key), int | float) or config[key] <= 0:
+    kinds = dict.fromkeys(_COUNTS, int) | {"rms_norm_eps": int | float}
+    kinds |= {key: int for key in _OPTIONAL_COUNTS if config.get(key) is not None}
+    for key, kind in kinds.items():
+        value = config.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
             raise ConfigError(
-                f"{key} {config.get(key)!r} is no number above 0",
+                f"{key} {value!r} is no {'whole ' if kind is int else ''}number above 0",
                 where=path,
                 action="use a config.json that transformers wrote",
             )

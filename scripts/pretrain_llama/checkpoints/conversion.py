@@ -1,7 +1,7 @@
 """Conversions: whole folders, with their passports."""
 
 import shutil
-from collections.abc import Iterable
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pretrain_llama.checkpoints import mapping, passport, torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, HuggingFaceTensors, carry_files
+from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.checkpoints.megatron_torch import MegatronTorchTensors
 from pretrain_llama.checkpoints.new_rows import Kind, new_row
 from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
@@ -23,7 +24,7 @@ from pretrain_llama.files import replacing_folder, sha256
 FORMATS = {HuggingFaceTensors: "huggingface", TorchDistTensors: "torch_dist", MegatronTorchTensors: "megatron_torch"}
 
 
-def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple: int, new_rows: Kind) -> None:
+def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple: int, padding_rows: Kind) -> None:
     """Write a Megatron checkpoint of a Llama; the folder appears when it is complete.
 
     Args:
@@ -32,7 +33,7 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
         tensor: tensor parallel size that it is padded for.
         pipeline: pipeline parallel size, which has to divide the layers.
         multiple: each tensor parallel process holds a multiple of this many rows of the vocabulary.
-        new_rows: what they are filled with.
+        padding_rows: what they are filled with.
 
     Raises:
         ConfigError: the model is of another kind, or does not divide.
@@ -41,37 +42,41 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
     architecture = replace(read_architecture(source), vocab_multiple=multiple)
     architecture.check_parallel(tensor, pipeline, str(source / "config.json"))
     tensors = open_tensors(source, architecture)
+    if fixed := unlike_megatron_lm(architecture):
+        print(
+            f"warning: Megatron-LM itself would rotate otherwise, {fixed}; the trainer here does not", file=sys.stderr
+        )
     with replacing_folder(output) as beside:
         (beside / "release").mkdir()
         layout = TorchDistLayout(beside / "release", tensors.specs, architecture, tensor, pipeline)
         check_space(beside, layout.bytes)
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
-        _pad(layout, architecture, new_rows)
+        _pad(layout, architecture, padding_rows)
         carry_files(source, beside)
         padding = {
             "multiple": multiple,
             "tensor_parallel": tensor,
             "padded_vocab_size": architecture.padded_vocab_size(tensor),
-            "rows": new_rows,
+            "rows": padding_rows,
         }
         passport.write(beside, described_source(tensors, files, source), architecture, tensors.specs, digests, padding)
         torch_dist.write_tracker(beside, "release")
 
 
-def _pad(layout: TorchDistLayout, architecture: Architecture, new_rows: Kind) -> None:
+def _pad(layout: TorchDistLayout, architecture: Architecture, padding_rows: Kind) -> None:
     """Fill the rows that the vocabulary is padded with."""
     names = mapping.vocabulary_names(architecture)
     with OpenFiles() as opened:
         for name in names:
             region = layout.padding_region(name)
             if region:
-                row = new_row(new_rows, layout, name, is_output=name == names[-1], opened=opened)
+                row = new_row(padding_rows, layout, name, is_output=name == names[-1], opened=opened)
                 write_rows([region], region.row, np.repeat(row, region.rows, axis=0), opened)
 
 
 def to_huggingface(
-    tensors: AnyTensors, architecture: Architecture, like: Path, output: Path, tokenizers: Iterable[Path] = ()
+    tensors: AnyTensors, architecture: Architecture, like: Path, output: Path, tokenizer: Path | None = None
 ) -> None:
     """Write a Hugging Face folder; it appears when it is complete.
 
@@ -80,7 +85,7 @@ def to_huggingface(
         architecture: of the model.
         like: folder of the config and tokenizer that go with it.
         output: folder of safetensors, config, tokenizer and passport.
-        tokenizers: files that replace the tokenizer's.
+        tokenizer: file that takes the place of its tokenizer.
 
     Raises:
         OperatorError: the checkpoint is cut short, or the disk too small.
@@ -90,9 +95,7 @@ def to_huggingface(
         check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"write {output.name}")
-        carry_files(like, beside, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
-        for path in tokenizers:
-            shutil.copyfile(path, beside / path.name)
+        carry_files(like, beside, tokenizer, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
         passport.write(beside, described_source(tensors, files, like), architecture, tensors.specs, digests)
 
 

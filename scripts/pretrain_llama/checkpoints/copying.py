@@ -1,13 +1,11 @@
-"""Copy tensors from files to files, hashed on the way: each byte is read once, and memory is two blocks a thread."""
+"""Copy tensors from files to files, hashed on the way; memory is a block a thread."""
 
-import hashlib
 import os
 import resource
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from itertools import cycle
+from itertools import repeat
 from pathlib import Path
 from threading import Lock
 
@@ -16,10 +14,11 @@ from blake3 import blake3
 
 from pretrain_llama.checkpoints.tensors import Region, Tensors, cut_all
 from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import sha256
 from pretrain_llama.progress import Progress
 
 BLOCK_BYTES = 4 << 20
-THREADS = min(16, os.cpu_count() or 1)  # more do not make a disk faster, and each takes two blocks
+THREADS = min(16, os.cpu_count() or 1)  # more do not make a disk faster, and each takes a block or two
 
 Blocks = Iterator[tuple[int, np.ndarray]]  # first row, and the bytes of some rows: (rows, row_bytes) uint8
 
@@ -28,6 +27,9 @@ def copy_tensors(
     source: Tensors, target: Tensors, files: dict[Path, list[str]], title: str
 ) -> tuple[dict[str, str], dict[Path, str]]:
     """Copy every tensor of the source to its place in the target, whose files are made.
+
+    Threads take a tensor or a file at a time. Only one can hash a file, so it is read for that once more, at the time
+    that its tensors are copied: from memory, where the machine has some to keep it in.
 
     Args:
         source: to read.
@@ -43,15 +45,23 @@ def copy_tensors(
         OperatorError: a source file is cut short.
     """
     names = list(source.specs)
-    hashed = {name for held in files.values() for name in held}
-    tasks = list(files.items()) + [(None, [name]) for name in names if name not in hashed]
+    in_files = {name for held in files.values() for name in held}
+    order: list[str | Path] = [task for path, held in files.items() for task in (path, *held)]
+    order += [name for name in names if name not in in_files]
     with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
-        copying = _Copying(source, target, opened, progress)
-        found = list(threads.map(lambda task: copying.copy(*task), tasks))
-    return (
-        {name: digest for tensors, _ in found for name, digest in tensors.items()},
-        {path: digest for (path, _), (_, digest) in zip(tasks, found, strict=True) if path},
-    )
+
+        def do(task: str | Path) -> str:
+            if isinstance(task, Path):
+                return sha256(task)
+            digest, regions = blake3(), target.regions(task)
+            for row, block in read_blocks(source, task, opened, one_buffer(source, task)):
+                digest.update(block)
+                write_rows(regions, row, block, opened)
+                progress.advance(block.nbytes)
+            return digest.hexdigest()
+
+        digests = dict(zip(order, threads.map(do, order), strict=True))
+    return {name: digests[name] for name in names}, {path: digests[path] for path in files}
 
 
 def hash_tensors(source: Tensors, title: str, names: Iterable[str] | None = None) -> dict[str, str]:
@@ -151,65 +161,4 @@ def write_rows(regions: list[Region], row: int, block: np.ndarray, opened: OpenF
 
 def one_buffer(source: Tensors, name: str) -> Iterator[np.ndarray]:
     """Return a buffer for blocks of a tensor, again and again."""
-    return _buffers(source, [name], 1)
-
-
-def _buffers(source: Tensors, names: Iterable[str], count: int) -> Iterator[np.ndarray]:
-    size = max([BLOCK_BYTES, *(source.specs[name].row_bytes for name in names)])
-    return cycle([np.empty(size, np.uint8) for _ in range(count)])
-
-
-class _Copying:
-    def __init__(self, source: Tensors, target: Tensors, opened: OpenFiles, progress: Progress) -> None:
-        self._source, self._target, self._opened, self._progress = source, target, opened, progress
-
-    def copy(self, path: Path | None, names: list[str]) -> tuple[dict[str, str], str]:
-        """Copy some tensors; return their BLAKE3, and the SHA-256 of the file that holds them, if it is given.
-
-        A second thread computes the SHA-256, which takes longest, of a block while the next one is read.
-        """
-        digests: dict[str, str] = {}
-        buffers = _buffers(self._source, names, 2)
-        with ThreadPoolExecutor(1) as helper:
-            whole = _FileDigest(path, self._opened) if path else None
-            pending: deque[Future] = deque()
-            for name in names:
-                digest = blake3()
-                for row, block in read_blocks(self._source, name, self._opened, buffers):
-                    if whole:
-                        pending.append(helper.submit(whole.take, self._source.regions(name)[0].cut(row, 1), block))
-                    digest.update(block)
-                    write_rows(self._target.regions(name), row, block, self._opened)
-                    self._progress.advance(block.nbytes)
-                    while len(pending) > 1:  # the next block goes to the buffer before the last
-                        pending.popleft().result()
-                digests[name] = digest.hexdigest()
-            while pending:
-                pending.popleft().result()
-            return digests, whole.finish() if whole else ""
-
-
-class _FileDigest:
-    """The SHA-256 of a file, of blocks of it in their order; what lies between them is read."""
-
-    def __init__(self, path: Path, opened: OpenFiles) -> None:
-        self._path, self._opened, self._position = path, opened, 0
-        self._digest = hashlib.sha256()
-
-    def take(self, begin: Region, block: np.ndarray) -> None:
-        """Take a block, which lies where a region begins."""
-        self._read_up_to(begin.offset)
-        self._digest.update(block)
-        self._position += block.nbytes
-
-    def finish(self) -> str:
-        """Return the digest of the file."""
-        self._read_up_to(self._path.stat().st_size)
-        return self._digest.hexdigest()
-
-    def _read_up_to(self, end: int) -> None:
-        while self._position < end:
-            buffer = bytearray(min(BLOCK_BYTES, end - self._position))
-            self._opened.read(self._path, memoryview(buffer), self._position)
-            self._digest.update(buffer)
-            self._position += len(buffer)
+    return repeat(np.empty(max(BLOCK_BYTES, source.specs[name].row_bytes), np.uint8))

@@ -1,10 +1,8 @@
 """Give a Llama rows for the ids that its tokenizer got."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,16 +11,13 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.conversion import check_space, described_source, hashed_files
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, hash_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, carry_files
-from pretrain_llama.checkpoints.new_rows import mean_of_rows, new_row, to_bytes
+from pretrain_llama.checkpoints.new_rows import Kind, mean_of_rows, new_row, to_bytes
 from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import replacing_folder
 from pretrain_llama.vocabulary.pieces import read_compositions
 
-# "mean_of_pieces": the mean of the rows of the old pieces that a new one was encoded to (arXiv 2407.15390); "mean" and
-# "zero": see new_rows.py. With "zero", what is only looked up is the mean of the old pieces.
-Kind = Literal["mean_of_pieces", "mean", "zero"]
 ROWS_AT_ONCE = 256
 
 
@@ -33,7 +28,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
         source: folder of config.json and of weights, in any format that `open_tensors` reads.
         pieces: what expand_vocabulary.py wrote: the ids that each new piece was encoded to before.
         tokenizer: the enlarged tokenizer.model.
-        new_rows: what the new rows hold.
+        new_rows: what the new rows hold; with "zero", those that are only looked up are the mean of the old pieces'.
         output: folder of safetensors, config, tokenizer and passport.
 
     Raises:
@@ -66,9 +61,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
                     rows = np.concatenate([make(compositions[number]) for number in numbers])
                     write_rows(layout.regions(name), begin, rows, opened)
         digests |= hash_tensors(layout, "hash the vocabulary", names)
-        carry_files(source, beside, vocab_size=larger.vocab_size)
-        (beside / "tokenizer.json").unlink(missing_ok=True)  # of the smaller vocabulary
-        shutil.copyfile(tokenizer, beside / "tokenizer.model")
+        carry_files(source, beside, tokenizer, vocab_size=larger.vocab_size)
         expansion = {"from": before, "to": larger.vocab_size, "rows": new_rows}
         passport.write(beside, described_source(tensors, files, source), larger, specs, digests, expansion=expansion)
 

@@ -190,11 +190,19 @@ def _named(shards: list[dict[str, Spec]]) -> dict[str, dict[str, Spec]]:
     return {f"model-{number:05d}-of-{len(shards):05d}.safetensors": held for number, held in enumerate(shards, 1)}
 
 
-def carry_files(source: Path, target: Path, dtype: str | None = None, **changed: Any) -> None:
-    """Copy config and tokenizer from a folder to another, with changed keys of config.json."""
+def carry_files(
+    source: Path, target: Path, tokenizer: Path | None = None, dtype: str | None = None, **changed: Any
+) -> None:
+    """Copy config and tokenizer from a folder to another, with changed keys of config.json.
+
+    A `tokenizer`, .model or .json, takes the place of both: one that stayed would be read in place of the other.
+    """
+    replaced = ("tokenizer.model", "tokenizer.json") if tokenizer else ()
     for name in CARRIED_FILES:
-        if (source / name).exists():
+        if name not in replaced and (source / name).exists():
             shutil.copyfile(source / name, target / name)
+    if tokenizer:
+        shutil.copyfile(tokenizer, target / f"tokenizer{tokenizer.suffix}")
     if dtype or changed:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         dtype_key = "dtype" if "dtype" in config else "torch_dtype"  # of transformers 5 and 4

@@ -1,6 +1,7 @@
 """The arguments that Megatron-LM keeps in its checkpoints: those of an architecture, and whether kept ones fit it."""
 
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,20 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
 _OLDER_NAMES = {"norm_epsilon": "layernorm_epsilon"}
+# Of Llama 3's scaling, Megatron-LM takes the factor, 8 by default, and fixes the rest, which are no arguments there
+# (megatron/core/models/common/embeddings/rotary_pos_embedding.py); a checkpoint that we convert keeps them all.
+_FIXED_SCALING = {
+    "rope_scaling_low_freq_factor": 1.0,
+    "rope_scaling_high_freq_factor": 4.0,
+    "rope_scaling_original_max_position_embeddings": 8192,
+}
 
 
 def arguments(architecture: Architecture) -> dict[str, Any]:
     """Return Megatron-LM's arguments of an architecture, as those of its checkpoints are called."""
     a = architecture
-    scaling = {} if a.rope_scaling is None else {"rope_scaling_factor": a.rope_scaling.factor}
-    return scaling | {
+    scaling = asdict(a.rope_scaling) if a.rope_scaling else {}
+    return {f"rope_scaling_{name}": value for name, value in scaling.items()} | {
         "num_layers": a.layers,
         "hidden_size": a.hidden_size,
         "ffn_hidden_size": a.feed_forward_size,
@@ -51,6 +59,17 @@ def kept_arguments(architecture: Architecture, tensor: int, pipeline: int) -> Na
     )
 
 
+def unlike_megatron_lm(architecture: Architecture) -> str | None:
+    """Say what Megatron-LM computes otherwise than the architecture asks; None where there is nothing."""
+    wanted = arguments(architecture)
+    differences = [
+        f"{name}: {wanted[name]} -> {fixed}"
+        for name, fixed in _FIXED_SCALING.items()
+        if wanted.get(name, fixed) != fixed
+    ]
+    return "; ".join(differences) or None
+
+
 def check_args(args: Namespace | None, architecture: Architecture, place: Path) -> None:
     """Check that the arguments of a training describe an architecture; those that a version lacks are passed over.
 
@@ -63,6 +82,8 @@ def check_args(args: Namespace | None, architecture: Architecture, place: Path) 
         ConfigError: they differ; shows how.
     """
     kept = vars(args) if isinstance(args, Namespace) else {}
+    if kept.get("use_rope_scaling"):
+        kept = _FIXED_SCALING | {"rope_scaling_factor": 8.0} | kept
     expected = arguments(architecture)
     expected |= {old: expected[name] for name, old in _OLDER_NAMES.items()}
     if kept.get("group_query_attention"):  # of one head a group, too

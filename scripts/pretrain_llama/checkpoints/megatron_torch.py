@@ -8,6 +8,7 @@ Engine, or of the layers that Megatron-LM had before.
 """
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ class MegatronTorchTensors:
                 raise self._misfit(f"{part.weight.megatron} has shape {tuple(joined)}, {shape} by config.json")
             if stored.dtype not in ITEM_BYTES or stored.dtype != shares[0].dtype:
                 raise self._misfit(f"{part.weight.megatron} is not of one dtype of {', '.join(ITEM_BYTES)}")
+            torch_files.check_rows(stored, part.weight.megatron)
         return Spec(shares[0].dtype, part.shape)
 
     def _regions_of(self, part: Part) -> list[Region]:
@@ -175,9 +177,10 @@ def _files(checkpoint: Path) -> dict[tuple[int, int], Path]:
                 action="use a checkpoint that is shared over tensor and pipeline parallel processes only",
             )
         files[int(match[1]), int(match[2] or 0)] = folder / FILE
-    grid = {(tensor, pipeline) for tensor, _ in files for _, pipeline in files}
-    missing = sorted(grid - files.keys()) or [place for place, path in files.items() if not path.exists()]
-    if missing or grid != {(t, p) for t in range(len({t for t, _ in grid})) for p in range(len({p for _, p in grid}))}:
+    tensor_parallel, pipeline_parallel = (1 + max(numbers) for numbers in zip(*files, strict=True))
+    grid = product(range(tensor_parallel), range(pipeline_parallel))
+    missing = [place for place in grid if place not in files or not files[place].exists()]
+    if missing:
         shown = ", ".join(f"tensor {tensor} pipeline {pipeline}" for tensor, pipeline in missing)
         raise OperatorError(
             f"{FILE} of some processes is missing: {shown}", where=checkpoint, action="fetch the whole checkpoint"

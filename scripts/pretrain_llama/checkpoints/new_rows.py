@@ -8,9 +8,11 @@ import numpy as np
 from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_blocks, read_rows
 from pretrain_llama.checkpoints.tensors import Tensors
 
-# "mean": the mean of all rows that are there, so that a new id is about as likely as an average one (J. Hewitt, 2021,
-# "Initializing New Word Embeddings for Pretrained Language Models"). "zero": zeros, so that its logit is 0.
-Kind = Literal["mean", "zero"]
+# "mean_of_pieces": the mean of the rows of the old pieces that a new one was encoded to (arXiv 2407.15390); rows that
+# pad the vocabulary have none. "mean": the mean of all rows that are there, so that a new id is about as likely as an
+# average one (J. Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language Models"). "zero": zeros, so
+# that its logit is 0.
+Kind = Literal["mean_of_pieces", "mean", "zero"]
 
 
 def to_numbers(block: np.ndarray, dtype: str) -> np.ndarray:
@@ -52,7 +54,7 @@ def mean_of_rows(tensors: Tensors, name: str, rows: Sequence[int], opened: OpenF
 def new_row(kind: Kind, tensors: Tensors, name: str, is_output: bool, opened: OpenFiles) -> np.ndarray:
     """Return the row that new ids get in a vocabulary's tensor, as bytes: (1, row_bytes) uint8.
 
-    `is_output`: logits are computed with the tensor; what is only looked up is never 0.
+    `kind`: "mean" or "zero". `is_output`: logits are computed with the tensor; what is only looked up is never 0.
     """
     spec = tensors.specs[name]
     if kind == "zero" and is_output:

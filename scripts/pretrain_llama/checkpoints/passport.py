@@ -18,7 +18,7 @@ same source gives the same bytes.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +102,31 @@ def verification_path(folder: Path) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def check(folder: str | Path, tensor_parallel: int | None = None, trained: Path | None = None) -> None:
+def check(
+    folder: str | Path, tensor_parallel: int | None = None, trained: Path | None = None, like: Path | None = None
+) -> None:
     """Check that a converted Megatron checkpoint is what its passport says.
 
     Args:
         folder: of config.json, conversion.json, and the checkpoint.
         tensor_parallel: size that the model is built with; its padding has to be the checkpoint's.
-        trained: a checkpoint of a training that started from it, which is compared in place of its own weights.
+        trained: a checkpoint of a training that started from it, which is looked at in place of its own weights. Its
+            vocabulary may be padded otherwise: the tensor parallel size may have changed since.
+        like: a folder whose config.json has to describe the same model.
 
     Raises:
         OperatorError: it is not; shows the differences.
     """
     folder = Path(folder)
     passport = read(folder)
-    differences = list(_differences(folder, passport, tensor_parallel, trained))
+    if "padding" not in passport:
+        raise OperatorError(
+            f"no Megatron checkpoint: its {NAME} is that of a Hugging Face folder",
+            where=folder,
+            action="give a folder that convert_checkpoint.py wrote",
+        )
+    differences = [*_differences(folder, passport, tensor_parallel, trained)]
+    differences += _other_architecture(passport, read_architecture(like), f"{like}/config.json") if like else []
     if differences:
         shown = "\n".join(f"    {difference}" for difference in differences[:SHOWN])
         more = f"\n    and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
@@ -130,25 +141,59 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def check_padding(folder: str | Path, tensor_parallel: int, trained: Path) -> None:
+    """Check that a training may go on from a checkpoint of its own: the rows of its vocabulary are the model's.
+
+    With another tensor parallel size, the vocabulary may be padded to another number of rows. Megatron would load the
+    rows that both have, and leave the others, and what the optimizer knows of them, as a new model has them.
+
+    Args:
+        folder: of the converted checkpoint that the training began with.
+        tensor_parallel: size that the model is built with.
+        trained: the checkpoint to go on from.
+
+    Raises:
+        OperatorError: they are not; says how the sizes can be made to fit.
+    """
+    architecture = read_architecture(folder)
+    stored, built = TorchDistTensors(trained, architecture).padded_vocab_size, architecture.padded_vocab_size
+    if stored == built(tensor_parallel):
+        return
+    others = [replace(architecture, vocab_multiple=2**power) for power in range(20)]
+    fitting = [other.vocab_multiple for other in others if other.padded_vocab_size(tensor_parallel) == stored]
+    action = "go on with the tensor parallel size that it was trained with"
+    if fitting:
+        action += f"; or set conversion.vocab_multiple: {fitting[-1]} in config.yaml, which gives as many rows"
+    raise OperatorError(
+        f"the checkpoint has {stored} rows of the vocabulary, padding included; with tensor parallel size "
+        f"{tensor_parallel} and a multiple of {architecture.vocab_multiple} the model has {built(tensor_parallel)}",
+        where=trained,
+        action=action,
+    )
+
+
+def _other_architecture(passport: dict[str, Any], architecture: Architecture, place: str) -> Iterator[str]:
+    found = _described(architecture)
+    for key, value in passport["architecture"].items():
+        if found[key] != value:
+            yield f"{place}: {key}: {value} -> {found[key]}"
+
+
 def _differences(
     folder: Path, passport: dict[str, Any], tensor_parallel: int | None, trained: Path | None
 ) -> Iterator[str]:
     architecture = read_architecture(folder)
-    found = _described(architecture)
-    for key, value in passport["architecture"].items():
-        if found[key] != value:
-            yield f"config.json: {key}: {value} -> {found[key]}"
+    others = list(_other_architecture(passport, architecture, "config.json"))
+    yield from others
     padded = architecture.padded_vocab_size(tensor_parallel or passport["padding"]["tensor_parallel"])
     if padded != passport["padding"]["padded_vocab_size"]:
         yield f"padded vocabulary: {passport['padding']['padded_vocab_size']} -> {padded} as the model is built"
     if passport["verification"] and passport["verification"]["conversion"] != sha256(folder / NAME):
         yield "verification: of another conversion"
-    if found != passport["architecture"]:
+    if others:
         return  # the tensors would differ as well
     if trained:
-        tensors = TorchDistTensors(trained, architecture)
-        if tensors.padded_vocab_size != padded:
-            yield f"padded vocabulary: {padded} -> {tensors.padded_vocab_size} in {trained.name}"
+        TorchDistTensors(trained, architecture)  # which refuses what does not fit
         return
     misfits = [(name, size) for name, size in passport["files"].items() if _size(folder / name) != size]
     for name, size in misfits:

@@ -133,9 +133,9 @@ class TorchDistTensors:
         key, layer = self._key(part.weight, part.layer)
         sizes = {tuple(chunk.offsets): tuple(chunk.sizes) for chunk in self._described[key].chunks}
         of_weight = []
-        for offsets, stored in self._stored[key]:
+        for offsets, stored in self._stored.get(key, []):
             if layer is None or offsets[0] <= layer < offsets[0] + sizes[offsets][0]:
-                of_weight.append(self._region(stored, offsets, sizes[offsets], layer))
+                of_weight.append(self._region(key, stored, offsets, sizes[offsets], layer))
         found = mapping.regions_of(part, of_weight)
         if not cover(found, self.specs[part.name]):
             raise OperatorError(
@@ -143,13 +143,16 @@ class TorchDistTensors:
             )
         return found
 
-    def _region(self, stored: Any, offsets: tuple[int, ...], sizes: tuple[int, ...], layer: int | None) -> Region:
+    def _region(
+        self, key: str, stored: Any, offsets: tuple[int, ...], sizes: tuple[int, ...], layer: int | None
+    ) -> Region:
         """Return where a chunk lies, and where in the weight, of one layer where layers are stacked."""
         path = self.place / stored.relative_path
         try:
             tensor = torch_files.load(path, stored.offset, stored.length)
         except FileNotFoundError:
             raise OperatorError("a file is missing", where=path, action="fetch the checkpoint again") from None
+        torch_files.check_rows(tensor, key)
         offset = tensor.offset
         item_bytes = ITEM_BYTES[tensor.dtype]
         if layer is not None:

@@ -19,8 +19,16 @@ from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import write_json
 
 DATA = "__0_0.distcp"
-# Linear layers leave a place for a state of their own (fp8 scales); Megatron asks for it on loading.
-LINEAR_LAYERS = ("self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2")
+# Layers that have a place for a state of their own (fp8 scales), for which Megatron asks on loading; None is no state.
+# megatron-core's own layers ask for that of the linear ones; those of Transformer Engine also for that of the last norm
+# (from its version 2 on) and, with older versions of megatron-core, for that of the attention.
+STATEFUL = (
+    "self_attention.linear_qkv",
+    "self_attention.core_attention",
+    "self_attention.linear_proj",
+    "mlp.linear_fc1",
+    "mlp.linear_fc2",
+)
 
 
 @dataclass(frozen=True)
@@ -139,10 +147,8 @@ class TorchDistLayout:
     def _extra_states(self) -> list[str]:
         layers = self._architecture.layers
         return [
-            f"decoder.layers.{name}._extra_state/shard_{layer}_{layers}"
-            for layer in range(layers)
-            for name in LINEAR_LAYERS
-        ]
+            f"decoder.layers.{name}._extra_state/shard_{layer}_{layers}" for layer in range(layers) for name in STATEFUL
+        ] + ["decoder.final_layernorm._extra_state/shard_0_1"]
 
     def _described(self, chunks: list[Chunk]) -> dict[str, New]:
         """Return torch's description of each tensor."""

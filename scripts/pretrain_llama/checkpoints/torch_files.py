@@ -9,13 +9,14 @@ import math
 import struct
 import zipfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints import pickles
 from pretrain_llama.checkpoints.pickles import Call, Name, Persistent
 from pretrain_llama.checkpoints.tensors import TORCH_DTYPES, Spec
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError
 
 ALIGNMENT = 64  # of a tensor's bytes, as torch.save aligns them
 _STORAGES = {"fp32": "FloatStorage", "fp16": "HalfStorage", "bf16": "BFloat16Storage"}
@@ -37,12 +38,33 @@ class StoredTensor:
     path: Path
     offset: int
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the items of a row lie side by side, and the rows in their order; there may be gaps between them.
+
+        A transposed tensor has none, nor one that repeats a row.
+        """
+        axes = [(size, stride) for size, stride in zip(self.shape, self.strides, strict=True) if size > 1]
+        if self.shape[-1] > 1 and self.strides[-1] != 1:
+            return False
+        return all(stride >= size * inner for (_, stride), (size, inner) in pairwise(axes))
+
 
 def _rebuild_tensor(
     storage: tuple[str | None, Path, int], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
 ) -> StoredTensor:
     dtype, path, start = storage
     return StoredTensor(dtype, tuple(shape), tuple(strides), path, start + Spec(dtype or "fp32", (offset,)).bytes)
+
+
+def check_rows(tensor: StoredTensor, name: str) -> None:
+    """Raise ConfigError unless a tensor can be read row by row."""
+    if not tensor.has_rows:
+        raise ConfigError(
+            f"{name} has strides {tensor.strides} for shape {tensor.shape}: it does not lie in rows",
+            where=tensor.path,
+            action="load the file with torch, and save it again with .contiguous() tensors",
+        )
 
 
 KNOWN = {

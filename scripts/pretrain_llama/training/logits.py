@@ -1,8 +1,7 @@
 """The logits of transformers and of megatron-core for the same weights and tokens, on several parallel layouts."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,16 @@ import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_blocks
 from pretrain_llama.checkpoints.huggingface import HuggingFaceTensors
-from pretrain_llama.checkpoints.opening import AnyTensors
+from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.training.model import DTYPES, build_model, transformer_config
 from pretrain_llama.training.state import load_weights
 
 BATCH, SEQUENCE = 2, 128
-LAYOUTS = ((1, 1), (2, 1), (1, 2))  # tensor x pipeline parallel
+LAYOUTS = ((1, 1), (2, 1), (1, 2), (2, 2))  # tensor x pipeline parallel
 
 
 def probe_tokens(architecture: Architecture) -> torch.Tensor:
@@ -30,15 +29,62 @@ def probe_tokens(architecture: Architecture) -> torch.Tensor:
     return torch.randint(0, architecture.vocab_size, (BATCH, length), generator=generator)
 
 
-def layouts(architecture: Architecture, processes: int) -> Iterator[tuple[int, int]]:
-    """Yield the tensor and pipeline parallel sizes to compare on: those that divide the processes and the model."""
+def layouts(architecture: Architecture, processes: int) -> dict[tuple[int, int], str | None]:
+    """Return the tensor and pipeline parallel sizes that so many processes can compare on.
+
+    Each is None, or says why the model cannot be cut so.
+    """
+    found: dict[tuple[int, int], str | None] = {}
     for tensor, pipeline in LAYOUTS:
-        try:
-            architecture.check_parallel(tensor, pipeline, "a layout to compare")
-        except ConfigError:
-            continue
         if processes % (tensor * pipeline) == 0:
-            yield tensor, pipeline
+            try:
+                architecture.check_parallel(tensor, pipeline, "a layout to compare")
+                found[tensor, pipeline] = None
+            except ConfigError as error:
+                found[tensor, pipeline] = str(error).partition("\n")[0]
+    return found
+
+
+def compare_layouts(source: Path, checkpoint: Path, tolerance: float) -> dict[str, Any] | None:
+    """Compare the logits of a source and of what was converted from it, on all layouts and in all precisions.
+
+    Every process of torch.distributed calls it.
+
+    Args:
+        source: folder with config.json and weights.
+        checkpoint: folder that convert_checkpoint.py wrote.
+        tolerance: in fp32; see `allowed_difference`.
+
+    Returns:
+        On the first process: {"tokens", "largest_logit", "logits": [each `Comparison`, and whether it passed],
+        "skipped": [{"tensor", "pipeline", "why"}]}. None on the others.
+    """
+    architecture = read_architecture(checkpoint)
+    tensors, tokens = open_tensors(source, architecture), probe_tokens(architecture)
+    precisions = ["fp32", "bf16"] if {spec.dtype for spec in tensors.specs.values()} == {"bf16"} else ["fp32"]
+    is_first = dist.get_rank() == 0
+    wanted = {
+        precision: transformers_logits(tensors, source, precision, tokens)
+        for precision in (precisions if is_first else ())
+    }
+    planned = layouts(architecture, dist.get_world_size())
+    compared = []
+    for precision in precisions:
+        for tensor, pipeline in (layout for layout, why in planned.items() if not why):
+            found = megatron_logits(checkpoint, architecture, precision, tokens, tensor, pipeline)
+            if is_first:
+                exact = wanted["fp32"]
+                allowed = allowed_difference(precision, tolerance, exact, architecture.layers)
+                how = {"precision": precision, "tensor": tensor, "pipeline": pipeline, "allowed": allowed}
+                compared.append(compare(wanted[precision], found, exact, **how))
+    if not is_first:
+        return None
+    return {
+        "tokens": tokens.numel(),
+        "largest_logit": wanted["fp32"].abs().max().item(),
+        "logits": [asdict(each) | {"passed": each.passed} for each in compared],
+        "skipped": [{"tensor": t, "pipeline": p, "why": why} for (t, p), why in planned.items() if why],
+    }
 
 
 @torch.no_grad()
@@ -113,7 +159,7 @@ class Comparison:
         largest_difference, allowed: of any two logits.
         agreement: fraction of the positions at which the largest logit is of the same id.
         clear: positions at which the two largest logits are further apart, in fp32, than a difference that is allowed;
-            clear_agreement: fraction of these at which the largest is of the same id.
+            clear_agreement: fraction of these at which the largest is of the same id; None where there are none.
     """
 
     precision: str
@@ -123,12 +169,12 @@ class Comparison:
     allowed: float
     agreement: float
     clear: int
-    clear_agreement: float
+    clear_agreement: float | None
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong; a NaN is no agreement."""
-        return self.largest_difference <= self.allowed and self.clear_agreement == 1
+        return self.largest_difference <= self.allowed and self.clear_agreement in (None, 1)
 
 
 def compare(wanted: torch.Tensor, found: torch.Tensor, exact: torch.Tensor, **computed: Any) -> Comparison:
@@ -144,7 +190,7 @@ def compare(wanted: torch.Tensor, found: torch.Tensor, exact: torch.Tensor, **co
         largest_difference=(wanted - found).abs().max().item(),
         agreement=agrees.float().mean().item(),
         clear=int(is_clear.sum()),
-        clear_agreement=agrees[is_clear].float().mean().item() if is_clear.any() else 1.0,
+        clear_agreement=agrees[is_clear].float().mean().item() if is_clear.any() else None,
     )
 
 

@@ -141,12 +141,24 @@ COLUMNS = ("id", "piece", "before")
 
 
 def write_pieces(path: str | Path, base: protobuf.ModelProto, pieces: Sequence[str]) -> None:
-    """Write a table (TSV) of new pieces: the id of each, and the ids that the base encodes it to."""
-    first = len(base.pieces)
+    """Write a table (TSV) of new pieces: the id of each, and the ids that the base encodes it to.
+
+    Raises:
+        ConfigError: the base encodes one to nothing, so no old row says what the new one may begin with.
+    """
+    first, compositions = len(base.pieces), encode_alone(base, pieces)
+    deleted = [piece for piece, ids in zip(pieces, compositions, strict=True) if not ids]
+    if deleted:
+        raise ConfigError(
+            f"the tokenizer deletes {len(deleted)} of the new pieces before it encodes: "
+            + ", ".join(map(ascii, deleted[:5])),
+            where="the new pieces",
+            action="leave them out of the list",
+        )
     with replacing(path, "w") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(COLUMNS)
-        for number, (piece, ids) in enumerate(zip(pieces, encode_alone(base, pieces), strict=True)):
+        for number, (piece, ids) in enumerate(zip(pieces, compositions, strict=True)):
             writer.writerow([first + number, piece, " ".join(map(str, ids))])
 
 

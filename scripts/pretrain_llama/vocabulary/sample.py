@@ -6,7 +6,7 @@ from pathlib import Path
 from pretrain_llama.tokenization.lines import sort_lines
 
 BLOCKS = 64
-HELD_OUT_EVERY = 10  # texts: one of these is measured, the others are trained on
+MEASURED_EVERY = 10  # texts: one of these is measured, the others are trained on
 
 
 def sample_texts(shard: Path, text_key: str, size_bytes: int, max_line_bytes: int) -> list[str]:
@@ -33,6 +33,6 @@ def _blocks(shard: Path, size_bytes: int) -> Iterator[bytes]:
                 yield block if block.endswith(b"\n") else block + b"\n"
 
 
-def held_out(texts: list[str]) -> tuple[list[str], list[str]]:
+def divide(texts: list[str]) -> tuple[list[str], list[str]]:
     """Return the texts to train on, and those to measure on."""
-    return [t for number, t in enumerate(texts) if number % HELD_OUT_EVERY], texts[::HELD_OUT_EVERY]
+    return [t for number, t in enumerate(texts) if number % MEASURED_EVERY], texts[::MEASURED_EVERY]

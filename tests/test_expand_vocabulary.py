@@ -1,0 +1,104 @@
+"""The programs that enlarge a tokenizer and plot what it does: what they take and refuse."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from sentencepiece import SentencePieceTrainer
+from sentencepiece import sentencepiece_model_pb2 as protobuf
+
+import plot_fertility
+from pretrain_llama.errors import PretrainError
+from pretrain_llama.vocabulary.model import load_model
+from project import jsonl, run_script
+
+
+def unigram(path: Path, model: Path) -> None:
+    changed = load_model(model)
+    changed.trainer_spec.model_type = protobuf.TrainerSpec.UNIGRAM
+    path.write_bytes(changed.SerializeToString())
+
+
+BROKEN = {
+    "no model": (lambda path, model: path.write_text("{}"), "no SentencePiece model"),
+    "a Unigram model": (unigram, "the SentencePiece model is not of kind BPE"),
+    "no file": (lambda path, model: None, "no SentencePiece model"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_only_bpe_models_are_enlarged(tokenizer_model: Path, tmp_path: Path, case: str) -> None:
+    change, message = BROKEN[case]
+    change(tmp_path / "tokenizer.model", tokenizer_model)
+    with pytest.raises(PretrainError, match=message):
+        load_model(tmp_path / "tokenizer.model")
+
+
+def run_expand(folder: Path, model: Path, *options: object):
+    shard = folder / "ar_news_daily_split_0000.jsonl"
+    shard.write_bytes(jsonl([f"خبر رقم {n} من المدينة اليوم" for n in range(40)]))
+    outputs = ["--output", folder / "t.model", "--pieces-output", folder / "p.tsv", "--fertility", folder / "f"]
+    shards = sorted(folder.glob("*.jsonl"))
+    text = ["--tokenizer-model", model, "--shards", *shards, "--text-keys", "text"]
+    return run_script("expand_vocabulary.py", *text, *options, *outputs)
+
+
+def test_the_program_takes_given_pieces_and_says_what_texts_do_not_yield(tokenizer_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pieces.txt").write_text("خبر\nخب\nالمدينة\n", encoding="utf-8")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 0, result.stderr
+    assert "warning: 1 given pieces never come about: المدينة" in result.stderr
+    assert json.loads((tmp_path / "f.json").read_text())["vocab_size_after"] == 403
+    assert os.path.getsize(tmp_path / "t.model") > tokenizer_model.stat().st_size
+
+    for options, message in [
+        (["--languages", "ar", "--new-pieces", 5000], "5000 are wanted"),
+        (["--languages", "en", "--new-pieces", 5], "no text of en in these shards"),
+        (["--languages", "ar"], "give --languages with --new-pieces, or --pieces"),
+    ]:
+        result = run_expand(tmp_path, tokenizer_model, *options)
+        assert result.returncode == 2
+        assert message in result.stderr
+
+
+@pytest.fixture
+def normalizing(tmp_path: Path) -> Path:
+    """A model that normalizes as SentencePiece does by default, which deletes control characters."""
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b ab abc"] * 20),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=264,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    (tmp_path / "normalizing.model").write_bytes(model.getvalue())
+    return tmp_path / "normalizing.model"
+
+
+def test_pieces_that_the_tokenizer_deletes_are_refused(normalizing: Path, tmp_path: Path) -> None:
+    """No old row says what their rows would begin with: the mean of none is no number."""
+    (tmp_path / "pieces.txt").write_text("\x01\nabab\n\x7f\n", encoding="utf-8")
+    result = run_expand(tmp_path, normalizing, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 2
+    assert r"the tokenizer deletes 2 of the new pieces before it encodes: '\x01', '\x7f'" in result.stderr
+    assert not (tmp_path / "t.model").exists()
+    assert not (tmp_path / "p.tsv").exists()
+
+
+def test_a_domain_without_words_is_shown_as_such(tokenizer_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "en_blank_none_split_0000.jsonl").write_bytes(jsonl([" "] * 20))
+    (tmp_path / "pieces.txt").write_text("خبر\n", encoding="utf-8")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 0, result.stderr
+    domains = plot_fertility.read_domains(tmp_path / "f.csv")
+    assert [(name, before > 0, after > 0) for name, before, after in domains] == [
+        ("ar news", True, True),
+        ("en blank", False, False),
+    ]
+    result = run_script("plot_fertility.py", "--fertility", tmp_path / "f.csv", "--output", tmp_path / "f.svg")
+    assert result.returncode == 0, result.stderr
+    assert "<svg" in (tmp_path / "f.svg").read_text()
