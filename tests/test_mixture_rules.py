@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mixtures import SIGNATURE, compute, epochs, probabilities, written
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.mixture import choices, signature
-from pretrain_llama.mixture.counting import largest_remainder
 from pretrain_llama.mixture.filling import fill
+from pretrain_llama.mixture.largest_remainder import largest_remainder
 from pretrain_llama.mixture.mixture import Mixture, TrainingLength
 from pretrain_llama.mixture.probabilities import compute as mixture_of
 from pretrain_llama.mixture.weighting import rates_of
