@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain_llama.files import read_json
+from pretrain_llama.files import read_json, write_json
 from pretrain_llama.tokenization.held_out import are_held_out
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.texts import Texts
@@ -73,3 +73,15 @@ def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_mode
     assert f"{SHARD}_text_document, document {first}" in mixed.stderr
     none = run_script("check_held_out.py", "--held-out", tmp_path, "--trained", tmp_path / "whole")
     assert none.returncode == 2 and "no .bin/.idx pair" in none.stderr
+
+
+def test_a_misspelt_domain_has_nothing_to_join(tmp_path: Path) -> None:
+    signature = tmp_path / "data_signature.json"
+    signature.write_text(
+        f'["{PREFIX}_dc=1_sc=1_tc=9.bin", "ar_news_daily_split_0000_text_document_dc=1_sc=1_tc=9.bin"]'
+    )
+    names = ["--language", "en", "--domain", "boks", "--output-prefix", tmp_path / "en_boks"]
+    result = run_script("join_held_out.py", "--signature", signature, "--tokenized", tmp_path, *names)
+    assert result.returncode == 2
+    assert "no shard is of language 'en' and domain 'boks'" in result.stderr
+    assert "give --language and --domain of its shards: ar news, en books" in result.stderr

@@ -219,6 +219,24 @@ def test_a_total_is_a_number_of_tokens(tmp_path: Path, tokens: str) -> None:
     assert f"invalid tokens value: '{tokens}'" in result.stderr
 
 
+@pytest.mark.parametrize("folder", ["/my data", "shards\t"])
+def test_a_folder_with_white_space_is_refused(tmp_path: Path, folder: str) -> None:
+    result = compute(tmp_path, "--bin-idx-path", folder)
+    assert result.returncode == 2
+    assert f"{folder!r} holds white space, at which Megatron-LM splits data_path.txt" in result.stderr
+    assert "--bin-idx-path" in result.stderr and "or a link to theirs, without blanks" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_omissions_are_told_in_part(tmp_path: Path) -> None:
+    result = compute(tmp_path, excluded=[f"nothing_{number:02d}" for number in range(23)])
+    assert result.returncode == 2
+    assert "excluded 'nothing_19' matches no shard\n         and 3 more\n" in result.stderr
+    assert "nothing_20" not in result.stderr
+    shown = compute(tmp_path, "--omissions", "list", excluded=[f"nothing_{number:02d}" for number in range(23)])
+    assert shown.returncode == 0 and shown.stdout.count("unmatched: excluded 'nothing_") == 23
+
+
 def test_a_run_config_with_a_key_twice_is_refused(tmp_path: Path) -> None:
     compute(tmp_path, mixture={})
     run = tmp_path / "run.yaml"
