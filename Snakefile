@@ -32,7 +32,7 @@ rule all:
 
 
 # Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
-# probabilities.
+# probabilities, looked at and checked.
 rule data:
     input:
         tokenized(*IDENTITIES.values()),
@@ -47,6 +47,7 @@ rule mixture:
     input:
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/mixture.html", run=RUNS),
+        mixture_checks(*RUNS),
 
 
 onstart:
