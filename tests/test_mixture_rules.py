@@ -235,3 +235,11 @@ def test_the_report_sums_what_the_shards_have(tmp_path: Path) -> None:
     assert lines["en", "web"] == ["0", "0", "0", "0.000000", "0.0000", "2,000"]
     assert lines["en", "all"] == ["2", "4,000", "7,500", "0.750000", "1.8750", "2,000"]
     assert sum(written(tmp_path)["sequences"].values()) == 500
+
+
+def test_the_epochs_of_a_capped_domain_are_its_cap_whatever_whole_sequences_make(tmp_path: Path) -> None:
+    result = compute(tmp_path, mixture={"max_epochs": {"en": {"web": 0.333}}})
+    web = next(line.split() for line in result.stdout.splitlines() if line.startswith("en        web"))
+    assert web[4] == "660", "33 sequences of 20 tokens, of 33.3"
+    assert web[6] == "0.3330"
+    assert rows(tmp_path)["en_web_crawl_split_0000"]["epochs"] == "0.333000"
