@@ -78,6 +78,7 @@ def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_mode
     first = np.flatnonzero(are_held_out(Texts.of(tale.encode() for tale in TALES), 0.25))[0]
     assert f"{count} documents are trained on and held out" in mixed.stderr
     assert f"{SHARD}_text_document, document {first}" in mixed.stderr
+    assert "delete the others. If they were: a tokenizer without byte fallback" in mixed.stderr
     none = run_script("check_held_out.py", "--held-out", tmp_path, "--trained", tmp_path / "whole")
     assert none.returncode == 2 and "no .bin/.idx pair" in none.stderr
 
