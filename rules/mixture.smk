@@ -19,6 +19,11 @@ localrules:
     plot_mixture,
 
 
+def mixture_checks(*runs):
+    """What megatron-core says of the mixtures of some runs; nothing on a store: pairs never pass through a node."""
+    return [] if STORE else expand("results/runs/{run}/mixture/check_mixture.json", run=runs)
+
+
 rule compute_probabilities:
     input:
         signature=lambda wildcards: f"results/tokenized/{run_tokenizer(wildcards.run)}/data_signature.json",

@@ -16,7 +16,7 @@ def all_targets():
 
 
 # Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
-# probabilities.
+# probabilities, looked at and checked.
 rule data:
     input:
         tokenized(*IDENTITIES.values()),
@@ -31,6 +31,7 @@ rule mixture:
     input:
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/mixture.html", run=RUNS),
+        mixture_checks(*RUNS),
 
 
 onstart:

@@ -45,7 +45,8 @@ def main() -> None:
         raise DataError(
             f"{len(common):,} documents are trained on and held out. The first:\n    {shown}",
             where=common[0].pair,
-            action="use pairs that were tokenized with the same held_out_fraction; delete the others",
+            action="use pairs that were tokenized with the same held_out_fraction; delete the others. If they were: a "
+            "tokenizer without byte fallback writes other characters alike, as unknown; take one with it",
         )
     print(f"{len(trained):,} pairs to train on hold none of the {held_out.count:,} documents held out")
 

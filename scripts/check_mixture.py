@@ -14,7 +14,7 @@ from pathlib import Path
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_json
 from pretrain_llama.mixture.mixture import Mixture
-from pretrain_llama.mixture.preflight import check
+from pretrain_llama.mixture.preflight import Report, check, first_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,20 +40,32 @@ def split(text: str) -> str:
     return text
 
 
+def as_text(report: Report, mixture: Mixture) -> str:
+    """Return the report for a terminal."""
+    allowed = "nothing limits them" if report.open_files_allowed is None else f"{report.open_files_allowed:,} allowed"
+    off = [
+        f"{name}: {report.drawn[name]:,} drawn, {mixture.by_name[name].sequences:,} wanted"
+        for name in report.off_by_more_than_one
+    ]
+    lines = [
+        f"{report.prefixes:,} prefixes, {report.sequences:,} sequences: built in {report.build_seconds:.2f} s, with an "
+        f"index of {report.cache_bytes:,} bytes",
+        f"sequences drawn and wanted differ by at most {report.largest_difference:,} in a shard",
+        f"by more than 1 in {len(off):,} of {report.prefixes:,} shards:\n  {first_of(off)}" * bool(off),
+        f"open files: {report.megatron_open_files:,} in each process of Megatron-LM; ulimit -n here: {allowed}",
+        f"warning: {report.warning}" * bool(report.warning),
+        f"advice: {report.advice}" * bool(report.advice),
+    ]
+    return "\n".join(filter(None, lines))
+
+
 def main() -> None:
     args = parse_args()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    report = check(Mixture.read(args.mixture), args.indexed, args.split, args.output.parent)
+    mixture = Mixture.read(args.mixture)
+    report = check(mixture, args.indexed, args.split, args.output.parent)
     write_json(args.output, asdict(report))
-    print(
-        f"{report.prefixes:,} prefixes, {report.sequences:,} sequences: built in {report.build_seconds:.2f} s, with an "
-        f"index of {report.cache_bytes:,} bytes\n"
-        f"sequences drawn and wanted differ by at most {report.largest_difference} in a shard\n"
-        f"open files: {report.megatron_open_files:,} in each process of Megatron-LM; "
-        f"ulimit -n allows {report.open_files_allowed:,} here"
-    )
-    if report.advice:
-        print(f"advice: {report.advice}")
+    print(as_text(report, mixture))
 
 
 if __name__ == "__main__":

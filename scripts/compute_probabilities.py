@@ -14,10 +14,11 @@ Needs neither the data nor Snakemake; names of the replaced pipeline are read to
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from pretrain_llama import configuration
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.files import write_json, write_text
 from pretrain_llama.mixture import choices, ledger, outputs, signature
 from pretrain_llama.mixture.mixture import FILE, TrainingLength
@@ -42,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--bin-idx-path",
+        type=folder,
         default="",
         metavar="FOLDER",
         help="of the .bin and .idx files, written before each name in data_path.txt and blend.json",
@@ -55,6 +57,17 @@ def tokens(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError(text)
     return number
+
+
+def folder(text: str) -> str:
+    """Return a path that Megatron reads as one word."""
+    if re.search(r"\s", text):
+        raise ConfigError(
+            f"{text!r} holds white space, at which Megatron-LM splits data_path.txt",
+            where="--bin-idx-path",
+            action="give the files a folder, or a link to theirs, without blanks",
+        )
+    return text
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pretrain_llama import stores
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.mixture import signature
 from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.tokenization.joining import join
@@ -33,6 +33,13 @@ def main() -> None:
     args = parse_args()
     shards = [counted.shard for counted in signature.load(args.signature).shards]
     own = [shard for shard in shards if (shard.language, shard.domain) == (args.language, args.domain)]
+    if not own:
+        there = sorted({f"{shard.language} {shard.domain}" for shard in shards})
+        raise ConfigError(
+            f"no shard is of language {args.language!r} and domain {args.domain!r}",
+            where=args.signature,
+            action=f"give --language and --domain of its shards: {', '.join(there)}",
+        )
     places = [f"{args.tokenized}/{shard}{HELD_OUT_SUFFIX}{suffix}" for shard in own for suffix in (".bin", ".idx")]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(FETCHED_AT_ONCE) as threads:
         files = list(threads.map(lambda place: stores.local_copy(place, Path(scratch)), places))

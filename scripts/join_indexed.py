@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.mixture.signature import check_one_tokenizer, tokenizer_of
-from pretrain_llama.names import CountedName, ShardName, parse_counted, parse_shard
+from pretrain_llama.names import PREFIX_SUFFIX, CountedName, ShardName, parse_counted, parse_shard
+from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.joining import join, joined_counts
 
 
@@ -24,27 +25,56 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_corpora(prefixes: list[Path], shard: ShardName) -> None:
-    """Raise DataError if a counted pair is of another language or domain than the shard: rates go by them."""
+def prefixes_of(paths: list[Path]) -> list[Path]:
+    """Return the prefixes of pairs, each once, whether by its .bin or .idx, from here or from the root."""
+    whole = (path.parent.resolve() / path.name for path in paths)
+    return list(dict.fromkeys(path.with_suffix("") if path.suffix in (".bin", ".idx") else path for path in whole))
+
+
+def check_not_twice(prefixes: list[Path]) -> None:
+    """Raise DataError if two pairs are the same shard: under two counts, or in two folders."""
+    known: dict[str, Path] = {}
+    for prefix in prefixes:
+        shard, is_named, _ = prefix.name.partition(PREFIX_SUFFIX)
+        if is_named and shard in known:
+            raise DataError(
+                f"{shard} is given twice, as {prefix.name} and as {known[shard].name}",
+                where=f"{prefix.parent} and {known[shard].parent}",
+                action="leave out the stale one, made by an earlier tokenizer or from other text",
+            )
+        known[shard] = prefix
+
+
+def check_names(prefixes: list[Path], shard: ShardName) -> None:
+    """Raise DataError if a counted pair is of another language or domain than the shard, or not as its name says."""
     for prefix in prefixes:
         if "_tc=" not in prefix.name:
             continue
-        own = parse_counted(prefix.name).shard
+        counted = parse_counted(prefix.name)
+        own = counted.shard
         if (own.language, own.domain) != (shard.language, shard.domain):
             raise DataError(
                 f"{own} is of {own.language} {own.domain}, the joined shard of {shard.language} {shard.domain}",
                 where=prefix,
                 action="join the shards of one domain: rates and probabilities go by language and domain",
             )
+        pair = IndexedReader(prefix)
+        found = CountedName(own, pair.documents, pair.sequences, pair.tokens)
+        if found != counted:
+            raise DataError(
+                f"{prefix.name} holds dc={pair.documents} sc={pair.sequences} tc={pair.tokens}",
+                where=prefix,
+                action="tokenize this shard again; its name or its files were changed",
+            )
 
 
 def main() -> None:
     args = parse_args()
-    suffixed = (path.with_suffix("") if path.suffix in (".bin", ".idx") else path for path in args.pairs)
-    prefixes = list(dict.fromkeys(suffixed))
+    prefixes = prefixes_of(args.pairs)
     shard = parse_shard(args.shard)
-    check_one_tokenizer({tokenizer_of(str(prefix.absolute())) for prefix in prefixes}, args.output_dir)
-    check_corpora(prefixes, shard)
+    check_one_tokenizer({tokenizer_of(str(prefix)) for prefix in prefixes}, args.output_dir)
+    check_not_twice(prefixes)
+    check_names(prefixes, shard)
     counts = joined_counts(prefixes)
     name = CountedName(shard, counts.documents, counts.sequences, counts.tokens)
     join(prefixes, args.output_dir / str(name))

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from pretrain_llama.tokenization.indexed import writing_indexed
 from project import Result, run_script
 
 SIGNATURE = [
@@ -16,6 +18,7 @@ SIGNATURE = [
 ]
 RATIO = {"en": {"books": 1, "web": 2}, "ar": {"news": 1}}
 TOKENS = 10_000
+CORPORA = ("en_books_tales", "en_books_poems", "en_web_crawl", "ar_news_daily")
 RUN = {
     "tokenizer": "toy",
     "checkpoint": "toy-llama",
@@ -82,3 +85,27 @@ def epochs(folder: Path) -> dict[str, float]:
     """Return its epochs, by the names of the shards."""
     tokens = {name.split("_text_document")[0]: int(name.split("_tc=")[1]) for name in written(folder)["probabilities"]}
     return {shard: p * written(folder)["training_tokens"] / tokens[shard] for shard, p in probabilities(folder).items()}
+
+
+def write_pair(prefix: Path, lengths: list[int], dtype: type = np.uint16) -> None:
+    """Write a pair of documents of these lengths, in tokens."""
+    ids = np.random.default_rng(0).integers(3, 500, sum(lengths)).astype(dtype)
+    with writing_indexed(prefix, np.dtype(dtype)) as writer:
+        writer.add_documents(ids, np.array(lengths, int))
+
+
+def write_shard(folder: Path, corpus: str, number: int, lengths: list[int]) -> str:
+    """Write a counted pair; return its name in a signature."""
+    counts = f"dc={len(lengths)}_sc={len(lengths)}_tc={sum(lengths)}"
+    name = f"{corpus}_split_{number:04d}_text_document_{counts}"
+    write_pair(folder / name, lengths)
+    return f"{name}.bin"
+
+
+def write_shards(folder: Path, shards: int, seed: int = 0) -> list[str]:
+    """Write counted pairs of all corpora in turn; return their names in a signature."""
+    random = np.random.default_rng(seed)
+    return [
+        write_shard(folder, CORPORA[n % 4], n, random.integers(20, 200, int(random.integers(5, 60))).tolist())
+        for n in range(shards)
+    ]

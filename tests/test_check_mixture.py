@@ -1,6 +1,7 @@
-"""The pre-flight on real .bin and .idx files, by megatron-core's own builder, and joined pairs, as its own would be."""
+"""The pre-flight on real .bin and .idx files, by megatron-core's own builder."""
 
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,37 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixtures import compute
+from check_mixture import as_text
+from mixtures import RUN, compute, write_pair, write_shard, write_shards
 from pretrain_llama.errors import DataError
 from pretrain_llama.mixture import preflight
+from pretrain_llama.mixture.bounds import harmonic_number, is_possible
+from pretrain_llama.mixture.largest_remainder import largest_remainder
 from pretrain_llama.mixture.mixture import Mixture, TrainingLength
-from pretrain_llama.tokenization.indexed import HEADER, MAGIC, writing_indexed
-from pretrain_llama.tokenization.joining import join
 from project import SCRIPTS, Result, run_script
-
-CORPORA = ("en_books_tales", "en_books_poems", "en_web_crawl", "ar_news_daily")
-
-
-def write_pair(prefix: Path, lengths: list[int], dtype: type = np.uint16) -> None:
-    ids = np.random.default_rng(0).integers(3, 500, sum(lengths)).astype(dtype)
-    with writing_indexed(prefix, np.dtype(dtype)) as writer:
-        writer.add_documents(ids, np.array(lengths, int))
-
-
-def write_shard(folder: Path, corpus: str, number: int, lengths: list[int]) -> str:
-    """Write a counted pair; return its name in a signature."""
-    counts = f"dc={len(lengths)}_sc={len(lengths)}_tc={sum(lengths)}"
-    name = f"{corpus}_split_{number:04d}_text_document_{counts}"
-    write_pair(folder / name, lengths)
-    return f"{name}.bin"
-
-
-def write_shards(folder: Path, shards: int, seed: int = 0) -> list[str]:
-    random = np.random.default_rng(seed)
-    return [
-        write_shard(folder, CORPORA[n % 4], n, random.integers(20, 200, int(random.integers(5, 60))).tolist())
-        for n in range(shards)
-    ]
 
 
 def check(folder: Path, *args: object) -> Result:
@@ -72,6 +50,7 @@ def test_the_program_reports_what_megatron_draws(mixed: Path) -> None:
     assert sum(report["drawn"].values()) == sum(wanted.values()) == 500
     differences = [abs(report["drawn"][name] - count) for name, count in wanted.items()]
     assert max(differences) == report["largest_difference"] <= 1
+    assert report["off_by_more_than_one"] == {} and "by more than 1" not in result.stdout
     assert "40 prefixes, 500 sequences: built in" in result.stdout
     assert "open files: 240 in each process of Megatron-LM" in result.stdout
     assert [path.name for path in (mixed / "check").iterdir()] == ["check_mixture.json"], "the index is temporary"
@@ -80,7 +59,6 @@ def test_the_program_reports_what_megatron_draws(mixed: Path) -> None:
 
 def test_any_blend_draws_within_one_of_what_is_wanted(mixture: Mixture, mixed: Path) -> None:
     from pretrain_llama.mixture import blend
-    from pretrain_llama.mixture.counting import largest_remainder
 
     prefixes = [str(mixed / "indexed" / name) for name in mixture.by_name]
     random = np.random.default_rng(1)
@@ -90,6 +68,55 @@ def test_any_blend_draws_within_one_of_what_is_wanted(mixture: Mixture, mixed: P
         built = blend.build(prefixes, probabilities, sequences, 16, "100,0,0", mixed)
         assert built.drawn.sum() == sequences
         assert np.abs(built.drawn - largest_remainder(probabilities, sequences)).max() <= 1
+
+
+# Of shards that weigh 76, 1, 4 and 1: the first waits while the last two draw level.
+FAR_WEIGHTS, FAR_SEQUENCES, FAR_DRAWN, FAR_WANTED = [76, 1, 4, 1], 34, [30, 1, 2, 1], [32, 0, 2, 0]
+
+
+def test_a_blend_may_be_off_by_two_and_says_so(tmp_path: Path) -> None:
+    shards = [write_shard(tmp_path / "indexed", "en_books_x", n, [100] * w) for n, w in enumerate(FAR_WEIGHTS)]
+    training = {"iterations": FAR_SEQUENCES, "global_batch_size_sequences": 1}
+    run = RUN | {"training": RUN["training"] | training}
+    computed = compute(tmp_path, signature=shards, ratio={"books": 1}, shares={"en": 1}, mixture={}, run=run)
+    assert computed.returncode == 0, computed.stderr
+    result = check(tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "check" / "check_mixture.json").read_text())
+    assert list(report["drawn"].values()) == FAR_DRAWN
+    assert report["largest_difference"] == 2
+    first = shards[0].removesuffix(".bin")
+    assert report["off_by_more_than_one"] == {first: -2}
+    assert f"by more than 1 in 1 of 4 shards:\n  {first}: 30 drawn, 32 wanted\n" in result.stdout
+
+
+def test_every_blend_of_the_compiled_helper_is_within_the_bounds_at_every_length() -> None:
+    from pretrain_llama.training.blend import blend_indices
+
+    random = np.random.default_rng(2)
+    furthest_behind = 0.0
+    for number in range(300):
+        shards, sequences = int(random.integers(1, 80)), int(random.integers(1, 1_000))
+        weights = random.pareto(0.7, shards) + 1e-6 if number % 2 else random.integers(1, 40, shards) / 1.0
+        probabilities = weights / weights.sum()
+        shard_of, _ = blend_indices(probabilities.tolist(), sequences)
+        drawn = np.cumsum(shard_of[:, None] == np.arange(shards), axis=0)  # (sequences, shards), after each draw
+        behind = probabilities * np.arange(1, sequences + 1)[:, None] - drawn
+        harmonic = harmonic_number(shards)
+        assert behind.min() >= -1 - 1e-9
+        assert (behind <= harmonic - 1 + probabilities + 1e-9).all()
+        furthest_behind = max(furthest_behind, float(behind.max()))
+        wanted = largest_remainder(probabilities.tolist(), sequences)
+        ours = zip(drawn[-1].tolist(), wanted, probabilities.tolist(), strict=True)
+        assert all(is_possible(*shard, harmonic) for shard in ours)
+    assert furthest_behind > 1.2, "some shards wait for long"
+
+
+def test_the_bounds_are_narrow() -> None:
+    harmonic = harmonic_number(40)
+    assert harmonic == pytest.approx(4.278543, abs=1e-6)
+    possible = [is_possible(drawn, 10, 0.1, harmonic) for drawn in range(3, 15)]
+    assert possible == [False, False, False, *[True] * 6, False, False, False]
 
 
 def test_the_outputs_are_blends_that_megatron_reads(mixed: Path) -> None:
@@ -163,12 +190,16 @@ def changed(mixture: Mixture, probability: float) -> Mixture:
     return replace(mixture, shards=[replace(first, probability=probability), *others])
 
 
+def repeated(mixture: Mixture, shards: int) -> Mixture:
+    return replace(mixture, shards=[replace(mixture.shards[0], probability=1 / shards)] * shards)
+
+
 UNFIT = {
     "a weight of 0": (lambda mixture: changed(mixture, 0.0), "has probability 0.0"),
     "rows changed by hand": (lambda mixture: changed(mixture, 0.5), "sum to .*: some were changed by hand"),
     "too many datasets": (
-        lambda mixture: replace(mixture, shards=[replace(mixture.shards[0], probability=2.0**-15)] * 2**15),
-        "32,768 shards; megatron-core blends at most 32,766",
+        lambda mixture: repeated(mixture, 32_767),
+        "32,767 shards; megatron-core blends at most 32,766",
     ),
     "no sequence length": (
         lambda mixture: replace(mixture, length=TrainingLength(10_000, 1)),
@@ -186,6 +217,11 @@ def test_what_megatron_cannot_train_on_is_refused(mixture: Mixture, mixed: Path,
     change, problem = UNFIT[case]
     with pytest.raises(DataError, match=problem):
         preflight.check(change(mixture), mixed / "indexed", "100,0,0", mixed)
+
+
+def test_as_many_datasets_as_megatron_blends_are_no_problem(mixture: Mixture, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is missing"):  # which is looked at after their number
+        preflight.check(repeated(mixture, preflight.MOST_DATASETS), tmp_path, "100,0,0", tmp_path)
 
 
 def test_every_split_that_is_used_needs_a_sequence_of_every_shard(mixture: Mixture, mixed: Path) -> None:
@@ -212,88 +248,31 @@ def test_too_few_open_files_are_told_before_megatron_opens_them(mixed: Path) -> 
     assert "raise the hard limit of open files" in result.stderr
 
 
+def test_too_few_open_files_for_megatron_lm_are_a_warning(mixed: Path) -> None:
+    program = [sys.executable, str(SCRIPTS / "check_mixture.py"), "--mixture", str(mixed / "out")]
+    paths = ["--indexed", str(mixed / "indexed"), "--output", str(mixed / "y.json")]
+    command = ["bash", "-c", 'ulimit -Sn 400; exec "$@"', "bash", *program, *paths]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "ulimit -n here: 400 allowed\n" in result.stdout
+    warning = (
+        "warning: each process of Megatron-LM needs 496 open files, 400 are allowed here: where it runs, ulimit -n"
+    )
+    assert warning in result.stdout
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(resource.RLIM_INFINITY, None), (496, 496)])
+def test_enough_open_files_are_no_warning(
+    mixture: Mixture, mixed: Path, monkeypatch: pytest.MonkeyPatch, limit: int, allowed: int | None
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
+    report = preflight.check(mixture, mixed / "indexed", "100,0,0", mixed)
+    assert (report.open_files_allowed, report.warning) == (allowed, "")
+    assert ("nothing limits them" in as_text(report, mixture)) == (allowed is None)
+
+
 def test_many_prefixes_are_worth_joining() -> None:
-    report = preflight.Report(2_000, 12, 10**6, 12_000, 20_000, 2.5, 10**6, 1, {})
+    report = preflight.Report(2_000, 12, 10**6, 12_000, 20_000, 2.5, 10**6, 1, {}, {})
     assert "2,000 prefixes took megatron-core 2.5 s, and each process of Megatron-LM holds 12,000" in report.advice
     assert "would be 12 prefixes" in report.advice
     assert replace(report, prefixes=40).advice == replace(report, domains=1_500).advice == ""
-
-
-def write_sequences(prefix: Path, documents: list[list[int]], dtype: type) -> None:
-    """Write a pair whose documents have several sequences, with megatron-core's builder."""
-    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-
-    builder = IndexedDatasetBuilder(f"{prefix}.bin", dtype=dtype)
-    for lengths in documents:
-        builder.add_document(np.arange(sum(lengths)).astype(dtype), lengths)
-    builder.finalize(f"{prefix}.idx")
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_joined_pairs_are_megatrons_to_the_byte(tmp_path: Path, dtype: type) -> None:
-    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-
-    parts = [tmp_path / "a", tmp_path / "b", tmp_path / "empty", tmp_path / "c"]
-    write_sequences(parts[0], [[3, 4], [5]], dtype)
-    write_pair(parts[1], [7, 0, 900], dtype)
-    write_pair(parts[2], [], dtype)
-    write_sequences(parts[3], [[1], [2, 2, 2]], dtype)
-    builder = IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=dtype)
-    for part in parts:
-        builder.add_index(str(part))
-    builder.finalize(str(tmp_path / "theirs.idx"))
-    join(parts, tmp_path / "ours")
-    for suffix in (".bin", ".idx"):
-        assert (tmp_path / f"ours{suffix}").read_bytes() == (tmp_path / f"theirs{suffix}").read_bytes()
-
-
-def join_program(folder: Path, *pairs: Path, shard: str = "en_books_joined_split_0000") -> Result:
-    return run_script("join_indexed.py", "--shard", shard, "--output-dir", folder / "joined", *pairs)
-
-
-def test_joined_shards_are_counted_and_can_be_trained_on(tmp_path: Path) -> None:
-    names = write_shards(tmp_path / "indexed", 8)
-    books = sorted((tmp_path / "indexed").glob("en_books_*"))
-    assert len(books) == 8, "each of four pairs is named twice"
-    result = join_program(tmp_path, *books)
-    assert result.returncode == 0, result.stderr
-    joined = [path.name for path in (tmp_path / "joined").glob("*.bin")]
-    tokens = sum(int(name.split("_tc=")[1].removesuffix(".bin")) for name in names if "books" in name)
-    assert joined[0].endswith(f"_tc={tokens}.bin")
-    assert result.stdout == f"4 pairs joined: {tmp_path / 'joined' / joined[0].removesuffix('.bin')}\n"
-    compute(tmp_path, signature=joined, ratio={"books": 1}, shares={"en": 1}, mixture={})
-    checked = preflight.check(Mixture.read(tmp_path / "out"), tmp_path / "joined", "100,0,0", tmp_path)
-    assert checked.drawn == {joined[0].removesuffix(".bin"): 500}
-
-
-def test_pairs_that_do_not_belong_together_are_not_joined(tmp_path: Path) -> None:
-    write_pair(tmp_path / "narrow", [3])
-    write_pair(tmp_path / "wide", [3], np.int32)
-    result = join_program(tmp_path, tmp_path / "narrow", tmp_path / "wide")
-    assert "narrow holds uint16 ids, wide int32" in result.stderr
-    web = tmp_path / write_shard(tmp_path, "en_web_crawl", 0, [3])
-    result = join_program(tmp_path, web)
-    assert "en_web_crawl_split_0000 is of en web, the joined shard of en books" in result.stderr
-    for tokenizer in ("toy.01234567", "toy.89abcdef"):
-        write_pair(tmp_path / tokenizer / "pair", [3])
-    result = join_program(tmp_path, *tmp_path.glob("toy.*/pair.bin"))
-    assert "shards of different tokenizers: toy.01234567, toy.89abcdef" in result.stderr
-    result = join_program(tmp_path, tmp_path / "nothing")
-    assert "its .bin or .idx is missing" in result.stderr
-    (tmp_path / "narrow.idx").write_bytes(HEADER.pack(MAGIC, 1, 6, 0, 1))
-    result = join_program(tmp_path, tmp_path / "narrow")
-    assert "dtype code 6" in result.stderr
-    assert result.returncode == 2
-    assert not (tmp_path / "joined").exists()
-
-
-def test_an_interrupted_join_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_pair(tmp_path / "a", [3])
-
-    def full_disk(*_: object) -> int:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pretrain_llama.tokenization.joining.copy_block", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        join([tmp_path / "a"], tmp_path / "joined" / "b")
-    assert not list((tmp_path / "joined").iterdir())

@@ -11,9 +11,9 @@ import pytest
 from mixtures import RATIO, RUN, SIGNATURE, compute, epochs, probabilities, written
 from pretrain_llama.mixture.entropy import unigram_entropy
 from pretrain_llama.mixture.outputs import positional
-from project import ROOT, run_script
+from project import run_script
 
-PUBLISHED = ROOT.parent / "shared" / "data" / "published_mixtures"
+PUBLISHED = Path(__file__).parent / "data" / "published_mixtures"
 EXPECTED = {
     "ar_news_daily_split_0000": 0.25,
     "en_books_tales_split_0000": 0.75 * 1000 / 8000,
@@ -146,7 +146,6 @@ def test_unigram_entropy_weighs_shards_by_probability() -> None:
     assert unigram_entropy([long], [1.0]) == pytest.approx(np.log(2), abs=1e-6)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published mixtures are not here")
 @pytest.mark.parametrize(
     ("mixture", "rows", "removed_by_hand", "unmatched"),
     [

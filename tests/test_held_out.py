@@ -1,10 +1,17 @@
 """Documents held out for validation: which, how many, and that none is on both sides."""
 
+import io
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
+import pytest
+import sentencepiece
+import tokenizers
+from tokenizers import models, normalizers
 
 from pretrain_llama.files import read_json
+from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.held_out import are_held_out
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.texts import Texts
@@ -71,5 +78,80 @@ def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_mode
     first = np.flatnonzero(are_held_out(Texts.of(tale.encode() for tale in TALES), 0.25))[0]
     assert f"{count} documents are trained on and held out" in mixed.stderr
     assert f"{SHARD}_text_document, document {first}" in mixed.stderr
+    assert "delete the others. If they were: a tokenizer without byte fallback" in mixed.stderr
     none = run_script("check_held_out.py", "--held-out", tmp_path, "--trained", tmp_path / "whole")
     assert none.returncode == 2 and "no .bin/.idx pair" in none.stderr
+
+
+@pytest.fixture(scope="module")
+def normalizing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model with its default normalizer, nmt_nfkc, which also takes away blanks that follow blanks."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter("\n".join(topics.values()).split("\n")[:2000]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=400,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    path = tmp_path_factory.mktemp("normalizing") / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return path
+
+
+def test_what_a_tokenizer_normalizes_is_one_document(tmp_path: Path, normalizing_model: Path) -> None:
+    spellings = [f"{fine} tale of {number} ships." for number in range(200) for fine in ("A fine", "A ﬁne", "A  fine")]
+    divided, held_out = tmp_path / "divided", tmp_path / "held out" / f"{SHARD}_held_out_document"
+    assert tokenize(divided, normalizing_model, spellings, 0.25).returncode == 0
+    by_text = are_held_out(Texts.of(spelling.encode() for spelling in spellings), 0.25).reshape(-1, 3)
+    assert (by_text.any(axis=1) & ~by_text.all(axis=1)).sum() > 50, "by their texts alone, they would part"
+    held_out.parent.mkdir()
+    for suffix in (".bin", ".idx"):
+        (divided / f"{held_out.name}{suffix}").rename(f"{held_out}{suffix}")
+    count = IndexedReader(held_out).documents
+    assert 60 < count < 240 and count % 3 == 0, "three spellings, one side"
+    checked = run_script("check_held_out.py", "--held-out", held_out.parent, "--trained", divided)
+    assert checked.returncode == 0, checked.stderr
+
+
+NORMALIZERS = {
+    "none": (None, False),
+    "Llama-2's": (normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), False),
+    "compatibility characters": (normalizers.NFKC(), True),
+    "one of several": (normalizers.Sequence([normalizers.Replace(" ", "▁"), normalizers.NFKC()]), True),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_a_tokenizer_json_that_normalizes_is_known(tmp_path: Path, name: str) -> None:
+    normalizer, normalizes = NORMALIZERS[name]
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    reference = load_reference(tmp_path / "tokenizer.json")
+    texts = [Texts.of(f"A {fine} ship {number}".encode() for number in range(500)) for fine in ("fine", "ﬁne")]
+    sides = [are_held_out(each, 0.5, reference.normalize) for each in texts]
+    assert np.array_equal(*sides) == normalizes
+    assert normalizes or np.array_equal(sides[0], are_held_out(texts[0], 0.5)), "as every tokenizer of that kind"
+
+
+def test_a_mark_and_the_space_that_it_stands_for_are_one(tokenizer_model: Path) -> None:
+    reference = load_reference(tokenizer_model)
+    assert reference.normalize is None
+    texts = [Texts.of(f"A{space}ship {number}".encode() for number in range(100)) for space in " ▁"]
+    assert np.array_equal(reference.encode(texts[0])[0], reference.encode(texts[1])[0])
+    assert np.array_equal(are_held_out(texts[0], 0.5), are_held_out(texts[1], 0.5))
+
+
+def test_a_misspelt_domain_has_nothing_to_join(tmp_path: Path) -> None:
+    signature = tmp_path / "data_signature.json"
+    signature.write_text(
+        f'["{PREFIX}_dc=1_sc=1_tc=9.bin", "ar_news_daily_split_0000_text_document_dc=1_sc=1_tc=9.bin"]'
+    )
+    names = ["--language", "en", "--domain", "boks", "--output-prefix", tmp_path / "en_boks"]
+    result = run_script("join_held_out.py", "--signature", signature, "--tokenized", tmp_path, *names)
+    assert result.returncode == 2
+    assert "no shard is of language 'en' and domain 'boks'" in result.stderr
+    assert "give --language and --domain of its shards: ar news, en books" in result.stderr

@@ -1,15 +1,18 @@
 """Nothing about a mixture is silent: what looks forgotten is an error or a listed omission, the rest is an error."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from mixtures import RATIO, SIGNATURE, compute, probabilities, written
-from pretrain_llama.configuration import load_run
+from mixtures import RATIO, SIGNATURE, compute, probabilities, write, written
+from pretrain_llama.configuration import Corpus, load_run
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.mixture import choices as chosen
 
 STALE = SIGNATURE[0].replace("tc=500", "tc=501")
+CORPORA = [("books", "tales"), ("web", "crawl")]
 EMPTY = "en_web_empty_split_0000_text_document_dc=0_sc=0_tc=0.bin"
 
 # What --omissions list turns into a listed omission: choices; problem; next action; shards left out; keys.
@@ -130,6 +133,11 @@ WRONG = {
     "a probability of 0": ({"shares": {"en": 1, "ar": 0}}, "0 is no probability", "give a number above 0"),
     "a misspelt word": ({"shares": '"proportionate"'}, "not an object with keys", '"proportional"'),
     "an exclude list of another form": ({"excluded": "en_*"}, "not a list to exclude", "exclude_iterator_name"),
+    "a glob of counts": (
+        {"excluded": ["en_web_*_text_document_dc=937_*"]},
+        "'en_web_*_text_document_dc=937_*' is a glob of counts, which are not compared",
+        "end it before _text_document: a glob of shards, as 'en_web_*', or the names",
+    ),
     "a cap of 0": ({"mixture": {"max_epochs": {"en": {"books": 0}}}}, "0 is no max_epochs", "above 0"),
     "rates and a weighting": (
         {"mixture": {"weighting": {"ar": {"unimax": 4}}}},
@@ -211,6 +219,24 @@ def test_a_total_is_a_number_of_tokens(tmp_path: Path, tokens: str) -> None:
     assert f"invalid tokens value: '{tokens}'" in result.stderr
 
 
+@pytest.mark.parametrize("folder", ["/my data", "shards\t"])
+def test_a_folder_with_white_space_is_refused(tmp_path: Path, folder: str) -> None:
+    result = compute(tmp_path, "--bin-idx-path", folder)
+    assert result.returncode == 2
+    assert f"{folder!r} holds white space, at which Megatron-LM splits data_path.txt" in result.stderr
+    assert "--bin-idx-path" in result.stderr and "or a link to theirs, without blanks" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_omissions_are_told_in_part(tmp_path: Path) -> None:
+    result = compute(tmp_path, excluded=[f"nothing_{number:02d}" for number in range(23)])
+    assert result.returncode == 2
+    assert "excluded 'nothing_19' matches no shard\n         and 3 more\n" in result.stderr
+    assert "nothing_20" not in result.stderr
+    shown = compute(tmp_path, "--omissions", "list", excluded=[f"nothing_{number:02d}" for number in range(23)])
+    assert shown.returncode == 0 and shown.stdout.count("unmatched: excluded 'nothing_") == 23
+
+
 def test_a_run_config_with_a_key_twice_is_refused(tmp_path: Path) -> None:
     compute(tmp_path, mixture={})
     run = tmp_path / "run.yaml"
@@ -229,6 +255,7 @@ def test_a_run_config_with_a_key_twice_is_refused(tmp_path: Path) -> None:
         "en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000.idx",
         "other.01234567/en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000.bin",
         "en_books_*_split_0000",
+        "en_books_*_split_0000_text_document_dc=9_sc=9_tc=7.bin",
         "*_tales_split_000[0-0].bin",
     ],
 )
@@ -244,6 +271,28 @@ def test_an_exclude_list_outlives_its_tokenizer(tmp_path: Path, entry: str) -> N
 def test_an_excluded_domain_needs_no_rate(tmp_path: Path) -> None:
     result = compute(tmp_path, ratio={"books": 1, "news": 1}, excluded=["en_web_*"])
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("globs", "all_are_out"),
+    [
+        (["en_web_crawl_split_????"], True),
+        (["en_web_crawl_split_*"], True),
+        (["en_web_crawl_split_[0-4]*", "en_web_crawl_split_[5-9]*"], True),
+        (["en_web_crawl_split_0*"], False),
+        (["en_web_crawl_split_0000"], False),
+    ],
+)
+def test_only_a_corpus_that_is_excluded_whole_needs_no_rate(
+    tmp_path: Path, globs: list[str], all_are_out: bool
+) -> None:
+    write(tmp_path / "data_ratio.json", {"books": 1})
+    write(tmp_path / "lang_prob.json", {"en": 1})
+    write(tmp_path / "exclude_iterator.json", {"exclude_iterator_name": globs})
+    corpora = [Corpus("en", domain, subdomain, "", "text", "") for domain, subdomain in CORPORA]
+    refused = pytest.raises(ConfigError, match="domain 'web' of language 'en' has no rate")
+    with nullcontext() if all_are_out else refused:
+        chosen.check_against_corpora(tmp_path, corpora, {})
 
 
 def test_rate_0_and_empty_shards_are_left_out_and_listed(tmp_path: Path) -> None:

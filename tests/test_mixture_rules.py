@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from math import fsum, inf
 from pathlib import Path
 
@@ -10,10 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mixtures import SIGNATURE, compute, epochs, probabilities, written
-from pretrain_llama.errors import ConfigError
 from pretrain_llama.mixture import choices, signature
-from pretrain_llama.mixture.counting import largest_remainder
 from pretrain_llama.mixture.filling import fill
+from pretrain_llama.mixture.largest_remainder import largest_remainder
 from pretrain_llama.mixture.mixture import Mixture, TrainingLength
 from pretrain_llama.mixture.probabilities import compute as mixture_of
 from pretrain_llama.mixture.weighting import rates_of
@@ -157,6 +157,7 @@ def test_counts_sum_exactly_and_are_within_one_of_their_quota(probabilities: lis
     assert all(abs(c - total * Fraction(p) / whole) < 1 for c, p in zip(counts, probabilities, strict=True))
 
 
+LENGTH = TrainingLength(10**6, 4096)
 LANGUAGES, DOMAINS = ["en", "ar", "trans-ar"], ["books", "web", "code", "news"]
 shard = st.tuples(st.sampled_from(LANGUAGES), st.sampled_from(DOMAINS), st.integers(0, 9), st.integers(4097, 10**12))
 
@@ -170,7 +171,22 @@ def compute_any(folder: Path, names: list[str], rates: dict, shares: dict, mixtu
     for file, value in {"s": names, "r": rates, "l": shares}.items():
         (folder / f"{file}.json").write_text(json.dumps(value))
     chosen = choices.load(folder / "r.json", folder / "l.json", None, folder / "run.yaml", mixture, "list")
-    return mixture_of(signature.load(folder / "s.json"), chosen, TrainingLength(10**6, 4096))
+    return mixture_of(signature.load(folder / "s.json"), chosen, LENGTH)
+
+
+def least_cap(drawn: list[tuple], shares: dict[str, float]) -> float:
+    """The most epochs below which some language cannot be filled: those of the one that is repeated most."""
+    tokens = {language: sum(own[3] for own in drawn if own[0] == language) for language in {own[0] for own in drawn}}
+    whole = fsum(shares[language] for language in tokens)
+    return max(shares[language] / whole * LENGTH.tokens / there for language, there in tokens.items())
+
+
+@pytest.fixture(scope="module")
+def binding() -> Iterator[list[bool]]:
+    """Whether a cap binds in each example; it has to in some of them, and not in all."""
+    examples: list[bool] = []
+    yield examples
+    assert 0 < sum(examples) < len(examples)
 
 
 @settings(deadline=None, max_examples=60)
@@ -178,24 +194,28 @@ def compute_any(folder: Path, names: list[str], rates: dict, shares: dict, mixtu
     st.lists(shard, min_size=1, max_size=25, unique_by=lambda drawn: drawn[:3]),
     st.fixed_dictionaries({domain: st.integers(1, 30) | st.floats(0.01, 100) for domain in DOMAINS}),
     st.fixed_dictionaries({language: st.floats(0.01, 10**12) for language in LANGUAGES}),
-    st.none() | st.floats(0.5, 1e6),
+    st.sampled_from([None, 1 + 1e-9, 1.01, 1.1, 1.5]),
     st.sampled_from(DOMAINS),
     st.randoms(use_true_random=False),
 )
 def test_any_mixture_sums_to_one_keeps_caps_grows_with_a_rate_and_knows_no_order(
-    folder: Path, drawn: list[tuple], rates: dict, shares: dict, cap: float | None, raised: str, random
+    folder: Path,
+    binding: list[bool],
+    drawn: list[tuple],
+    rates: dict,
+    shares: dict,
+    over_least: float | None,
+    raised: str,
+    random,
 ) -> None:
     names = [
         f"{language}_{domain}_x_split_{number:04d}_text_document_dc=1_sc=1_tc={tokens}.bin"
         for language, domain, number, tokens in drawn
     ]
-    mixture = {"max_epochs": cap} if cap else {}
-    try:
-        first = compute_any(folder, names, rates, shares, mixture)
-        after = compute_any(folder, names, rates | {raised: rates[raised] * 2}, shares, mixture)
-    except ConfigError as error:
-        assert "too few" in str(error)
-        return
+    mixture = {"max_epochs": over_least * least_cap(drawn, shares)} if over_least else {}
+    first = compute_any(folder, names, rates, shares, mixture)
+    after = compute_any(folder, names, rates | {raised: rates[raised] * 2}, shares, mixture)
+    binding.append(any(first.epochs(s) >= s.max_epochs * (1 - 1e-9) for s in first.shards))
     assert fsum(s.probability for s in first.shards) == pytest.approx(1, abs=1e-12)
     assert sum(s.sequences for s in first.shards) == 10**6
     assert all(first.epochs(s) <= s.max_epochs * (1 + 1e-9) for s in first.shards)
@@ -215,3 +235,11 @@ def test_the_report_sums_what_the_shards_have(tmp_path: Path) -> None:
     assert lines["en", "web"] == ["0", "0", "0", "0.000000", "0.0000", "2,000"]
     assert lines["en", "all"] == ["2", "4,000", "7,500", "0.750000", "1.8750", "2,000"]
     assert sum(written(tmp_path)["sequences"].values()) == 500
+
+
+def test_the_epochs_of_a_capped_domain_are_its_cap_whatever_whole_sequences_make(tmp_path: Path) -> None:
+    result = compute(tmp_path, mixture={"max_epochs": {"en": {"web": 0.333}}})
+    web = next(line.split() for line in result.stdout.splitlines() if line.startswith("en        web"))
+    assert web[4] == "660", "33 sequences of 20 tokens, of 33.3"
+    assert web[6] == "0.3330"
+    assert rows(tmp_path)["en_web_crawl_split_0000"]["epochs"] == "0.333000"

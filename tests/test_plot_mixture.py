@@ -74,6 +74,19 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return before, after
 
 
+def test_a_comparison_lists_shards_whose_epochs_alone_change(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    compute(before)
+    compute(after, signature=[SIGNATURE[0], *(name.replace("000.bin", "0000.bin") for name in SIGNATURE[1:])])
+    rows = cells(compare(before, after))
+    names = [row[0] for row in rows]
+    assert rows[names.index("by shard: 3 change") + 1 :] == [
+        ["en_books_tales_split_0000", "938", "938", "+0", "0.9375", "0.0938"],
+        ["en_books_tales_split_0001", "2,812", "2,812", "+0", "0.9375", "0.0938"],
+        ["en_web_crawl_split_0000", "3,750", "3,750", "+0", "1.8750", "0.1875"],
+    ]
+
+
 def test_a_comparison_shows_the_largest_change_first(two: tuple[Path, Path]) -> None:
     rows = cells(compare(*two))
     assert rows[0] == ["", "wanted before", "wanted after", "change", "epochs before", "epochs after"]

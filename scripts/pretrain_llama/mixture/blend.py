@@ -58,7 +58,7 @@ def build(
         split: parts of training, validation and test, as of Megatron's --split: 99,1,0.
         scratch: folder for the temporary one.
     """
-    with _alone(), tempfile.TemporaryDirectory(dir=scratch) as cache:
+    with alone(), tempfile.TemporaryDirectory(dir=scratch) as cache:
         start = time.perf_counter()
         dataset = _build(prefixes, probabilities, sequences, sequence_length, split, cache)
         seconds = time.perf_counter() - start
@@ -101,7 +101,7 @@ def _build(
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Be the only process of a group: with a cache, megatron-core's blend asks for its rank."""
     import torch.distributed as dist
 

@@ -25,6 +25,12 @@ class Change:
         """How many more tokens are wanted after."""
         return self.wanted_after - self.wanted_before
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether tokens or epochs differ as they are shown; of another tokenizer's shards, epochs alone may."""
+        epochs_before, epochs_after = self.cells()[-2:]
+        return abs(self.tokens) >= 1 or epochs_before != epochs_after
+
     def cells(self) -> tuple[str, ...]:
         """Return the columns of the table after the first."""
         return (
@@ -59,7 +65,7 @@ def changes(before: Mixture, after: Mixture, key: Callable[[ShardName], str]) ->
 
 def as_text(before: Mixture, after: Mixture, most_shards: int) -> str:
     """Return the tables of all changes; most_shards: of those that change most, to list."""
-    shards = [item for item in changes(before, after, str).items() if abs(item[1].tokens) >= 1]
+    shards = [item for item in changes(before, after, str).items() if item[1].is_shown]
     levels = {
         "all": changes(before, after, lambda shard: "all"),
         "by language": changes(before, after, lambda shard: shard.language),

@@ -17,10 +17,10 @@ class Excluded:
     """The entries of an exclude_iterator.json or .yaml: {"exclude_iterator_name": [names]}; none without a file.
 
     A name may carry counts, which are ignored, the folder that the signature gives it, .bin or .idx, and be a glob
-    with * ? and [].
+    with * ? and [], but not in the counts.
 
     Raises:
-        ConfigError: the file has another form.
+        ConfigError: the file has another form, or a glob stands in the counts.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -28,7 +28,7 @@ class Excluded:
         names = value.get(KEY) if isinstance(value, dict) else None
         if not isinstance(names, list) or list(value) != [KEY] or not all(isinstance(name, str) for name in names):
             raise ConfigError("not a list to exclude", where=path, action=f'write {{"{KEY}": [shard names]}}')
-        bare = {_bare(name): name for name in names}
+        bare = {_bare(name, path): name for name in names}
         self._names = {name: given for name, given in bare.items() if not GLOB.search(name)}
         self._globs = {re.compile(fnmatch.translate(name)): given for name, given in bare.items() if GLOB.search(name)}
 
@@ -41,5 +41,13 @@ class Excluded:
         return names + [given for glob, given in self._globs.items() if not any(map(glob.match, shards))]
 
 
-def _bare(name: str) -> str:
-    return re.sub(rf"{PREFIX_SUFFIX}.*|\.(bin|idx)$", "", name.rpartition("/")[2])
+def _bare(name: str, path: str | Path | None) -> str:
+    """Return a name without folder, counts and ending."""
+    bare, _, counts = name.rpartition("/")[2].partition(PREFIX_SUFFIX)
+    if GLOB.search(counts):  # cut off, they would widen what it matches: *_text_document_dc=937_* to every shard
+        raise ConfigError(
+            f"{name!r} is a glob of counts, which are not compared",
+            where=path,
+            action=f"end it before {PREFIX_SUFFIX}: a glob of shards, as {bare!r}, or the names of those that you mean",
+        )
+    return re.sub(r"\.(bin|idx)$", "", bare)

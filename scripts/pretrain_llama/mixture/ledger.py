@@ -15,7 +15,8 @@ class Line:
     Attributes:
         shards: how many are sampled.
         tokens: in those that are sampled.
-        wanted: tokens that the training draws from them.
+        wanted: tokens that the training draws from them, in whole sequences.
+        expected: the same by probability, which epochs are reckoned from: a capped shard has its cap exactly.
         probability: of drawing a sequence from them.
         left_out: tokens in shards that are not sampled.
     """
@@ -23,13 +24,14 @@ class Line:
     shards: int = 0
     tokens: int = 0
     wanted: int = 0
+    expected: float = 0.0
     probability: float = 0.0
     left_out: int = 0
 
     @property
     def epochs(self) -> float:
         """How often the training passes over the sampled shards, on average."""
-        return self.wanted / self.tokens if self.tokens else 0.0
+        return self.expected / self.tokens if self.tokens else 0.0
 
 
 def by_domain(mixture: Mixture) -> dict[tuple[str, str], Line]:
@@ -54,6 +56,7 @@ def _sums(mixture: Mixture, key: Callable[[ShardName], object]) -> dict:
         line.shards += 1
         line.tokens += sampled.name.tokens
         line.wanted += sampled.sequences * mixture.length.sequence_length_tokens
+        line.expected += sampled.probability * mixture.length.tokens
         line.probability += sampled.probability
     for left in mixture.left_out:
         lines.setdefault(key(left.name.shard), Line()).left_out += left.name.tokens

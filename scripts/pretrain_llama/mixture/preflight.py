@@ -14,15 +14,15 @@ import numpy as np
 
 from pretrain_llama.errors import DataError
 from pretrain_llama.mixture import blend
+from pretrain_llama.mixture.bounds import harmonic_number, is_possible
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.tokenization.indexed import read_counts, read_lengths
-from pretrain_llama.training.checks import allow_open_files
+from pretrain_llama.training.checks import OTHER_OPEN_FILES, allow_open_files
 
 MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
 FILES_A_PREFIX = 6  # measured: that Megatron-LM holds open where it reads its index from the cache; 3 where it builds
-FARTHEST = 10  # sequences; measured: at most 2, in 1,650 random blends of up to 10,000 datasets
 MANY_PREFIXES = 500  # measured: 0.6 s to build, on 2 cores
 MOST_NAMED = 5
 COMPUTE = "compute the mixture anew with scripts/compute_probabilities.py"
@@ -37,22 +37,35 @@ class Report:
         prefixes, domains: in the blend.
         sequences: that the training draws.
         megatron_open_files: that each process of Megatron-LM holds; a training of ours holds half, and sees to it.
-        open_files_allowed: by `ulimit -n` here.
+        open_files_allowed: by `ulimit -n` here; None where nothing limits them.
         build_seconds: that megatron-core's builder took.
         cache_bytes: of the index that it wrote.
         largest_difference: between the sequences that the blend draws of a shard and those wanted.
         drawn: sequences that the blend draws of each shard, by counted name.
+        off_by_more_than_one: how many more, or fewer (negative), than are wanted, where that is more than 1.
     """
 
     prefixes: int
     domains: int
     sequences: int
     megatron_open_files: int
-    open_files_allowed: int
+    open_files_allowed: int | None
     build_seconds: float
     cache_bytes: int
     largest_difference: int
     drawn: dict[str, int]
+    off_by_more_than_one: dict[str, int]
+
+    @property
+    def warning(self) -> str:
+        """Say whether Megatron-LM could not open the files where it is allowed as many as this process."""
+        needed = self.megatron_open_files + OTHER_OPEN_FILES
+        if self.open_files_allowed is None or needed <= self.open_files_allowed:
+            return ""
+        return (
+            f"each process of Megatron-LM needs {needed:,} open files, {self.open_files_allowed:,} are allowed here: "
+            f"where it runs, ulimit -n {needed}, or {JOIN}"
+        )
 
     @property
     def advice(self) -> str:
@@ -80,7 +93,7 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
         OperatorError: this machine allows too few open files.
     """
     shards, length = mixture.shards, mixture.length
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # before a higher one is asked for
     _check_numbers(mixture)
     _check_files(shards, indexed)
     allow_open_files(len(shards))
@@ -94,29 +107,31 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
         scratch,
     )
     drawn = dict(zip(mixture.by_name, built.drawn.tolist(), strict=True))
+    _check_drawn(mixture, drawn)
+    differences = {name: drawn[name] - shard.sequences for name, shard in mixture.by_name.items()}
     return Report(
         prefixes=len(shards),
         domains=len({(shard.name.shard.language, shard.name.shard.domain) for shard in shards}),
         sequences=length.sequences,
         megatron_open_files=FILES_A_PREFIX * len(shards),
-        open_files_allowed=allowed,
+        open_files_allowed=None if allowed == resource.RLIM_INFINITY else allowed,
         build_seconds=built.seconds,
         cache_bytes=built.cache_bytes,
-        largest_difference=_largest_difference(mixture, drawn),
+        largest_difference=max(map(abs, differences.values())),
         drawn=drawn,
+        off_by_more_than_one={name: difference for name, difference in differences.items() if abs(difference) > 1},
     )
 
 
-def _largest_difference(mixture: Mixture, drawn: dict[str, int]) -> int:
-    """Return by how many sequences what is drawn of a shard and what is wanted differ at most, and check it."""
-    differences = {name: abs(drawn[name] - shard.sequences) for name, shard in mixture.by_name.items()}
+def _check_drawn(mixture: Mixture, drawn: dict[str, int]) -> None:
+    """Check that each shard is drawn as megatron-core's rule may draw it."""
+    harmonic = harmonic_number(len(drawn))
     far = [
-        f"{name}: {drawn[name]:,} sequences drawn, {mixture.by_name[name].sequences:,} wanted"
-        for name, difference in differences.items()
-        if difference > FARTHEST
+        f"{name}: {drawn[name]:,} sequences drawn, {shard.sequences:,} wanted"
+        for name, shard in mixture.by_name.items()
+        if not is_possible(drawn[name], shard.sequences, shard.probability, harmonic)
     ]
     _refuse(far, "megatron-core's blend", "tell us: this megatron-core blends otherwise than the one that we know")
-    return max(differences.values())
 
 
 def _check_numbers(mixture: Mixture) -> None:
@@ -140,7 +155,8 @@ def _check_files(shards: list[SampledShard], indexed: Path) -> None:
     bins = {file.removesuffix(".bin") for file in files if file.endswith(".bin")}
     idxs = {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
     names = {str(shard.name): str(shard.name.shard) for shard in shards}
-    _refuse([f"{name} is missing" for name in names if name not in bins | idxs], indexed, "run snakemake data")
+    there = bins | idxs
+    _refuse([f"{name} is missing" for name in names if name not in there], indexed, "run snakemake data")
     half = [f"{name}.bin has no .idx" for name in sorted(bins - idxs)]
     half += [f"{name}.idx has no .bin" for name in sorted(idxs - bins)]
     _refuse(half, indexed, "delete what is left of these pairs, and run snakemake data, which makes them anew")
@@ -175,5 +191,10 @@ def _check_contents(
 def _refuse(problems: list[str], where: object, action: str) -> None:
     """Raise a DataError that names the first of some problems, if there are any."""
     if problems:
-        more = f"\n  and {len(problems) - MOST_NAMED:,} more" * (len(problems) > MOST_NAMED)
-        raise DataError("\n  ".join(problems[:MOST_NAMED]) + more, where=where, action=action)
+        raise DataError(first_of(problems), where=where, action=action)
+
+
+def first_of(lines: list[str]) -> str:
+    """Return the first lines of some, and how many more there are."""
+    more = [f"and {len(lines) - MOST_NAMED:,} more"] * (len(lines) > MOST_NAMED)
+    return "\n  ".join(lines[:MOST_NAMED] + more)

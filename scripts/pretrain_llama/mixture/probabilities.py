@@ -15,9 +15,9 @@ from math import fsum
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.mixture import choices as matching
 from pretrain_llama.mixture.choices import Choices
-from pretrain_llama.mixture.counting import largest_remainder
 from pretrain_llama.mixture.filling import TOLERANCE, fill
 from pretrain_llama.mixture.languages import Shares, normalised
+from pretrain_llama.mixture.largest_remainder import largest_remainder
 from pretrain_llama.mixture.mixture import LeftOut, Mixture, SampledShard, TrainingLength
 from pretrain_llama.mixture.omissions import Omissions
 from pretrain_llama.mixture.signature import Signature

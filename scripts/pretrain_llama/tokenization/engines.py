@@ -6,7 +6,7 @@ in many (measured: 1.1 to 1.5 times, with 2 threads).
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +19,23 @@ from pretrain_llama.tokenization.texts import Texts
 # ids: (tokens of all texts,), one text after the other; lengths: (texts,) int64, tokens of each
 Encoded = tuple[np.ndarray, np.ndarray]
 
+# What a tokenizer makes of a text before it looks for pieces: "ﬁne" becomes "fine", say.
+Normalize = Callable[[str], str]
+
+# Normalizers of a tokenizer.json that write spaces as ▁, as Llama-2's does, and change nothing else.
+MARK_SPACES = ({"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"})
+
 
 class SentencePieceReference:
-    """SentencePiece's own encoder, for a tokenizer.model."""
+    """SentencePiece's own encoder, for a tokenizer.model.
+
+    Attributes:
+        normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
+    """
 
     def __init__(self, model: str, threads: int) -> None:
         import sentencepiece
+        from sentencepiece import sentencepiece_model_pb2 as protobuf
 
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_file=model)
@@ -37,6 +48,9 @@ class SentencePieceReference:
         self.name = f"sentencepiece {version('sentencepiece')}"
         self.vocab_size = self._model.vocab_size()
         self.control_strings = [self._model.id_to_piece(i) for i in range(self.vocab_size) if self._model.is_control(i)]
+        spec = protobuf.ModelProto.FromString(self._model.serialized_model_proto()).normalizer_spec
+        is_plain = not spec.precompiled_charsmap and not spec.remove_extra_whitespaces
+        self.normalize: Normalize | None = None if is_plain else self._model.normalize
         self.at_once = 1
         self._threads = threads
 
@@ -55,7 +69,11 @@ class SentencePieceReference:
 
 
 class TokenizersReference:
-    """Hugging Face tokenizers' own encoder, for a tokenizer.json."""
+    """Hugging Face tokenizers' own encoder, for a tokenizer.json.
+
+    Attributes:
+        normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
+    """
 
     def __init__(self, model: str, threads: int) -> None:
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # its Rust library reads it once, when it first encodes
@@ -72,6 +90,9 @@ class TokenizersReference:
         self._model.encode_special_tokens = True
         self._model.no_truncation()
         self._model.no_padding()
+        normalizer = orjson.loads(Path(model).read_bytes()).get("normalizer") or {}
+        is_plain = all(part in MARK_SPACES for part in normalizer.get("normalizers", [normalizer]) if part)
+        self.normalize: Normalize | None = None if is_plain else self._model.normalizer.normalize_str
         self.name = f"tokenizers {version('tokenizers')}"
         self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1

@@ -42,6 +42,7 @@ class GatedEngine:
 
     Attributes:
         name, at_once: of the fast engine.
+        normalize: of the reference.
         compared: documents of the shard that both encoded, to the same ids.
     """
 
@@ -63,6 +64,7 @@ class GatedEngine:
             encoded = self._fast.encode(probes)
             self._compare(probes, encoded, range(len(probes)), expected.result())
         self.name, self.at_once = self._fast.name, self._fast.at_once
+        self.normalize = reference.normalize
         self.compared = 0
         self._counting = Lock()
 

@@ -20,7 +20,7 @@ from pretrain_llama.files import replacing
 from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.tokenization.engines import Encoded
+from pretrain_llama.tokenization.engines import Encoded, Normalize
 from pretrain_llama.tokenization.held_out import are_held_out, divide
 from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
@@ -34,8 +34,10 @@ class Engine(Protocol):
 
     Attributes:
         at_once: number of threads that may encode at once.
+        normalize: what the tokenizer makes of a text first; None where that is nothing.
     """
 
+    normalize: Normalize | None
     name: str
     at_once: int
 
@@ -138,7 +140,7 @@ def tokenize(
 
             def encode(block: memoryview) -> Tokenized:
                 batch = sort_lines(block, text_key, max_line_bytes)
-                are_out = are_held_out(batch.texts, held_out_fraction)
+                are_out = are_held_out(batch.texts, held_out_fraction, engine.normalize)
                 trained, out = divide(frame.around(engine.encode(batch.texts)), are_out)
                 return Tokenized(batch, trained, out, int(batch.texts.lengths[~are_out].sum()))
 
