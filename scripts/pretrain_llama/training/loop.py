@@ -258,14 +258,15 @@ class Trainer:
         self._history.note("saved", iteration=iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed)
 
     def _end(self, reason: str | None) -> None:
-        """Close the log, and say in a file that this is the end, or that the same command continues."""
-        self._log.close()
+        """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
+        self._log.close_files()
         newest = torch_dist.latest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
             self._history.note("finished", iteration=self._state.iteration)
             write_json(self._folder.output / "finished.json", end)
-            return
-        self._history.note("stopped", iteration=self._state.iteration, reason=reason)
-        write_json(self._folder.output / "continue.json", end | {"reason": reason})
-        print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        else:
+            self._history.note("stopped", iteration=self._state.iteration, reason=reason)
+            write_json(self._folder.output / "continue.json", end | {"reason": reason})
+            print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        self._log.close_trackers()
