@@ -28,10 +28,9 @@ def batch_size(training: dict[str, Any], trained: int) -> int:
     return min(full, rampup["start_sequences"] + grown * rampup["increment_sequences"])
 
 
-def sequences_after(training: dict[str, Any], iterations: int) -> int:
-    """Return the sequences that so many optimizer steps train on."""
+def sequences_after(training: dict[str, Any], iterations: int, trained: int = 0) -> int:
+    """Return the sequences that have been trained on when so many optimizer steps follow on `trained` sequences."""
     full = training["global_batch_size_sequences"]
-    trained = 0
     for done in range(iterations):
         size = batch_size(training, trained)
         if size == full:

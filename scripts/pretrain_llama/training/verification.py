@@ -27,7 +27,8 @@ from pretrain_llama.mixture.probabilities import compute
 from pretrain_llama.names import parse_counted
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
-from pretrain_llama.training.reproduction import SIGNATURE, identity
+from pretrain_llama.training.identity import identity
+from pretrain_llama.training.reproduction import SIGNATURE
 from pretrain_llama.training.run_folder import read_manifest
 from pretrain_llama.training.sizes import training_sequences
 
@@ -176,7 +177,7 @@ def derive_probabilities(folder: Path) -> dict[str, float]:
 def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
     recorded = manifest["identity"]
     try:
-        derived = identity(folder, load_run(folder), list(recorded["data"]), recorded["tokenizer"])
+        derived = identity(folder, load_run(folder), recorded["tokenizer"], manifest["blake3"])
     except (OSError, PretrainError) as error:
         raise Failed(f"it cannot be derived: {error}", "put back the missing file") from None
     wrong = []
