@@ -224,7 +224,7 @@ def bench_levers(architecture: Architecture, length: int, steps: int) -> None:
     with process_groups(1, 1, "this benchmark") as device:
         seed_everything(0)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        peak = peak_flops(name)
+        peak = peak_flops(name, "bf16")
         print(f"\n| {name}, bf16, {length} tokens | tokens/s | TFLOP/s | MFU | GB | goal |\n|---|---|---|---|---|---|")
         for what, lever in LEVERS.items():
             if device.type == "cuda":

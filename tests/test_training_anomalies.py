@@ -87,6 +87,7 @@ def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: 
     assert log[3]["consumed_tokens"] == (48 + 8) * 32, "on with the sequences after those of iteration 6"
     (rewind,) = read_json(copy.output / "rewinds.json")
     assert (rewind["iteration"], rewind["consumed"], sum(rewind["drawn"].values())) == (3, 48, 48)
+    assert len(list((copy.output / "index_cache").iterdir())) == 1, "the index before, which was too short, is gone"
 
     resumed = training.copied(tmp_path / "killed", operation={"on_not_finite": "rewind"})
     started = start(train_on_poison, resumed.folder, outputs=tmp_path / "killed.out")

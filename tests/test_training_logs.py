@@ -141,8 +141,10 @@ def test_floating_point_operations_follow_the_paper(llama: Path) -> None:
     parameters = 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 176) + 400 * 64
     assert multiplied_parameters(architecture) == parameters
     assert flops_per_token(architecture, 32) == 6 * parameters + 12 * 2 * 64 * 32
-    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12 and peak_flops("NVIDIA H100 PCIe") == 756e12
-    assert peak_flops("NVIDIA GeForce GTX 1080") is None
+    assert peak_flops("NVIDIA A100-SXM4-80GB", "bf16") == 312e12 and peak_flops("NVIDIA H100 PCIe", "bf16") == 756e12
+    assert peak_flops("NVIDIA A100-SXM4-80GB", "fp32") == 19.5e12
+    for unknown in ("NVIDIA GeForce GTX 1080", "NVIDIA A10G", "cpu"):
+        assert peak_flops(unknown, "bf16") is None
 
 
 # As in mlflow 3.15: a run is active in the thread that began it, alone; start_run takes MLFLOW_RUN_ID away.

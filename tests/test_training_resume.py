@@ -201,7 +201,7 @@ def train_with_late_listings(folder: Path) -> None:
     def late(see):
         def seen(path: Path, *pattern: str):
             hidden = path.name.endswith(".part") and dist.is_initialized() and dist.get_rank() == 0
-            return [each for each in see(path, *pattern) if not (hidden and re.match(r"__1_|\w+_1\.", each.name))]
+            return (each for each in see(path, *pattern) if not (hidden and re.match(r"__1_|(hashes|results)_1\.", each.name)))
 
         return seen
 
@@ -238,7 +238,7 @@ def test_it_never_starts_again_by_accident(killed: Training, tmp_path: Path) -> 
 
 
 def train_without_patience(folder: Path) -> None:
-    from pretrain_llama.training import start as module
+    from pretrain_llama.training import resumption as module
 
     module.LOCK_WAIT_SECONDS = 0.2
     train(folder)
