@@ -198,14 +198,18 @@ def train_with_late_listings(folder: Path) -> None:
     """Train where the first process does not see what others wrote, as on NFS, until the checkpoint has its name."""
     from pretrain_llama.training.processes import dist
 
-    def late(see):
+    def as_on_nfs(see):
         def seen(path: Path, *pattern: str):
             hidden = path.name.endswith(".part") and dist.is_initialized() and dist.get_rank() == 0
-            return (each for each in see(path, *pattern) if not (hidden and re.match(r"__1_|(hashes|results)_1\.", each.name)))
+            return (
+                each
+                for each in see(path, *pattern)
+                if not (hidden and re.match(r"__1_|(hashes|results)_1\.", each.name))
+            )
 
         return seen
 
-    Path.glob, Path.iterdir = late(Path.glob), late(Path.iterdir)
+    Path.glob, Path.iterdir = as_on_nfs(Path.glob), as_on_nfs(Path.iterdir)
     train(folder)
 
 

@@ -11,8 +11,7 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from pretrain_llama.training.distributed_optimizer import create_adam_state, fix_distributed_optimizer, own_steps
-
-SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}  # ours, megatron-core's
+from pretrain_llama.training.sizes import SCHEDULES
 
 
 def build_optimizer(

@@ -8,6 +8,14 @@ from typing import Any
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
+# What run.yaml's words are for megatron-core and Megatron-LM, whose arguments have the same names.
+SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}
+RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp"]},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
 
 def process_count(run: dict[str, Any]) -> int:
     """Return how many processes a run's parallel sizes need."""
