@@ -111,27 +111,34 @@ def test_rewinds_are_counted_since_the_start(training: Training, tmp_path: Path)
     assert read_log(copy.output)[-1]["rewinds"] == 2
 
 
-def train_on_poison_and_rot(folder: Path) -> None:
+def train_on_poison_and_rot(folder: Path, newest: str, place: int = POISONED) -> None:
     """Train on poison, and spoil the newest checkpoint before it is gone back to."""
     from pretrain_llama.training.loop import Trainer
 
     rewind = Trainer._rewind
 
     def spoiled(self: Trainer, consumed: int) -> None:
-        flip_a_bit(folder / "output" / "checkpoints" / "iter_0000004")
+        flip_a_bit(folder / "output" / "checkpoints" / newest)
         rewind(self, consumed)
 
     Trainer._rewind = spoiled
-    train_on_poison(folder)
+    train_on_poison(folder, place)
 
 
 def test_it_rewinds_to_a_checkpoint_that_is_whole(training: Training, tmp_path: Path) -> None:
     policy = {"on_not_finite": "rewind", "checkpoint_every_iterations": 2}
     copy = training.copied(tmp_path / "run", operation=policy)
-    code, printed = start(train_on_poison_and_rot, copy.folder, outputs=tmp_path / "rotten").wait()
+    rot = {"outputs": tmp_path / "rotten"}
+    code, printed = start(train_on_poison_and_rot, copy.folder, "iter_0000004", **rot).wait()
     assert code == 0 and "iter_0000004 is damaged and not used" in printed, printed
     (rewind,) = read_json(copy.output / "rewinds.json")
     assert rewind["iteration"] == 2 and len(copy.losses()) == 8
+
+    copy.change(training={"iterations": 20}, operation={"checkpoint_every_iterations": 100}, on_change="new_phase")
+    code, printed = start(train_on_poison_and_rot, copy.folder, "iter_0000008", 8, **rot).wait()
+    assert code == 2 and "the newest whole checkpoint, iter_0000006, is of an earlier phase" in printed, printed
+    assert "resumed at iteration 6" in copy.train()
+    assert [phase["iteration"] for phase in read_json(copy.output / "phases.json")] == [0, 6]
 
 
 def test_it_does_not_skip_for_ever(training: Training, tmp_path: Path) -> None:

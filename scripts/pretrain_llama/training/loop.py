@@ -52,9 +52,8 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
         laps: of the start-up, up to here.
 
     Raises:
-        PretrainError: the run changed, or a new phase of it cannot begin, see resumption.py.
-        OperatorError: the loss or the gradient is no number, or spikes, and the run
-            shall stop then.
+        PretrainError: the run changed, or a new phase of it cannot begin, see resumption.py; or the loss or the
+            gradient is no number, or spikes, and the run shall stop then.
     """
     parallel = folder.run["parallel"]
     stop = StopRequest(folder.operation["time_limit_seconds"])
@@ -202,7 +201,7 @@ class Trainer:
         """Go back to the newest checkpoint, and on with the sequences after `consumed`.
 
         Raises:
-            OperatorError: there is no checkpoint.
+            OperatorError: there is no checkpoint, or none of this phase.
         """
         self._writer.finish(wait=True)
         found = find_resume_point(self._folder.output)
@@ -211,6 +210,12 @@ class Trainer:
                 "there is no checkpoint yet to go back to",
                 where=self._checkpoints,
                 action="lower the learning rate, or set checkpoint_every_iterations to less",
+            )
+        if found.manifest["iteration"] < self._phase.iteration:
+            raise OperatorError(
+                f"the newest whole checkpoint, {found.checkpoint.name}, is of an earlier phase",
+                where=self._checkpoints,
+                action="type the same command again: it begins this phase there",
             )
         point = replace(found, consumed=consumed, drawn=self._data.drawn(consumed), rewinds=found.rewinds + 1)
         if self._log:
