@@ -84,7 +84,7 @@ def _training(t: dict[str, Any]) -> Iterator[str]:
     )
     if t["precision"] == "bf16":
         yield "--bf16"
-    # Most versions take --rampup-batch-size only where lengths are in samples: validate_args.
+    # Many versions take --rampup-batch-size only where lengths are in samples: validate_args.
     unit, length = ("samples", partial(sequences_after, t)) if t["batch_size_rampup"] else ("iters", int)
     if rampup := t["batch_size_rampup"]:
         yield (
