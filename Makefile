@@ -128,12 +128,18 @@ format: $(INSTALLED)
 	snakefmt $(RULE_FILES)
 
 # "+cpu" and the like name a build of one index; the version holds on every machine.
-lock: ## pin envs/requirements.in and all below it
+# The image of a training has the same versions, but where MLflow wants others.
+COMPILE := .lock-venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host
+lock: ## pin envs/requirements.in, envs/training/requirements.in, and all below them
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet pip-tools
-	.lock-venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file envs/requirements.lock envs/requirements.in
-	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' envs/requirements.lock
+	$(COMPILE) --output-file envs/requirements.lock envs/requirements.in
+	grep -E '^[[:alnum:]]' envs/requirements.lock \
+		| grep -Ev '^(azure|importlib-metadata|python-dateutil)' > .lock-venv/constraints.txt
+	$(COMPILE) --constraint .lock-venv/constraints.txt --output-file envs/training/requirements.lock \
+		envs/training/requirements.in
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' envs/requirements.lock envs/training/requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove all that was made; the virtual environment stays

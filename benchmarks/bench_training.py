@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training import cpu
 from pretrain_llama.training.flops import flops_per_token, peak_flops
-from pretrain_llama.training.history import History, Phase
+from pretrain_llama.training.history import History
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.loop import Trainer
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
+from pretrain_llama.training.phases import Phase
 from pretrain_llama.training.processes import process_groups, seed_everything
 from pretrain_llama.training.run_folder import RunFolder, open_run_folder
+from pretrain_llama.training.sizes import sequences_after
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import StopRequest
 from trainings import make_training
@@ -138,7 +141,7 @@ def bench_steps(folder: Path, steps: int) -> None:
     run = open_run_folder(folder)
     with process_groups(1, 1, "this benchmark") as device:
         run.output.mkdir(exist_ok=True)
-        trainer = Trainer(run, Ranks(), device, Phase(0, 0, {}, run.identity), StopRequest(None))
+        trainer = Trainer(run, Ranks(), device, [Phase(0, 0, {}, run.manifest["identity"])], StopRequest(None))
         trainer.prepare(None, None, Laps())
         bare = bare_steps(run, device)
         ours, theirs = trainer.step, without_cuda_calls(lambda: next(bare))
@@ -195,9 +198,10 @@ def lever_steps(architecture: Architecture, length: int, device: torch.device, l
     config.bias_activation_fusion &= lever.get("compiled", True)
     model = wrap_model(build_model(architecture, config, length).to(device), config, False)
     optimizer = build_optimizer(training, config, model)
-    build_schedule(training, optimizer)
-    for group in optimizer.param_groups:
-        group["fused"] = group.get("fused", False) and lever.get("fused", True)
+    build_schedule(training, optimizer, partial(sequences_after, training))
+    if not lever.get("fused", True):
+        for group in optimizer.param_groups:
+            group["fused"] = None  # torch's own choice then: its foreach kernels; False would be a loop over tensors
     passes = Passes(model, training, optimizer)
     tokens = torch.randint(0, architecture.vocab_size, (micro_batch, length + 1), device=device)
     batch = {
@@ -220,7 +224,7 @@ def bench_levers(architecture: Architecture, length: int, steps: int) -> None:
     with process_groups(1, 1, "this benchmark") as device:
         seed_everything(0)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        peak = peak_flops(name)
+        peak = peak_flops(name, "bf16")
         print(f"\n| {name}, bf16, {length} tokens | tokens/s | TFLOP/s | MFU | GB | goal |\n|---|---|---|---|---|---|")
         for what, lever in LEVERS.items():
             if device.type == "cuda":

@@ -12,10 +12,10 @@ import os
 import sys
 from pathlib import Path
 
+from pretrain_llama.checklist import Report
 from pretrain_llama.doctor.batch import check_batch
 from pretrain_llama.doctor.login import BATCH_SCOPE, MANAGEMENT_SCOPE, STORAGE_SCOPE, log_in
 from pretrain_llama.doctor.profile import read_profile
-from pretrain_llama.doctor.report import Report
 from pretrain_llama.doctor.storage import check_storage
 from pretrain_llama.doctor.variables import check_variables
 from pretrain_llama.errors import run_program

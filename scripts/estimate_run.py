@@ -81,7 +81,8 @@ def as_text(f: dict[str, Any]) -> str:
 
 
 def _assumption(f: dict[str, Any]) -> str:
-    return f"{f['processes']:,} x {f['device']}, {f['peak_flops'] / TERA:,.0f} TFLOP/s, MFU {f['mfu']:.0%} assumed"
+    peak = f"{f['peak_flops'] / TERA:,g} TFLOP/s in {f['precision']}"
+    return f"{f['processes']:,} x {f['device']}, {peak}, MFU {f['mfu']:.0%} assumed"
 
 
 if __name__ == "__main__":

@@ -11,15 +11,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from pretrain_llama.doctor.report import Report
+from pretrain_llama.checklist import Report
 from pretrain_llama.errors import run_program
-from pretrain_llama.training.verification import verify
+from pretrain_llama.training.verification import check_megatron_lm, verify
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
     parser.add_argument("--full", action="store_true", help="read every shard and weight, to compare hashes")
+    parser.add_argument(
+        "--megatron-lm",
+        type=Path,
+        metavar="CHECKOUT",
+        help="ask Megatron-LM's own parser, of this checkout, whether it takes megatron_lm_arguments.sh; 10 seconds",
+    )
     return parser.parse_args()
 
 
@@ -27,6 +33,8 @@ def main() -> None:
     args = parse_args()
     report = Report()
     verify(args.run_folder, args.full, report)
+    if args.megatron_lm:
+        report.check("arguments for Megatron-LM", lambda: check_megatron_lm(args.run_folder, args.megatron_lm))
     sys.exit(report.exit_code())
 
 

@@ -120,7 +120,7 @@ class Project:
 
     def copied_run(self, folder: Path) -> Path:
         """Return a copy of the run folder of tiny in another place, as it was before it was trained."""
-        left_out = shutil.ignore_patterns("output", "huggingface", "export")
+        left_out = shutil.ignore_patterns("output", "export")
         return shutil.copytree(self.folder / "results" / "runs" / "tiny", folder, ignore=left_out)
 
     def save(self) -> None:

@@ -12,7 +12,7 @@ from azure.identity import DefaultAzureCredential
 from azure_emulator.faults import Cut, Refuse, Shift, Where
 from azure_emulator.service import EmulatedAzure
 from doctor import Visit
-from pretrain_llama.doctor.report import Failed, Report
+from pretrain_llama.checklist import Failed, Report
 from pretrain_llama.doctor.storage import Container
 from pretrain_llama.doctor.variables import VARIABLES, check_variables
 from project import ROOT, SCRIPTS

@@ -8,9 +8,9 @@ from azure_emulator import subscription as names
 from azure_emulator.faults import Cut, Refuse, Where
 from azure_emulator.service import EmulatedAzure
 from doctor import SHIPPED, Visit
+from pretrain_llama.checklist import Failed, Passed, Unknown
 from pretrain_llama.doctor import batch
 from pretrain_llama.doctor.profile import read_profile
-from pretrain_llama.doctor.report import Failed, Passed, Unknown
 
 ACCOUNT = "Batch account"
 IMAGE = "machine image"

@@ -65,10 +65,12 @@ def test_parameters_are_those_of_transformers(tmp_path: Path, config: dict[str, 
 
 def test_parallel_processes_hold_the_whole_model_between_them(tmp_path: Path) -> None:
     a = architecture(tmp_path, LLAMA_2_7B)
-    assert parameters.on_fullest_process(a, 1, 1) == sum(parameters.count(a, 32000).values())
-    halves = parameters.on_fullest_process(a, 2, 1)
+    whole = sum(parameters.count(a, 32000).values())
+    assert parameters.on_outer_stages(a, 1, 1) == (whole, whole)
+    half, _ = parameters.on_outer_stages(a, 2, 1)
     norms = parameters.count(a, 32000)["norms"]
-    assert 2 * halves - norms == parameters.on_fullest_process(a, 1, 1), "norms are whole on both"
+    assert 2 * half - norms == whole, "norms are whole on both"
+    assert sum(parameters.on_outer_stages(a, 1, 2)) == whole, "two stages"
 
 
 def test_activations_are_what_autograd_keeps() -> None:
@@ -112,7 +114,15 @@ def test_memory_falls_as_the_work_is_cut(tmp_path: Path) -> None:
     assert memory.estimate(run_of(tensor=2, sequence=True), a)["activations"] == one["activations"] / 2
     stages = memory.estimate(run_of(pipeline=4), a)
     assert stages["activations"] == one["activations"], "a quarter of the layers, four micro batches at once"
-    assert stages["logits"] == 0
+    assert stages["logits"] == 0, "of the first stage, which is the fuller one"
+
+
+def test_the_last_stage_can_be_the_fullest(tmp_path: Path) -> None:
+    """Llama 3.2 1B has 128,256 ids: a micro batch's logits outweigh the activations of another one in flight."""
+    a = architecture(tmp_path, LLAMA_32_1B)
+    stages, last = memory.estimate(run_of(pipeline=2, recompute="full"), a), memory.estimate(run_of(), a)
+    assert stages["logits"] == last["logits"] == 8 * 512 * 128256 / 2, "512 tokens, 4 bytes an id"
+    assert stages["weights"] < last["weights"]
 
 
 def test_checkpoints_are_as_large_as_estimated(built: Project) -> None:
@@ -139,6 +149,8 @@ def test_days_are_those_of_flops_peak_and_mfu(tmp_path: Path) -> None:
     a = architecture(tmp_path, LLAMA_2_7B)
     run = run_of(data=8)
     run["training"] |= {"iterations": 250_000, "sequence_length_tokens": 4096, "global_batch_size_sequences": 1024}
+    assert estimate(run, a, "NVIDIA A100-SXM4-80GB", 0.5)["peak_flops"] == 19.5e12, "of fp32"
+    run["training"]["precision"] = "bf16"
     figures = estimate(run, a, "NVIDIA A100-SXM4-80GB", 0.5)
     assert figures["tokens"] == 1_048_576_000_000
     assert figures["flops"] == pytest.approx(figures["tokens"] * (6 * 6.607e9 + 12 * 32 * 4096 * 4096), rel=1e-3)
@@ -150,6 +162,6 @@ def test_the_table_reads_and_bad_options_are_refused(built: Project) -> None:
     result = run_script("estimate_run.py", folder, "--device", "NVIDIA A100", "--mfu", "0.45")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^time +\d+\.\d\d days ", result.stdout, re.M)
-    assert "1 x NVIDIA A100, 312 TFLOP/s, MFU 45% assumed" in result.stdout
+    assert "1 x NVIDIA A100, 19.5 TFLOP/s in fp32, MFU 45% assumed" in result.stdout
     for options in (["--device", "abacus"], ["--mfu", "45"], ["--checkpoint", "nowhere"]):
         assert run_script("estimate_run.py", folder, *options).returncode == 2

@@ -6,8 +6,6 @@ The wheel of megatron-core 0.19.2, unpacked, will do: it has megatron/training.
 import json
 import os
 import re
-import subprocess
-import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -18,40 +16,16 @@ import pytest
 from pretrain_llama.checkpoints.architecture import Architecture, RopeScaling, read_architecture
 from pretrain_llama.configuration import load_run
 from pretrain_llama.launch.megatron_lm import arguments_script
-from pretrain_llama.training.sizes import process_count
+from pretrain_llama.launch.megatron_lm_check import parse, words
+from pretrain_llama.training.sizes import process_count, sequences_after
 from project import Project
 
-# Megatron-LM imports triton and, in Python 3.12, typing.override; its parser needs neither.
-PARSER = """
-import json, sys, typing
-from importlib.machinery import ModuleSpec
-from unittest.mock import MagicMock
-import torch._inductor.compile_fx  # before it could see what is put in the place of triton
-import typing_extensions
-typing.override = typing_extensions.override
-for name in ("triton", "triton.language"):
-    sys.modules[name] = MagicMock(__path__=[], __version__="3.4.0", __spec__=ModuleSpec(name, None))
-import torch
-from megatron.training.arguments import parse_args, validate_args
-torch.cuda.get_device_properties = lambda *_: MagicMock(major=9, minor=0)  # of a GPU, which is not here
-arguments = parse_args()
-parsed = {key: value for key, value in vars(arguments).items() if isinstance(value, int | float | str | list)}
-validate_args(arguments)  # against each other
-print(json.dumps(parsed))
-"""
 HAS_PARSER = bool(os.environ.get("MEGATRON_LM"))
 
 
 @pytest.fixture(scope="module")
 def folder(built: Project) -> Path:
     return built.folder / "results" / "runs" / "tiny"
-
-
-def words(script: Path) -> list[str]:
-    """The arguments that a script sets, as bash passes them."""
-    command = 'source "$0"; printf "%s\\0" "${MEGATRON_LM_ARGUMENTS[@]}"'
-    said = subprocess.run(["bash", "-euc", command, script.name], cwd=script.parent, capture_output=True, check=True)
-    return said.stdout.decode().split("\0")[:-1]
 
 
 def values(arguments: list[str], option: str) -> list[str]:
@@ -85,6 +59,17 @@ def test_it_begins_with_the_checkpoint_and_goes_on_with_its_own(folder: Path, tm
     assert not {"--finetune", "--no-load-optim"} & set(words(script))
 
 
+def test_a_ramp_up_is_told_in_samples(folder: Path, tmp_path: Path) -> None:
+    """Many versions refuse it in iterations: "expected no batch-size rampup for iteration-based training"."""
+    script = tmp_path / "megatron_lm_arguments.sh"
+    script.write_text(arguments_script(*larger(folder), {"a_b_c=1": 1.0}))
+    arguments = words(script)
+    trained = sequences_after(larger(folder)[0]["training"], 1000)
+    assert values(arguments, "--train-samples") == values(arguments, "--lr-decay-samples") == [str(trained)]
+    assert values(arguments, "--lr-wsd-decay-samples") == ["6400"]
+    assert not [word for word in arguments if word.endswith("-iters") and word != "--eval-iters"]
+
+
 def larger(folder: Path) -> tuple[dict[str, Any], Architecture]:
     """A run with all that may be chosen: another schedule, ramp-up, recomputation, Llama 3's rotary scaling."""
     run = deepcopy(load_run(folder))
@@ -105,13 +90,7 @@ def test_megatron_lms_own_parser_takes_them(folder: Path, tmp_path: Path, kind: 
     run, a = larger(folder) if kind == "larger" else (load_run(folder), read_architecture(folder / "checkpoint"))
     script = tmp_path / "megatron_lm_arguments.sh"
     script.write_text(arguments_script(run, a, {"a_b_c=1": 0.75, "d_e_f=1": 0.25}))
-    environment = os.environ | {"PYTHONPATH": os.environ["MEGATRON_LM"], "RANK": "0"}
-    environment |= {"WORLD_SIZE": str(process_count(run)), "CUDA_DEVICE_MAX_CONNECTIONS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", PARSER, *words(script)], env=environment, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    parsed = json.loads(result.stdout.splitlines()[-1])
+    parsed = parse(script, Path(os.environ["MEGATRON_LM"]), process_count(run))
     training = run["training"]
     wanted = {
         "num_layers": a.layers,
@@ -139,5 +118,8 @@ def test_megatron_lms_own_parser_takes_them(folder: Path, tmp_path: Path, kind: 
     if kind == "larger":
         rampup = training["batch_size_rampup"]
         assert [int(word) for word in parsed["rampup_batch_size"]] == list(rampup.values())
-        assert (parsed["lr_wsd_decay_style"], parsed["lr_wsd_decay_iters"]) == ("minus_sqrt", 100)
+        assert (parsed["lr_wsd_decay_style"], parsed["lr_wsd_decay_samples"]) == ("minus_sqrt", 100 * 64)
+        assert parsed["train_samples"] == parsed["lr_decay_samples"] == sequences_after(training, 1000)
+        assert parsed["lr_warmup_samples"] == 16, "of the ramp-up's first batch"
+        assert parsed.get("train_iters") is None
         assert (parsed["recompute_granularity"], parsed["recompute_modules"]) == ("selective", ["mlp"])

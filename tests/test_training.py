@@ -109,7 +109,7 @@ def test_a_failing_process_ends_the_launch(tmp_path: Path) -> None:
     _, printed = launcher.communicate(timeout=60)
     assert launcher.returncode == 2
     assert "process 1 of 2 ended with exit code 3" in printed
-    assert "resumes from the newest checkpoint" in printed
+    assert "next:  see its message above" in printed
 
 
 def test_half_an_environment_of_a_launcher_is_refused(training: Training) -> None:

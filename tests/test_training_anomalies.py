@@ -10,21 +10,21 @@ from pretrain_llama.files import read_json
 from pretrain_llama.training.anomalies import NOT_FINITE, SPIKE, WINDOW, AnomalyDetector
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import read_log
-from test_training_resume import wait_for
+from test_training_resume import flip_a_bit, wait_for
 from trainings import Training, start, train
 
 POISONED = 40  # sequences before the batch that has no loss: iteration 6
 
 
-def train_on_poison(folder: Path) -> None:
-    """Train on data of which the sequences of one batch have no loss, wherever they are drawn from."""
+def train_on_poison(folder: Path, place: int = POISONED) -> None:
+    """Train on data of which the sequences of one batch have no loss; place: sequences of the phase before it."""
     from pretrain_llama.training.batches import BatchReader
 
     read = BatchReader._micro_batch
 
     def poisoned(self, start: int, stop: int, index: int):
         batch = read(self, start, stop, index)
-        if start == POISONED and len(self._dataset) > 40:
+        if start == place and len(self._dataset) > 40:
             batch["loss_mask"] *= math.nan
         return batch
 
@@ -87,6 +87,7 @@ def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: 
     assert log[3]["consumed_tokens"] == (48 + 8) * 32, "on with the sequences after those of iteration 6"
     (rewind,) = read_json(copy.output / "rewinds.json")
     assert (rewind["iteration"], rewind["consumed"], sum(rewind["drawn"].values())) == (3, 48, 48)
+    assert len(list((copy.output / "index_cache").iterdir())) == 1, "the index before, which was too short, is gone"
 
     resumed = training.copied(tmp_path / "killed", operation={"on_not_finite": "rewind"})
     started = start(train_on_poison, resumed.folder, outputs=tmp_path / "killed.out")
@@ -96,14 +97,62 @@ def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: 
     assert resumed.losses() == copy.losses(), "a kill after the rewind changes nothing"
 
 
+def test_rewinds_are_counted_since_the_start(training: Training, tmp_path: Path) -> None:
+    policy = {"on_not_finite": "rewind", "anomaly_limit": 1}
+    copy = training.copied(tmp_path / "run", operation=policy)
+    assert train_poisoned(copy)[0] == 0
+    copy.change(training={"iterations": 20}, on_change="new_phase")
+    code, printed = start(train_on_poison, copy.folder, 8, outputs=tmp_path / "again").wait()
+    assert code == 2 and "rewind was done 1 times since the start of the run, which is anomaly_limit" in printed, (
+        printed
+    )
+    copy.change(operation={"anomaly_limit": 2})
+    assert start(train_on_poison, copy.folder, 8, outputs=tmp_path / "more").wait()[0] == 0
+    assert read_log(copy.output)[-1]["rewinds"] == 2
+
+
+def train_on_poison_and_rot(folder: Path, newest: str, place: int = POISONED) -> None:
+    """Train on poison, and spoil the newest checkpoint before it is gone back to."""
+    from pretrain_llama.training.loop import Trainer
+
+    rewind = Trainer._rewind
+
+    def spoiled(self: Trainer, consumed: int) -> None:
+        flip_a_bit(folder / "output" / "checkpoints" / newest)
+        rewind(self, consumed)
+
+    Trainer._rewind = spoiled
+    train_on_poison(folder, place)
+
+
+def test_it_rewinds_to_a_checkpoint_that_is_whole(training: Training, tmp_path: Path) -> None:
+    policy = {"on_not_finite": "rewind", "checkpoint_every_iterations": 2}
+    copy = training.copied(tmp_path / "run", operation=policy)
+    rot = {"outputs": tmp_path / "rotten"}
+    code, printed = start(train_on_poison_and_rot, copy.folder, "iter_0000004", **rot).wait()
+    assert code == 0 and "iter_0000004 is damaged and not used" in printed, printed
+    (rewind,) = read_json(copy.output / "rewinds.json")
+    assert rewind["iteration"] == 2 and len(copy.losses()) == 8
+
+    copy.change(training={"iterations": 20}, operation={"checkpoint_every_iterations": 100}, on_change="new_phase")
+    code, printed = start(train_on_poison_and_rot, copy.folder, "iter_0000008", 8, **rot).wait()
+    assert code == 2 and "the newest whole checkpoint, iter_0000006, is of an earlier phase" in printed, printed
+    assert "resumed at iteration 6" in copy.train()
+    assert [phase["iteration"] for phase in read_json(copy.output / "phases.json")] == [0, 6]
+
+
 def test_it_does_not_skip_for_ever(training: Training, tmp_path: Path) -> None:
     """A learning rate that no model bears: the weights are no numbers from the second step on."""
     hopeless = {"learning_rate": 1.0e30, "iterations": 20}
     policy = {"on_not_finite": "skip", "anomaly_limit": 3}
     copy = training.copied(tmp_path / "run", training=hopeless, operation=policy)
     code, printed = copy.start().wait()
-    assert code == 2 and "skip was done 3 times, which is anomaly_limit" in printed, printed
-    assert len(History(copy.output).events("skip")) == 4
+    assert code == 2 and "skip was done 3 times in a row, which is anomaly_limit" in printed, printed
+    history = History(copy.output)
+    assert (len(history.events("skip")), len(history.events("stop"))) == (3, 1)
+    code, printed = copy.start().wait()
+    assert code == 2 and "skip was done 3 times in a row" in printed, "a restart is no fresh attempt"
+    assert len(history.events("skip")) <= 2 * 3
 
 
 def test_a_rewind_needs_a_checkpoint(training: Training, tmp_path: Path) -> None:

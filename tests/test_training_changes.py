@@ -1,6 +1,8 @@
 """A run that changed since its training began: refused with its differences, begun again, or a new phase."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,10 @@ import pytest
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
 from pretrain_llama.training.history import History
+from pretrain_llama.training.identity import identity
 from pretrain_llama.training.log_file import CONSUMPTION, read_log
-from pretrain_llama.training.reproduction import identity
 from test_training_resume import copied_with_output
-from trainings import Training
+from trainings import Training, write_pair
 
 
 def shifted(training: Training) -> dict[str, float]:
@@ -30,6 +32,21 @@ def test_a_change_is_refused_with_its_differences(training: Training, tmp_path: 
     printed = copy.refused()
     assert printed.count("0.3333333333333333 ->") == 3 and "new_phase goes on with the change" in printed
     assert len(list((copy.output / "checkpoints").glob("iter_*"))) == 3
+
+
+def test_an_edited_file_is_a_change_whatever_the_manifest_says(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run")
+    name = next(iter(shifted(training)))
+    idx = copy.folder / "data" / f"{name}.idx"
+    content = bytearray(idx.read_bytes())
+    content[-1] ^= 1
+    idx.write_bytes(content)
+    assert f"data: {name}: " in copy.refused()
+    content[-1] ^= 1
+    idx.write_bytes(content)
+    manifest = copy.folder / "manifest.json"
+    write_json(manifest, read_json(manifest) | {"blake3": {f"data/{name}.bin": "other bytes, as the receipt says"}})
+    assert "'bin': 'other bytes, as the receipt says'" in copy.refused()
 
 
 def test_a_changed_run_can_begin_again(training: Training, tmp_path: Path) -> None:
@@ -75,6 +92,69 @@ def test_a_new_phase_is_as_good_as_uninterrupted(training: Training, tmp_path: P
     assert short.losses() == long.losses(), "bit for bit"
 
 
+@pytest.mark.parametrize("size", [4, 16])
+def test_a_new_phase_may_have_another_batch_size(training: Training, tmp_path: Path, size: int) -> None:
+    changed = {"global_batch_size_sequences": size, "iterations": 14}
+    copy = copied_with_output(training, tmp_path / "run", training=changed, on_change="new_phase")
+    copy.train()
+    log, whole = read_log(copy.output), 8 * 8 + 6 * size
+    assert [record["batch_sequences"] for record in log] == [8] * 8 + [size] * 6
+    assert log[-1]["consumed_tokens"] == whole * 32
+    steps = [64 + done * size for done in range(6)]
+    rates = [3e-4 + 2.7e-3 * (1 + math.cos(math.pi * (step - 8) / (whole - 8))) / 2 for step in steps]
+    assert [record["learning_rate"] for record in log[8:]] == pytest.approx(rates), (
+        "warm-up is over, the end is the end"
+    )
+
+
+def test_a_new_phase_has_something_to_train(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training={"learning_rate": 1.0e-3}, on_change="new_phase")
+    printed = copy.refused()
+    assert "a new phase of a training that has done 8 iterations cannot end at 8" in printed
+    assert len(read_json(copy.output / "phases.json")) == 1
+
+
+def another_pair(copy: Training, shard: str) -> str:
+    """Write a shard to data/; return its counted name."""
+    return write_pair(copy.folder / "data", shard, [[1, *range(10, 200), 2]] * 8)
+
+
+def test_a_shard_can_be_dropped_and_another_added(training: Training, tmp_path: Path) -> None:
+    longer = {"iterations": 14}
+    copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
+    first, dropped, third = shifted(training)
+    added = another_pair(copy, "fr_law_acts_split_0000")
+    copy.mix({first: 0.5, third: 0.25, added: 0.25})
+    for suffix in (".bin", ".idx"):
+        (copy.folder / "data" / f"{dropped}{suffix}").unlink()
+    printed = copy.train()
+    assert re.search(rf"phase 2, iterations 8 to 14: epochs of the shards at its end: 0\.\d+ of {added}", printed)
+    before = read_json(copy.output / "checkpoints" / "iter_0000008" / "manifest.json")["drawn"]
+    after = read_json(copy.output / "checkpoints" / "iter_0000014" / "manifest.json")["drawn"]
+    assert after[dropped] == before[dropped] > 0, "none of it any more"
+    assert (after[first] - before[first], after[third] - before[third], after[added]) == (24, 12, 12)
+    assert "fr_law" in read_log(copy.output, CONSUMPTION)[-1]["tokens"]
+
+
+def test_the_same_shard_under_other_counts_is_no_new_one(training: Training, tmp_path: Path) -> None:
+    longer = {"iterations": 14}
+    copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
+    first, second, third = shifted(training)
+    copy.mix({first: 0.5, second: 0.25, another_pair(copy, "ar_news_daily_split_0000"): 0.25})
+    printed = copy.refused()
+    assert f"no new phase can begin where the counts of {third} changed" in printed and "new shards" in printed
+
+
+def test_a_new_phase_repeats_no_shard_more_than_the_mixture_allows(training: Training, tmp_path: Path) -> None:
+    longer = {"iterations": 14}
+    copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
+    first, *_, last = mixture = shifted(training)
+    copy.mix(mixture, max_epochs={last: 0.03, first: 3})
+    printed = copy.refused()
+    assert "1 shards would be drawn more often than max_epochs" in printed and f"{last}: 0.0" in printed
+    assert len(read_json(copy.output / "phases.json")) == 1
+
+
 @pytest.mark.parametrize("key", ["sequence_length_tokens", "seed"])
 def test_what_a_new_phase_cannot_change_is_refused(training: Training, tmp_path: Path, key: str) -> None:
     copy = copied_with_output(training, tmp_path / "run", training={key: 16}, on_change="new_phase")
@@ -109,13 +189,14 @@ def test_a_phase_before_its_first_checkpoint_is_forgotten(training: Training, tm
 def test_another_padding_of_the_vocabulary_is_no_change(training: Training, tmp_path: Path) -> None:
     """It follows from the tensor parallel size, which may change."""
     copy = training.copied(tmp_path / "run")
-    names = list(read_json(copy.folder / "mixture" / "probabilities.json")["probabilities"])
-    arguments = copy.folder, load_run(copy.folder), names, "toy.01234567"
+    arguments = copy.folder, load_run(copy.folder), "toy.01234567", {}
     before = identity(*arguments)
     conversion = copy.folder / "checkpoint" / "conversion.json"
     content = read_json(conversion)
     conversion.unlink()
-    write_json(conversion, content | {"padded_vocab_size": 1024, "padding": {"tensor_parallel": 8}})
+    padding = {"multiple": 128, "tensor_parallel": 8, "padded_vocab_size": 1024, "rows": "mean"}
+    assert content["padding"].keys() == padding.keys()
+    write_json(conversion, content | {"padding": padding, "files": {}})
     assert identity(*arguments) == before
-    write_json(conversion, content | {"sources": {}, "source": {}})
+    write_json(conversion, content | {"source": {}})
     assert identity(*arguments)["checkpoint"] != before["checkpoint"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain_llama.training.blend import Blend, BlendPlan, blend_indices, build
+from pretrain_llama.training.blend import Blend, BlendPlan, blend_indices, build, remove_others, rounded_up
 from pretrain_llama.training.data import TokenizerFacts
 from pretrain_llama.training.sequences import build_indices
 from trainings import Training, start, write_documents
@@ -137,16 +137,26 @@ def test_a_cache_is_whole_or_not_there(shards: tuple[str, ...], tmp_path: Path) 
     (left,) = (tmp_path / "cache").iterdir()
     assert left.name == plan.key
     times = {path.name: path.stat().st_mtime_ns for path in left.iterdir()}
-    (tmp_path / "cache" / f".{plan.key}.elsewhere.1.part").mkdir()
     assert drawn_tokens(plan, tmp_path / "cache") == first
     assert {path.name: path.stat().st_mtime_ns for path in left.iterdir()} == times, "built once"
+    (tmp_path / "cache" / f".{plan.key}.parts" / "elsewhere.1").mkdir(parents=True)
+    (tmp_path / "cache" / "of another plan").mkdir()
+    remove_others(plan, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == [left], "nothing of a killed build, or of what was before"
+
+
+def test_a_length_has_room_for_rewinds() -> None:
+    lengths = np.unique(np.geomspace(1, 1e9, 2000).astype(int)).tolist()
+    assert all(1.06 * length < rounded_up(length) for length in lengths)
+    assert all(rounded_up(length) <= 1.34 * length for length in lengths if length > 100)
+    assert len({rounded_up(length) for length in range(1_000_000, 1_050_000)}) <= 2
 
 
 def test_the_index_can_lie_on_each_node(training: Training, tmp_path: Path) -> None:
     copy = training.copied(tmp_path / "run", operation={"data_cache": "node"}, parallel={"data": 2})
     (tmp_path / "node").mkdir()
     copy.train(TMPDIR=str(tmp_path / "node"))
-    assert len(list((tmp_path / "node").glob("pretrain-llama-index-*/*"))) == 1
+    assert len(list((tmp_path / "node").glob("pretrain-llama-index-*/*/*"))) == 1
     assert not (copy.output / "index_cache").exists()
     assert copy.losses() == pytest.approx(training.losses(), abs=1e-6)
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import read_log
-from trainings import Started, Training, start, train
+from trainings import Started, Training, program, start, train
 
 KILLS = 20
 LONG = {"training": {"iterations": 100}, "operation": {"checkpoint_every_iterations": 4, "log_every_iterations": 50}}
@@ -51,25 +52,31 @@ def copied_with_output(source: Training, folder: Path, **changes: object) -> Tra
     return copy
 
 
-@pytest.mark.parametrize("operation", [{}, {"save_in_background": True}], ids=["at once", "in the background"])
-def test_however_often_it_is_killed_the_losses_are_the_same(training: Training, tmp_path: Path, operation) -> None:
+@pytest.mark.parametrize(
+    ("kills", "how"),
+    [(KILLS, {}), (KILLS // 4, {"operation": {"save_in_background": True}}), (KILLS // 4, {"parallel": {"data": 2}})],
+    ids=["at once", "in the background", "two processes"],
+)
+def test_however_often_it_is_killed_the_losses_are_the_same(
+    training: Training, tmp_path: Path, kills: int, how: dict
+) -> None:
     straight, copy = (training.copied(tmp_path / name, **LONG) for name in ("straight", "killed"))
-    straight.change(operation={"checkpoint_every_iterations": 1000})
+    straight.change(operation={"checkpoint_every_iterations": 1000}, parallel=how.get("parallel", {}))
     straight.train()
-    copy.change(operation=operation)
-    chance, history = random.Random(len(operation)), History(copy.output)
-    for kill in range(KILLS if not operation else KILLS // 4):
+    copy.change(**how)
+    chance, history = random.Random(len(how)), History(copy.output)
+    for kill in range(kills):
         begun = len(history.events("started") + history.events("resumed"))
         started = copy.start()
         if kill % 4:  # after some steps; else while it starts
             wait_for(lambda begun=begun: len(history.events("started") + history.events("resumed")) > begun, started)
-            further = len(read_log(copy.output)) + chance.randint(0, 20 if operation else 9)
+            further = len(read_log(copy.output)) + chance.randint(0, 20 if "operation" in how else 9)
             wait_for(lambda further=further: len(read_log(copy.output)) >= further, started)
         time.sleep(chance.uniform(0, 0.2))
         assert started.processes[0].is_alive(), "it ended before it was killed"
         started.kill()
     resumed = [event["iteration"] for event in History(copy.output).events("resumed")]
-    assert len(set(resumed)) >= (1 if operation else 3), "it was killed before it ever got anywhere"
+    assert len(set(resumed)) >= (3 if kills == KILLS else 1), "it was killed before it ever got anywhere"
     copy.train()
     assert copy.losses() == straight.losses(), "bit for bit"
 
@@ -96,6 +103,32 @@ def test_a_distributed_optimizer_resumes_on_another_layout(training: Training, t
         assert resumed.losses() == pytest.approx(training.losses(), abs=1e-6)
     copy.change(parallel={"data": 1, "distributed_optimizer": False})
     assert "was written with distributed_optimizer: true" in copy.refused()
+
+
+def convert(copy: Training, llama: Path, tensor: int, multiple: int) -> None:
+    """Give a run folder weights that are converted with another padding."""
+    shutil.rmtree(copy.folder / "checkpoint")
+    words = ["--source", str(llama), "--output", str(copy.folder / "checkpoint")]
+    words += ["--tensor-parallel", str(tensor), "--vocab-multiple", str(multiple)]
+    code, printed = start(program, "convert_checkpoint.py", *words, outputs=copy.folder.with_name("convert")).wait()
+    assert code == 0, printed
+
+
+def test_a_vocabulary_that_is_padded_otherwise_is_refused(training: Training, llama: Path, tmp_path: Path) -> None:
+    """400 ids are 480 rows in multiples of 96, and 576 in multiples of 2 x 96; 480 again in multiples of 2 x 240."""
+    straight, copy = (training.copied(tmp_path / name) for name in ("straight", "run"))
+    for run in (straight, copy):
+        convert(run, llama, 1, 96)
+    straight.train()
+    kill_after_checkpoint(copy)
+    convert(copy, llama, 2, 96)
+    copy.change(parallel={"tensor": 2})
+    printed = copy.refused()
+    assert "the training's vocabulary is padded to 480 rows, and to 576 as the model is built for tensor 2" in printed
+    assert "keep the padding: set conversion: vocab_multiple: 240 in config.yaml" in printed
+    convert(copy, llama, 2, 240)
+    assert "resumed at iteration" in copy.train()
+    assert copy.losses() == pytest.approx(straight.losses(), abs=1e-6)
 
 
 @pytest.mark.parametrize("why", ["SIGTERM", "time limit"])
@@ -135,12 +168,17 @@ def lose_its_manifest(checkpoint: Path) -> None:
     (checkpoint / "manifest.json").unlink()
 
 
+def empty_its_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
         (cut_short, "bytes, "),
         (flip_a_bit, "are not those that were written"),
         (lose_its_manifest, "manifest.json is missing"),
+        (empty_its_manifest, "manifest.json is missing, or lacks something"),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_loudly(
@@ -156,6 +194,45 @@ def test_a_damaged_checkpoint_falls_back_loudly(
     assert kept.exists() and History(copy.output).events("damaged")[0]["kept_as"] == kept.name
 
 
+def train_with_late_listings(folder: Path) -> None:
+    """Train where the first process does not see what others wrote, as on NFS, until the checkpoint has its name."""
+    from pretrain_llama.training.processes import dist
+
+    def as_on_nfs(see):
+        def seen(path: Path, *pattern: str):
+            hidden = path.name.endswith(".part") and dist.is_initialized() and dist.get_rank() == 0
+            return (
+                each
+                for each in see(path, *pattern)
+                if not (hidden and re.match(r"__1_|(hashes|results)_1\.", each.name))
+            )
+
+        return seen
+
+    Path.glob, Path.iterdir = as_on_nfs(Path.glob), as_on_nfs(Path.iterdir)
+    train(folder)
+
+
+def test_what_is_listed_late_is_verified_all_the_same(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", parallel={"data": 2}, training={"iterations": 2})
+    code, printed = start(train_with_late_listings, copy.folder, outputs=tmp_path / "late", processes=2).wait()
+    assert code == 0, printed
+    (checkpoint,) = (copy.output / "checkpoints").glob("iter_*")
+    stated = json.loads((checkpoint / "manifest.json").read_text())["files"]
+    there = {path.name for path in checkpoint.iterdir()} - {"manifest.json"}
+    assert stated.keys() == there and {name[:4] for name in there if name.startswith("__")} == {"__0_", "__1_"}
+
+
+def test_half_an_event_of_a_full_disk_is_left_out(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.note("saved", iteration=1)
+    with open(tmp_path / "events.jsonl", "a") as file:
+        file.write('{"event": "sav')
+    assert [event["iteration"] for event in history.events("saved")] == [1]
+    history.note("saved", iteration=2)
+    assert [event["iteration"] for event in history.events("saved")] == [1, 2]
+
+
 def test_it_never_starts_again_by_accident(killed: Training, tmp_path: Path) -> None:
     copy = copied_with_output(killed, tmp_path / "run")
     shutil.rmtree(copy.output / "checkpoints")
@@ -165,7 +242,7 @@ def test_it_never_starts_again_by_accident(killed: Training, tmp_path: Path) -> 
 
 
 def train_without_patience(folder: Path) -> None:
-    from pretrain_llama.training import start as module
+    from pretrain_llama.training import resumption as module
 
     module.LOCK_WAIT_SECONDS = 0.2
     train(folder)

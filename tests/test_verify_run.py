@@ -123,9 +123,11 @@ def test_a_shard_with_other_counts_than_its_name_is_found(folder: Path) -> None:
 
 
 def test_a_changed_package_is_named(folder: Path) -> None:
-    lock = folder / "environment" / "requirements.lock"
-    lock.write_text(re.sub(r"^orjson==.*$", "orjson==1.0.0", lock.read_text(), flags=re.M))
-    make_fit(folder, "environment/requirements.lock")
+    locks = ["environment/requirements.lock", "sources/requirements.lock"]
+    for lock in locks:
+        text = (folder / lock).read_text()
+        (folder / lock).write_text(re.sub(r"^orjson==.*$", "orjson==1.0.0", text, flags=re.M))
+    make_fit(folder, *locks)
     said = verify(folder, code=1)
     assert failures(said) == ["packages"]
     assert re.search(r"orjson: 1\.0\.0 -> \d+\.\d+", said)
@@ -134,10 +136,16 @@ def test_a_changed_package_is_named(folder: Path) -> None:
 def test_a_folder_without_its_signature_says_what_it_cannot_tell(folder: Path) -> None:
     (folder / "sources" / "data_signature.json").unlink()
     change(folder / "manifest.json", lambda manifest: manifest["files"].pop("sources/data_signature.json"))
-    change(folder / "manifest.json", lambda manifest: manifest.update(blake3={}))
+    change(folder / "manifest.json", forget_the_hashes)
     said = verify(folder, "--full", code=2)
     assert "could not check  probabilities: the folder has no data signature" in said
     assert "could not check  contents of the shards: 4 of 4 shards have no recorded hash" in said
+
+
+def forget_the_hashes(manifest: dict[str, Any]) -> None:
+    manifest["blake3"] = {}
+    for content in manifest["identity"]["data"].values():
+        content["bin"] = None
 
 
 def test_choices_that_do_not_fit_the_signature_any_more_are_said(folder: Path) -> None:
@@ -156,6 +164,16 @@ def test_an_incomplete_folder_is_refused(tmp_path: Path) -> None:
     result = run_script("verify_run.py", tmp_path)
     assert result.returncode == 2
     assert "manifest.json is missing" in result.stderr
+
+
+def test_megatron_lms_parser_is_asked_where_it_is_there(folder: Path, tmp_path: Path) -> None:
+    said = verify(folder, "--megatron-lm", str(tmp_path), code=1)
+    assert failures(said) == ["arguments for Megatron-LM"] and "it has no megatron/training/arguments.py" in said
+    parser = tmp_path / "megatron" / "training" / "arguments.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text("validate_args = None\ndef parse_args(): raise SystemExit('unrecognized arguments: --swiglu')")
+    said = verify(folder, "--megatron-lm", str(tmp_path), code=1)
+    assert "does not take the arguments: unrecognized arguments: --swiglu" in said
 
 
 def test_the_two_commands_of_the_readme_reproduce_the_run(built: Project, tmp_path: Path) -> None:
@@ -191,17 +209,19 @@ def test_the_folder_holds_all_that_it_was_made_from(built: Project) -> None:
 def test_the_image_is_built_from_what_is_there_and_pinned() -> None:
     dockerfile = (ROOT / "envs" / "training" / "Dockerfile").read_text()
     assert re.search(r"^FROM \S+:\d+\.\d+\.\d+-\S+$", dockerfile, re.M), "an exact tag"
-    copied = re.search(r"^COPY (.*) /build/$", dockerfile, re.M)[1].split()
-    assert copied == ["requirements.lock", "requirements-mlflow.txt"]
-    mlflow = (ROOT / "envs" / "training" / "requirements-mlflow.txt").read_text()
-    pins = [line for line in mlflow.splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in pins)
-    left_out = re.search(r"'\^\((.*)\)'", dockerfile)[1].split("|")
-    lock = (ROOT / "envs" / "requirements.lock").read_text()
-    for pin in pins:
-        name = pin.partition("==")[0]
-        locked = re.search(rf"^{name}==.*$", lock, re.M)
-        assert not locked or locked[0] == pin or any(name.startswith(part) for part in left_out), pin
+    assert re.search(r"^COPY (.*) /build/$", dockerfile, re.M)[1] == "requirements.lock"
+    image, here = (pins(ROOT / "envs" / part / "requirements.lock") for part in ("training", "."))
+    asked = (ROOT / "envs" / "training" / "requirements.in").read_text().splitlines()
+    assert {line.partition("==")[0].replace(".", "-") for line in asked if not line.startswith("#")} <= image.keys()
+    others = {name for name in image.keys() & here.keys() if image[name] != here[name]}
+    assert others == {"azure-storage-blob", "importlib-metadata", "python-dateutil"}, "make lock"
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """The versions of a lock, by package; every line has one."""
+    lines = [line for line in lock.read_text().splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    return dict(line.split("==") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,21 @@ def test_a_point_is_its_run_but_for_what_the_grid_sets(project: Project) -> None
         assert (point(project, name) / ratio).read_bytes() == (point(project, "tiny") / ratio).read_bytes()
 
 
+def test_parallel_sizes_can_vary(project: Project) -> None:
+    assert write(project, {"parallel.tensor": [1, 2], "parallel.data": [1, 2]}).returncode == 0
+    sizes = [
+        yaml.safe_load((point(project, f"rates.tensor-{tensor}_data-{data}") / "run.yaml").read_text())["parallel"]
+        for tensor in (1, 2)
+        for data in (1, 2)
+    ]
+    assert [(size["tensor"], size["data"]) for size in sizes] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    project.config["runs"] = ["rates.*"]
+    project.save()
+    pending = project.pending()
+    assert (pending["launch_training"], pending["compute_probabilities"]) == (4, 4)
+    assert pending["convert_checkpoint"] == 2, "one for each tensor parallel size, whose vocabulary is padded for it"
+
+
 def test_a_changed_grid_writes_anew_and_names_what_is_left_over(project: Project) -> None:
     write(project, GRID)
     result = write(project, {"training.learning_rate": [1e-3], "lang_prob.ar": [0.25, 0.5]})

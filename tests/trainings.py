@@ -19,7 +19,7 @@ import sentencepiece
 import yaml
 
 from pretrain_llama.configuration import load_run
-from pretrain_llama.files import read_json, sha256, write_json
+from pretrain_llama.files import read_json, write_json
 from pretrain_llama.names import parse_counted
 from pretrain_llama.tokenization.indexed import writing_indexed
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -60,10 +60,11 @@ def _call(
 def train(folder: Path, live_tensorboard: Path | None = None) -> None:
     """Run train.py."""
     live = ["--live-tensorboard", str(live_tensorboard)] if live_tensorboard else []
-    _program("train.py", str(folder), *live)
+    program("train.py", str(folder), *live)
 
 
-def _program(name: str, *words: str) -> None:
+def program(name: str, *words: str) -> None:
+    """Run one of our programs."""
     sys.argv = [name, *words]
     import runpy
 
@@ -184,23 +185,15 @@ class Training:
         return copy
 
     def change(self, **changes: Any) -> None:
-        """Change keys of run.yaml, by section, and what follows from it in the manifest."""
+        """Change keys of run.yaml, by section; the manifest stays as it was written."""
         for key, value in changes.items():
             self.run[key] = self.run.get(key, {}) | value if isinstance(value, dict) else value
         (self.folder / "run.yaml").write_text(yaml.safe_dump(self.run))
-        manifest = read_json(self.folder / "manifest.json")
-        training = load_run(self.folder)["training"]
-        manifest["identity"]["training"] = {k: v for k, v in training.items() if k != "micro_batch_size_sequences"}
-        write_json(self.folder / "manifest.json", manifest)
 
-    def mix(self, probabilities: dict[str, float]) -> None:
-        """Give the run another mixture, of shards that lie in data/."""
-        mixture = read_json(self.folder / "mixture" / "probabilities.json") | {"probabilities": probabilities}
+    def mix(self, probabilities: dict[str, float], **more: Any) -> None:
+        """Give the run another mixture, of shards that lie in data/; more: further keys of probabilities.json."""
+        mixture = read_json(self.folder / "mixture" / "probabilities.json") | {"probabilities": probabilities} | more
         write_json(self.folder / "mixture" / "probabilities.json", mixture)
-        manifest = read_json(self.folder / "manifest.json")
-        hashes = {name: sha256(self.folder / "data" / f"{name}.idx") for name in probabilities}
-        manifest["identity"] |= {"mixture": probabilities, "data": hashes}
-        write_json(self.folder / "manifest.json", manifest)
 
     @property
     def output(self) -> Path:
@@ -270,7 +263,7 @@ def make_training(
     copied.parent.mkdir(parents=True)
     shutil.copyfile(model, copied)
     convert = ["--source", str(llama), "--output", str(sources / "checkpoint")]
-    code, printed = start(_program, "convert_checkpoint.py", *convert, outputs=sources / "convert").wait()
+    code, printed = start(program, "convert_checkpoint.py", *convert, outputs=sources / "convert").wait()
     assert code == 0, printed
     (sources / "run").mkdir()
     (sources / "run" / "run.yaml").write_text(yaml.safe_dump(RUN))

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from pretrain_llama.checklist import Failed, Passed, Report, Unknown
 from pretrain_llama.doctor.login import BATCH_SCOPE, explain, status_and_code
 from pretrain_llama.doctor.profile import Pool
-from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
 from pretrain_llama.doctor.variables import Settings
 
 ROLE = "Azure Batch Data Contributor"

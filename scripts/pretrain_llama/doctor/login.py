@@ -6,7 +6,7 @@ Messages are built here from codes, never from what a service wrote: that may re
 import re
 from typing import Any
 
-from pretrain_llama.doctor.report import Failed, Passed, Unknown
+from pretrain_llama.checklist import Failed, Passed, Unknown
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 BATCH_SCOPE = "https://batch.core.windows.net/.default"

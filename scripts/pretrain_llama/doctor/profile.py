@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain_llama.doctor.report import Failed, Passed, Unknown
+from pretrain_llama.checklist import Failed, Passed, Unknown
 
 PREFIX = "azurebatch-pool-"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from pretrain_llama.checklist import Failed, Passed, Report
 from pretrain_llama.doctor.login import explain, status_and_code
-from pretrain_llama.doctor.report import Failed, Passed, Report
 from pretrain_llama.doctor.variables import Settings
 
 ROLE = "Storage Blob Data Contributor"

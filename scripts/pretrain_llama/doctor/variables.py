@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pretrain_llama.doctor.report import Failed, Passed, Report
+from pretrain_llama.checklist import Failed, Passed, Report
 from pretrain_llama.errors import OperatorError
 
 UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"

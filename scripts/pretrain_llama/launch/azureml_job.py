@@ -14,12 +14,10 @@ SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
 LIVE_TENSORBOARD = "logs/tensorboard"
 # Parts of the run folder that are inputs of the job, and no part of its code.
 LARGE_PARTS = ("data", "checkpoint", "validation")
-IGNORED = "".join(f"/{part}/\n" for part in (*LARGE_PARTS, "output*", "huggingface", "export")) + "__pycache__/\n"
+IGNORED = "".join(f"/{part}/\n" for part in (*LARGE_PARTS, "output*", "export")) + "__pycache__/\n"
 
 IDENTITIES = {"user": "user_identity", "managed": "managed"}
 COMPUTE = "AZUREML_COMPUTE"  # stands in job.yaml where no compute is chosen, and is the variable that names one then
-# One kernel queue, in which Megatron's communication and computation overlap in the order that it wants.
-ENVIRONMENT = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
 
 
 def job(name: str, run: dict[str, Any], parts: list[str]) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def job(name: str, run: dict[str, Any], parts: list[str]) -> dict[str, Any]:
         "compute": f"azureml:{chosen['compute'] or COMPUTE}",
         "resources": {"instance_count": layout.nodes, "shm_size": chosen["shm_size"]},
         "distribution": {"type": "pytorch", "process_count_per_instance": layout.processes_per_node},
-        "environment_variables": ENVIRONMENT | chosen["environment_variables"],
+        "environment_variables": chosen["environment_variables"],
         "identity": {"type": IDENTITIES[chosen["identity"]]},
         "services": {"tensorboard": {"type": "tensor_board", "log_dir": LIVE_TENSORBOARD, "nodes": "all"}},
         "tags": {"run": name},

@@ -44,5 +44,5 @@ def write_launch_files(
     write_text(output / "README.md", readme.text(name, run))
     environment = output / "environment"
     environment.mkdir()
-    for file in ("training/Dockerfile", "training/requirements-mlflow.txt", "requirements.lock"):
-        shutil.copy(root / "envs" / file, environment)
+    for file in ("Dockerfile", "requirements.lock"):
+        shutil.copy(root / "envs" / "training" / file, environment)

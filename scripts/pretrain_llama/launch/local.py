@@ -56,7 +56,7 @@ def _wait(processes: list[subprocess.Popen]) -> None:
                 raise OperatorError(
                     f"process {rank} of {len(processes)} ended with exit code {code}",
                     where=" ".join(processes[rank].args),
-                    action="see its message above; the same command resumes from the newest checkpoint",
+                    action="see its message above",
                 )
         if all(code == 0 for code in codes):
             return

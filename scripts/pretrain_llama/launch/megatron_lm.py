@@ -6,17 +6,12 @@ equal to our trainer's run and what is not: docs/megatron_lm.md.
 
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.mixture.outputs import positional
-
-SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}  # ours, Megatron-LM's
-RECOMPUTE = {
-    "none": [],
-    "selective": ["--recompute-granularity selective", "--recompute-modules mlp"],
-    "full": ["--recompute-granularity full", "--recompute-method uniform", "--recompute-num-layers 1"],
-}
+from pretrain_llama.training.sizes import RECOMPUTE, SCHEDULES, sequences_after
 
 
 def arguments_script(run: dict[str, Any], architecture: Architecture, probabilities: dict[str, float]) -> str:
@@ -77,25 +72,31 @@ def _parallel(parallel: dict[str, Any]) -> Iterator[str]:
         yield "--sequence-parallel"
     if parallel["distributed_optimizer"]:
         yield "--use-distributed-optimizer"
-    yield from RECOMPUTE[parallel["recompute"]]
+    for key, value in RECOMPUTE[parallel["recompute"]].items():
+        listed = " ".join(value) if isinstance(value, list) else value
+        yield f"--{key.replace('_', '-')} {listed}"
 
 
 def _training(t: dict[str, Any]) -> Iterator[str]:
-    yield f"--seq-length {t['sequence_length_tokens']} --train-iters {t['iterations']} --seed {t['seed']}"
+    yield f"--seq-length {t['sequence_length_tokens']} --seed {t['seed']}"
     yield (
         f"--micro-batch-size {t['micro_batch_size_sequences']} --global-batch-size {t['global_batch_size_sequences']}"
     )
+    if t["precision"] == "bf16":
+        yield "--bf16"
+    # Many versions take --rampup-batch-size only where lengths are in samples: validate_args.
+    unit, length = ("samples", partial(sequences_after, t)) if t["batch_size_rampup"] else ("iters", int)
     if rampup := t["batch_size_rampup"]:
         yield (
             f"--rampup-batch-size {rampup['start_sequences']} {rampup['increment_sequences']} "
             f"{rampup['length_sequences']}"
         )
-    if t["precision"] == "bf16":
-        yield "--bf16"
-    yield f"--lr {t['learning_rate']} --min-lr {t['min_learning_rate']} --lr-warmup-iters {t['warmup_iterations']}"
-    yield f"--lr-decay-style {SCHEDULES[t['schedule']]} --lr-decay-iters {t['iterations']}"
+    whole = length(t["iterations"])
+    yield f"--train-{unit} {whole} --lr-warmup-{unit} {length(t['warmup_iterations'])} --lr-decay-{unit} {whole}"
+    yield f"--lr {t['learning_rate']} --min-lr {t['min_learning_rate']} --lr-decay-style {SCHEDULES[t['schedule']]}"
     if t["schedule"] == "wsd":
-        yield f"--lr-wsd-decay-style minus_sqrt --lr-wsd-decay-iters {t['decay_iterations']}"
+        falling = whole - length(t["iterations"] - t["decay_iterations"])
+        yield f"--lr-wsd-decay-style minus_sqrt --lr-wsd-decay-{unit} {falling}"
     yield f"--adam-beta1 {t['adam_beta1']} --adam-beta2 {t['adam_beta2']} --adam-eps {t['adam_epsilon']}"
     yield f"--weight-decay {t['weight_decay']} --clip-grad {t['gradient_clip_norm']}"
 

@@ -53,7 +53,7 @@ def _torch(environment: Mapping[str, str]) -> Ranks | None:
     numbers = _integers(environment, "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
     if "MASTER_ADDR" not in environment:
         raise _incomplete("MASTER_ADDR", environment)
-    local_world_size = int(environment.get("LOCAL_WORLD_SIZE", 0)) or max(numbers["LOCAL_RANK"] + 1, 1)
+    local_world_size = _integer(environment, "LOCAL_WORLD_SIZE", 0) or max(numbers["LOCAL_RANK"] + 1, 1)
     return Ranks(
         numbers["RANK"],
         numbers["WORLD_SIZE"],
@@ -76,12 +76,12 @@ def _mpi(environment: Mapping[str, str]) -> Ranks | None:
         address = "127.0.0.1"
     if not address:
         raise _incomplete("MASTER_ADDR", environment)
-    return Ranks(rank, size, local, local_size, address, int(environment.get("MASTER_PORT", MPI_PORT)))
+    return Ranks(rank, size, local, local_size, address, _integer(environment, "MASTER_PORT", MPI_PORT))
 
 
 def _slurm(environment: Mapping[str, str]) -> Ranks | None:
     if "SLURM_STEP_ID" not in environment:
-        if int(environment.get("SLURM_NTASKS", 1)) > 1:
+        if _integer(environment, "SLURM_NTASKS", 1) > 1:
             raise OperatorError(
                 f"one process in a Slurm job of {environment['SLURM_NTASKS']} tasks",
                 where=_shown(environment),
@@ -95,7 +95,7 @@ def _slurm(environment: Mapping[str, str]) -> Ranks | None:
     if not address:
         raise _incomplete("SLURM_STEP_NODELIST", environment)
     # Two jobs may share a node: each has a port of its own, which all its processes can tell.
-    port = int(environment.get("MASTER_PORT", SLURM_PORTS[job % len(SLURM_PORTS)]))
+    port = _integer(environment, "MASTER_PORT", SLURM_PORTS[job % len(SLURM_PORTS)])
     return Ranks(rank, size, local, _tasks_here(environment, local), address, port)
 
 
@@ -112,19 +112,21 @@ def first_node(nodes: str) -> str | None:
 
 
 def _integers(environment: Mapping[str, str], *names: str) -> dict[str, int]:
-    found = {}
     for name in names:
         if name not in environment:
             raise _incomplete(name, environment)
-        try:
-            found[name] = int(environment[name])
-        except ValueError:
-            raise OperatorError(
-                f"{name} is {environment[name]!r}, a number expected",
-                where=_shown(environment),
-                action="unset it, or let the launcher set it",
-            ) from None
-    return found
+    return {name: _integer(environment, name) for name in names}
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int = 0) -> int:
+    try:
+        return int(environment.get(name, default))
+    except ValueError:
+        raise OperatorError(
+            f"{name} is {environment[name]!r}, a number expected",
+            where=_shown(environment),
+            action="unset it, or let the launcher set it",
+        ) from None
 
 
 def _check_within(ranks: Ranks, environment: Mapping[str, str]) -> None:

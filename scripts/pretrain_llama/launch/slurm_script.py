@@ -49,10 +49,6 @@ BODY = """
 set -euo pipefail
 [ -e manifest.json ] || { echo "no run folder: $PWD; submit it from there, or with sbatch --chdir" >&2; exit 2; }
 
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may share a node
-export MASTER_ADDR MASTER_PORT
-export CUDA_DEVICE_MAX_CONNECTIONS=1 # one queue, in which Megatron's communication and computation overlap
 code=0
 rm -f output/continue.json
 srun --kill-on-bad-exit=1 python code/scripts/train.py . || code=$?

@@ -57,13 +57,18 @@ class AnomalyPolicy:
 
     Attributes:
         skipped_steps: of the whole training.
+        skips_in_a_row: up to now.
+        rewinds: since the start of the run.
     """
 
     def __init__(self, operation: dict[str, Any], output: Path, note: Callable[..., None]) -> None:
         """Begin; output: named in errors; note: writes an event and a message down."""
-        self.skipped_steps = self._skips_in_a_row = 0
-        self.rewinds = 0
+        self.skipped_steps = self.skips_in_a_row = self.rewinds = 0
         self._operation, self._output, self._note = operation, output, note
+
+    def restore(self, skipped_steps: int, skips_in_a_row: int, rewinds: int) -> None:
+        """Go on from the counts of a resumed training: a restart is no fresh attempt."""
+        self.skipped_steps, self.skips_in_a_row, self.rewinds = skipped_steps, skips_in_a_row, rewinds
 
     def act(self, anomaly: str | None, iteration: int, loss: float, norm: float) -> str | None:
         """Return SKIP or REWIND where that is to be done about a step, None where it is to be taken.
@@ -77,20 +82,26 @@ class AnomalyPolicy:
             OperatorError: the training shall stop.
         """
         policy = self._operation["on_not_finite" if anomaly == NOT_FINITE else "on_spike"] if anomaly else "ignore"
-        self._skips_in_a_row = self._skips_in_a_row + 1 if policy == SKIP else 0
+        if policy != SKIP:
+            self.skips_in_a_row = 0
         if policy == "ignore":
             return None
-        self.skipped_steps += policy == SKIP
-        self.rewinds += policy == REWIND
         step = f"{anomaly} at iteration {iteration}: loss {loss:.6g}, gradient norm {norm:.6g}"
-        self._note(policy, step, iteration=iteration, anomaly=anomaly, loss=loss, norm=norm)
         limit = self._operation["anomaly_limit"]
-        is_over = max(self._skips_in_a_row, self.rewinds) > limit
-        if policy == STOP or is_over:
+        is_over = {STOP: False, SKIP: self.skips_in_a_row >= limit, REWIND: self.rewinds >= limit}[policy]
+        action = STOP if is_over else policy
+        self._note(action, step, iteration=iteration, anomaly=anomaly, loss=loss, norm=norm)
+        if action == STOP:
+            often = f"{limit} times{' in a row' if policy == SKIP else ' since the start of the run'}"
             raise OperatorError(
-                step + (f"; {policy} was done {limit} times, which is anomaly_limit" if is_over else ""),
+                step + (f"; {policy} was done {often}, which is anomaly_limit" if is_over else ""),
                 where=self._output / "log.jsonl",
-                action="look at the losses before; lower the learning rate, or resume with on_not_finite or on_spike: "
-                "skip or rewind in run.yaml",
+                action="look at the losses before; lower the learning rate, or resume with "
+                + ("a higher anomaly_limit" if is_over else "on_not_finite or on_spike: skip or rewind")
+                + " in run.yaml",
             )
-        return policy
+        if action == SKIP:
+            self.skipped_steps += 1
+            self.skips_in_a_row += 1
+        self.rewinds += action == REWIND
+        return action

@@ -8,13 +8,12 @@ files for all shards together, which appears when it is whole, on each node or o
 
 import hashlib
 import json
-import os
 import shutil
-import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
+from pretrain_llama.files import replacing_folder
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.sequences import IndexedSequences, build_indices
@@ -42,7 +42,7 @@ class BlendPlan:
         length: sequences to draw.
         sequence_length: in tokens.
         seed: of the run.
-        contents: of each, its SHA-256.
+        contents: of each, the hashes of its identity.
     """
 
     prefixes: tuple[str, ...]
@@ -51,7 +51,7 @@ class BlendPlan:
     length: int
     sequence_length: int
     seed: int
-    contents: tuple[str, ...]
+    contents: tuple[Any, ...]
 
     @property
     def key(self) -> str:
@@ -93,17 +93,18 @@ class Blend(torch.utils.data.Dataset):
 def build(plan: BlendPlan, cache: Path) -> None:
     """Write the index of a blend to a folder of caches, unless it is there; it appears when it is whole."""
     folder = cache / plan.key
-    if folder.exists():
-        return
-    beside = cache / f".{plan.key}.{socket.gethostname()}.{os.getpid()}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    if not folder.exists():
+        with replacing_folder(folder) as beside:
+            _write(plan, beside)
+
+
+def _write(plan: BlendPlan, folder: Path) -> None:
     shard_of, number_of = blend_indices(plan.probabilities, plan.length)
     counts = np.bincount(shard_of, minlength=len(plan.prefixes)).tolist()
     lengths = np.zeros((len(counts), len(SHARD_FILES)), np.int64)
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(len(counts), "shard", "index of the training sequences"))
-        files = [stack.enter_context(open(beside / name, "wb")) for name in SHARD_FILES]
+        files = [stack.enter_context(open(folder / name, "wb")) for name in SHARD_FILES]
         for shard, prefix in enumerate(plan.prefixes):
             wanted = plan.first[shard] + max(1, counts[shard])
             indices = build_indices(IndexedReader(prefix).lengths, plan.sequence_length, wanted, plan.seed)
@@ -112,13 +113,24 @@ def build(plan: BlendPlan, cache: Path) -> None:
             lengths[shard] = [len(array) for array in indices]
             progress.advance(1)
     for name, array in {"shard_of": shard_of, "number_of": number_of, "lengths": lengths}.items():
-        np.save(beside / f"{name}.npy", array)
-    try:
-        beside.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(beside)
-        if not folder.exists():
-            raise
+        np.save(folder / f"{name}.npy", array)
+
+
+def remove_others(plan: BlendPlan, cache: Path) -> None:
+    """Delete what was built for other plans, or half built, once nobody has it open."""
+    for path in cache.iterdir():
+        if path.name != plan.key:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def rounded_up(length: int) -> int:
+    """Return a length for a blend with room for rewinds, so that its index is not built anew for each.
+
+    It is 6 to 33 % more, in steps of a power of two. A longer blend begins as a shorter one does.
+    """
+    needed = length + length // 16 + 1
+    step = 1 << max(0, needed.bit_length() - 3)
+    return -(-needed // step) * step
 
 
 def blend_indices(probabilities: Sequence[float], length: int) -> tuple[np.ndarray, np.ndarray]:

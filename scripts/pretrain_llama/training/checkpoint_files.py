@@ -19,6 +19,17 @@ from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.files import read_json, write_json
 
 MANIFEST = "manifest.json"
+# What a training resumes by.
+FACTS = {
+    "iteration",
+    "consumed",
+    "drawn",
+    "distributed_optimizer",
+    "skipped_steps",
+    "skips_in_a_row",
+    "anomalies",
+    "files",
+}
 _NAME = re.compile(r"iter_(\d{7,})")
 
 
@@ -36,11 +47,12 @@ def iteration_of(checkpoint: Path) -> int:
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
-    """Return a checkpoint's manifest, or None where it has none that can be read."""
+    """Return a checkpoint's manifest, or None where it has none that can be read, or one that lacks something."""
     try:
-        return read_json(checkpoint / MANIFEST)
+        manifest = read_json(checkpoint / MANIFEST)
     except (OSError, ValueError):
         return None
+    return manifest if isinstance(manifest, dict) and manifest.keys() >= FACTS else None
 
 
 def hash_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -65,7 +77,7 @@ def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
     """
     manifest = read_manifest(checkpoint)
     if manifest is None:
-        return f"{MANIFEST} is missing or cannot be read"
+        return f"{MANIFEST} is missing, or lacks something"
     for name, stated in manifest["files"].items():
         path = checkpoint / name
         size = path.stat().st_size if path.exists() else None

@@ -61,7 +61,7 @@ def _check_processes(folder: RunFolder, processes: int) -> None:
 
 def _check_tokenizer(folder: RunFolder) -> int:
     """Return the number of the tokenizer's ids."""
-    identity = folder.identity["tokenizer"]
+    identity = folder.tokenizer_identity
     of_mixture = read_json(folder.path / "mixture" / "probabilities.json")["tokenizer"]
     if of_mixture not in (None, identity):
         raise DataError(
@@ -69,7 +69,7 @@ def _check_tokenizer(folder: RunFolder) -> int:
             where=folder.path / "mixture" / "probabilities.json",
             action="write the run folder again: snakemake --forcerun write_run_folder",
         )
-    files = read_json(folder.path / "manifest.json")["files"]
+    files = folder.manifest["files"]
     path = folder.path / next(name for name in ("tokenizer.model", "tokenizer.json") if name in files)
     if not path.exists() or sha256(path) != files[path.name]:
         raise DataError(

@@ -8,8 +8,6 @@ from pretrain_llama.training import flops, memory, parameters
 from pretrain_llama.training.sizes import process_count, training_sequences
 
 SECONDS_A_DAY = 86_400
-# Of a checkpoint, bytes a parameter: the weights, and AdamW's two moments and fp32 copy.
-CHECKPOINT_BYTES = {"fp32": 4 + 8, "bf16": 2 + 12}
 
 
 def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> dict[str, Any]:
@@ -24,7 +22,8 @@ def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> d
     Raises:
         ConfigError: the device is not known.
     """
-    peak = flops.peak_flops(device)
+    precision = run["training"]["precision"]
+    peak = flops.peak_flops(device, precision)
     if peak is None:
         raise ConfigError(
             f"the peak of {device!r} is not known", where="--device", action=f"use {', '.join(flops.PEAK_FLOPS)}"
@@ -35,7 +34,7 @@ def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> d
     tokens = training_sequences(run) * training["sequence_length_tokens"]
     whole = flops.flops_per_token(a, training["sequence_length_tokens"]) * tokens
     seconds = whole / (peak * mfu * processes)
-    checkpoint = CHECKPOINT_BYTES[training["precision"]] * sum(by_part.values())
+    checkpoint = (memory.BYTES[precision] + memory.OPTIMIZER_BYTES[precision]) * sum(by_part.values())
     kept = kept_checkpoints(run)
     in_memory = memory.estimate(run, a)
     return {
@@ -46,6 +45,7 @@ def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> d
         "tokens": tokens,
         "flops": whole,
         "device": device,
+        "precision": precision,
         "peak_flops": peak,
         "mfu": mfu,
         "days": seconds / SECONDS_A_DAY,

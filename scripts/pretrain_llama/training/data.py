@@ -1,5 +1,6 @@
 """The training and validation sequences of a run folder."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from megatron.core.datasets.utils import Split
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.batches import BatchReader, MicroBatch
-from pretrain_llama.training.blend import Blend, BlendPlan, build
-from pretrain_llama.training.history import Phase
+from pretrain_llama.training.blend import Blend, BlendPlan, build, remove_others, rounded_up
+from pretrain_llama.training.phases import Phase
 from pretrain_llama.training.run_folder import RunFolder
 from pretrain_llama.training.sequences import IndexedSequences
 
@@ -39,7 +40,7 @@ def dataset_config(folder: RunFolder) -> GPTDatasetConfig:
     return GPTDatasetConfig(
         random_seed=training["seed"],
         sequence_length=training["sequence_length_tokens"],
-        tokenizer=TokenizerFacts(folder.architecture.vocab_size, {"identity": folder.identity["tokenizer"]}),
+        tokenizer=TokenizerFacts(folder.architecture.vocab_size, {"identity": folder.tokenizer_identity}),
         blend=(prefixes, list(folder.probabilities.values())),
         split="1",
         reset_position_ids=False,
@@ -49,36 +50,27 @@ def dataset_config(folder: RunFolder) -> GPTDatasetConfig:
     )
 
 
-def open_blend(folder: RunFolder, phase: Phase, length: int, own: Ranks) -> Blend:
-    """Return the sequences of a phase. Every process calls it; one, or one of each node, builds the index first.
-
-    Args:
-        folder: of the run.
-        phase: that is trained.
-        length: sequences that it may need.
-        own: this process's place.
-    """
+def blend_plan(folder: RunFolder, phase: Phase, length: int) -> BlendPlan:
+    """Return what decides the sequences of a phase; length: sequences that it may need."""
     names = list(folder.probabilities)
     total = sum(folder.probabilities.values())
-    plan = BlendPlan(
+    return BlendPlan(
         prefixes=tuple(str(folder.prefix(name)) for name in names),
         probabilities=tuple(probability / total for probability in folder.probabilities.values()),
         first=tuple(phase.drawn.get(name, 0) for name in names),
-        length=length,
+        length=rounded_up(length),
         sequence_length=folder.training["sequence_length_tokens"],
         seed=folder.training["seed"],
-        contents=tuple(folder.identity["data"][name] for name in names),
+        contents=tuple(phase.identity["data"][name] for name in names),
     )
-    is_by_node = folder.operation["data_cache"] == "node"
-    cache = _node_cache() if is_by_node else folder.output / "index_cache"
-    if (own.local if is_by_node else own.rank) == 0:
-        build(plan, cache)
-    dist.barrier()
-    return Blend(plan, dataset_config(folder), cache)
 
 
-def _node_cache() -> Path:
-    return Path(tempfile.gettempdir()) / f"pretrain-llama-index-{os.getuid()}"
+def index_cache(folder: RunFolder) -> Path:
+    """Return where the index of a run's sequences is kept: a folder of its own, in its output or on this node."""
+    if folder.operation["data_cache"] == "run":
+        return folder.output / "index_cache"
+    own = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"pretrain-llama-index-{os.getuid()}" / own
 
 
 def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
@@ -118,11 +110,22 @@ class TrainingData:
         self._reader: BatchReader | None = None
 
     def reach(self, consumed: int) -> None:
-        """Have the sequences up to a place at hand; collective over all processes."""
+        """Have the sequences up to a place at hand; collective over all processes.
+
+        One process builds the index first, or one of each node, and deletes the one before when nobody uses it.
+        """
         self.close()
-        length = max(1, consumed - self._phase.consumed)
-        self._blend = open_blend(self._folder, self._phase, length, self._own)
+        plan = blend_plan(self._folder, self._phase, max(1, consumed - self._phase.consumed))
+        cache = index_cache(self._folder)
+        is_builder = (self._own.local if self._folder.operation["data_cache"] == "node" else self._own.rank) == 0
+        if is_builder:
+            build(plan, cache)
+        dist.barrier()
+        self._blend = Blend(plan, dataset_config(self._folder), cache)
         self._reader = BatchReader(self._blend, self._micro_batch_size, self._device)
+        dist.barrier()
+        if is_builder:
+            remove_others(plan, cache)
 
     def read(self, consumed: int, size: int, next_size: int) -> tuple[Iterator[MicroBatch], int]:
         """Return this process's micro batches of the global batch after `consumed` sequences, and their number.

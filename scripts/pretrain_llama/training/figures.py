@@ -18,8 +18,8 @@ class Figures:
         self._sequence_length = folder.training["sequence_length_tokens"]
         self._flops_per_token = flops_per_token(folder.architecture, self._sequence_length)
         self._processes, self._device = processes, device
-        is_known = device.type == "cuda" and folder.training["precision"] == "bf16"
-        self._peak = peak_flops(torch.cuda.get_device_name(device)) if is_known else None
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        self._peak = peak_flops(name, folder.training["precision"])
         self._names = {name: parse_counted(name) for name in folder.probabilities}
 
     def speed(self, sequences: int, seconds: float) -> dict[str, float]:

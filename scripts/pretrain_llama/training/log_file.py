@@ -27,6 +27,16 @@ def read_log(output: str | Path, name: str = NAME) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1]]
 
 
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Add a record to a file of such lines, in place of half a line that a kill or a full disk left at its end."""
+    with open(path, "a+b") as file:
+        file.seek(0)
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+        file.write((json.dumps(record) + "\n").encode())
+
+
 class LineFile:
     """One of these files, being written."""
 

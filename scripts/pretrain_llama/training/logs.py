@@ -91,15 +91,15 @@ class TrainingLog:
 
     def rewind(self, iteration: int) -> None:
         """Go back to an iteration."""
-        self._close_files()
+        self.close_files()
         self._open(iteration)
 
-    def close(self) -> None:
-        """Store and close everything."""
-        self._close_files()
+    def close_trackers(self) -> None:
+        """End the trackers' runs, which may ask a server for a while."""
         self._trackers.close()
 
-    def _close_files(self) -> None:
+    def close_files(self) -> None:
+        """Store and close the files."""
         for file in self._files.values():
             file.close()
         self._board.close()

@@ -1,6 +1,8 @@
 """The training loop."""
 
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +13,27 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
-from pretrain_llama.training.checkpoint_files import iteration_of, prune, read_manifest
+from pretrain_llama.training.checkpoint_files import iteration_of, prune
 from pretrain_llama.training.checks import pretrained_checkpoint
 from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
-from pretrain_llama.training.history import History, Phase
+from pretrain_llama.training.history import History
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logs import TrainingLog
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
+from pretrain_llama.training.phases import Phase, trained_after
 from pretrain_llama.training.processes import agreed, on_first_process, process_groups, seed_everything
-from pretrain_llama.training.run_folder import RunFolder
-from pretrain_llama.training.saving import CheckpointWriter
-from pretrain_llama.training.sizes import batch_size, training_sequences
-from pretrain_llama.training.start import (
+from pretrain_llama.training.resumption import (
     ResumePoint,
     begin_phase,
     check_unchanged,
     find_resume_point,
     output_lock,
 )
+from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.saving import CheckpointWriter
+from pretrain_llama.training.sizes import batch_size
 from pretrain_llama.training.state import TrainingState
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import REASONS, StopRequest
@@ -49,20 +52,20 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
         laps: of the start-up, up to here.
 
     Raises:
-        OperatorError: the run changed, see start.py; or the loss or the gradient is no number, or spikes, and the run
-            shall stop then.
+        PretrainError: the run changed, or a new phase of it cannot begin, see resumption.py; or the loss or the
+            gradient is no number, or spikes, and the run shall stop then.
     """
     parallel = folder.run["parallel"]
     stop = StopRequest(folder.operation["time_limit_seconds"])
     place = f"{folder.path / 'run.yaml'}: parallel"
     try:
         with process_groups(parallel["tensor"], parallel["pipeline"], place, own) as device, output_lock(folder.output):
-            on_first_process(lambda: check_unchanged(folder))
             laps.end("processes")
+            identity = on_first_process(lambda: check_unchanged(folder))
             point = find_resume_point(folder.output)
-            phase = on_first_process(lambda: begin_phase(folder, point))
+            phases = on_first_process(lambda: begin_phase(folder, point, identity))
             laps.end("past")
-            trainer = Trainer(folder, own, device, phase, stop)
+            trainer = Trainer(folder, own, device, phases, stop)
             trainer.prepare(point, live_tensorboard, laps)
             trainer.run()
     finally:
@@ -72,9 +75,12 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
 class Trainer:
     """A run's model, optimizer and data, on this process."""
 
-    def __init__(self, folder: RunFolder, own: Ranks, device: torch.device, phase: Phase, stop: StopRequest) -> None:
+    def __init__(
+        self, folder: RunFolder, own: Ranks, device: torch.device, phases: list[Phase], stop: StopRequest
+    ) -> None:
+        """Build them; phases: up to the present one."""
         self._folder, self._training, self._operation = folder, folder.training, folder.operation
-        self._own, self._device, self._phase, self._stop = own, device, phase, stop
+        self._own, self._device, self._phase, self._stop = own, device, phases[-1], stop
         self._is_first = own.rank == 0
         self._history, self._checkpoints = History(folder.output), folder.output / "checkpoints"
         seed_everything(self._training["seed"])
@@ -83,10 +89,11 @@ class Trainer:
         model = build_model(folder.architecture, config, self._training["sequence_length_tokens"]).to(device)
         wrapped = wrap_model(model, config, parallel["distributed_optimizer"])
         self._optimizer = build_optimizer(self._training, config, wrapped)
-        schedule = build_schedule(self._training, self._optimizer)
+        self._trained_after = partial(trained_after, phases)
+        schedule = build_schedule(self._training, self._optimizer, self._trained_after)
         self._passes = Passes(wrapped, self._training, self._optimizer)
         self._state = TrainingState(model, self._optimizer, schedule, self._training)
-        self._data = TrainingData(folder, phase, own, device)
+        self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._anomalies = AnomalyDetector(self._operation["spike_deviations"])
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
@@ -133,13 +140,13 @@ class Trainer:
             self._state.start(pretrained_checkpoint(self._folder))
             return
         self._state.resume(point.checkpoint, point.consumed)
-        self._policy.skipped_steps = point.manifest["skipped_steps"]
+        self._policy.restore(point.manifest["skipped_steps"], point.manifest["skips_in_a_row"], point.rewinds)
         if point.manifest["iteration"] > self._phase.iteration:  # a new phase has losses of its own
             self._anomalies.restore(point.manifest["anomalies"])
 
     def _reach_end(self) -> None:
         """Have all sequences at hand that the training will need."""
-        left = training_sequences(self._folder.run) - self._state.trained
+        left = self._trained_after(self._training["iterations"]) - self._state.trained
         self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
@@ -194,17 +201,23 @@ class Trainer:
         """Go back to the newest checkpoint, and on with the sequences after `consumed`.
 
         Raises:
-            OperatorError: there is no checkpoint.
+            OperatorError: there is no checkpoint, or none of this phase.
         """
         self._writer.finish(wait=True)
-        checkpoint = torch_dist.latest(self._checkpoints)
-        if checkpoint is None:
+        found = find_resume_point(self._folder.output)
+        if found is None:
             raise OperatorError(
                 "there is no checkpoint yet to go back to",
                 where=self._checkpoints,
                 action="lower the learning rate, or set checkpoint_every_iterations to less",
             )
-        point = ResumePoint(checkpoint, read_manifest(checkpoint), consumed, self._data.drawn(consumed))
+        if found.manifest["iteration"] < self._phase.iteration:
+            raise OperatorError(
+                f"the newest whole checkpoint, {found.checkpoint.name}, is of an earlier phase",
+                where=self._checkpoints,
+                action="type the same command again: it begins this phase there",
+            )
+        point = replace(found, consumed=consumed, drawn=self._data.drawn(consumed), rewinds=found.rewinds + 1)
         if self._log:
             self._history.add_rewind(point.manifest["iteration"], consumed, point.drawn)
             self._log.rewind(point.manifest["iteration"])
@@ -246,6 +259,7 @@ class Trainer:
             "drawn": self._data.drawn(self._state.consumed),
             "distributed_optimizer": self._folder.run["parallel"]["distributed_optimizer"],
             "skipped_steps": self._policy.skipped_steps,
+            "skips_in_a_row": self._policy.skips_in_a_row,
             "anomalies": self._anomalies.state(),
         }
         if self._log:
@@ -258,14 +272,15 @@ class Trainer:
         self._history.note("saved", iteration=iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed)
 
     def _end(self, reason: str | None) -> None:
-        """Close the log, and say in a file that this is the end, or that the same command continues."""
-        self._log.close()
+        """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
+        self._log.close_files()
         newest = torch_dist.latest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
             self._history.note("finished", iteration=self._state.iteration)
             write_json(self._folder.output / "finished.json", end)
-            return
-        self._history.note("stopped", iteration=self._state.iteration, reason=reason)
-        write_json(self._folder.output / "continue.json", end | {"reason": reason})
-        print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        else:
+            self._history.note("stopped", iteration=self._state.iteration, reason=reason)
+            write_json(self._folder.output / "continue.json", end | {"reason": reason})
+            print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        self._log.close_trackers()

@@ -25,7 +25,7 @@ import math
 from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.training.parameters import on_fullest_process
+from pretrain_llama.training.parameters import on_outer_stages
 
 BYTES = {"fp32": 4, "bf16": 2}
 GRADIENT_BYTES = 4
@@ -36,29 +36,43 @@ LOSS_BYTES = {"fp32": 4, "bf16": 6}  # logits, and their softmax in fp32, which 
 def estimate(run: dict[str, Any], a: Architecture, fused: bool = True) -> dict[str, float]:
     """Return the bytes of the fullest process by part; what torch's allocator and NCCL take is not in it.
 
+    It is one of the first pipeline stage, which holds most micro batches at once, or of the last, which computes the
+    loss.
+
     Args:
         run: run.yaml.
         a: of the model.
         fused: norms and SwiGLU are kernels of a GPU.
     """
+    parallel, training = run["parallel"], run["training"]
+    stages = parallel["pipeline"]
+    at_once = training["micro_batch_size_sequences"] * parallel["data"]
+    micro_batches = max(1, training["global_batch_size_sequences"] // at_once)
+    first, last = on_outer_stages(a, parallel["tensor"], stages)
+    ends = [
+        _stage(run, a, fused, first, min(stages, micro_batches), has_loss=stages == 1),
+        _stage(run, a, fused, last, 1, has_loss=True),
+    ]
+    return max(ends, key=lambda parts: sum(parts.values()))
+
+
+def _stage(
+    run: dict[str, Any], a: Architecture, fused: bool, parameters: float, in_flight: int, has_loss: bool
+) -> dict[str, float]:
+    """Return the bytes of a process of one pipeline stage; in_flight: micro batches whose activations it keeps."""
     parallel, precision = run["parallel"], run["training"]["precision"]
-    parameters = on_fullest_process(a, parallel["tensor"], parallel["pipeline"])
     share = parallel["data"] if parallel["distributed_optimizer"] else 1
     return {
         "weights": BYTES[precision] * parameters,
         "gradients": GRADIENT_BYTES * parameters,
         "optimizer": OPTIMIZER_BYTES[precision] * parameters / share,
-        "activations": _activations(run, a, fused),
-        "logits": _logits(run, a),
+        "activations": _activations(run, a, fused, in_flight),
+        "logits": _logits(run, a) if has_loss else 0.0,
     }
 
 
-def _activations(run: dict[str, Any], a: Architecture, fused: bool) -> float:
-    """Return the bytes of activations on the first pipeline stage, which holds most micro batches at once."""
+def _activations(run: dict[str, Any], a: Architecture, fused: bool, in_flight: int) -> float:
     parallel, training = run["parallel"], run["training"]
-    micro_batch = training["micro_batch_size_sequences"]
-    micro_batches = training["global_batch_size_sequences"] // (micro_batch * parallel["data"])
-    in_flight = min(parallel["pipeline"], max(1, micro_batches))
     layers = math.ceil(a.layers / parallel["pipeline"])
     # Elements a token that a layer keeps.
     cut = parallel["tensor"] if parallel["sequence"] else 1
@@ -69,14 +83,13 @@ def _activations(run: dict[str, Any], a: Architecture, fused: bool) -> float:
     kept = {"none": whole, "selective": norms + attention, "full": a.hidden_size / cut}
     kept_now = kept[parallel["recompute"]]
     elements = in_flight * layers * kept_now + whole - kept_now  # one layer at a time is computed again
-    return BYTES[training["precision"]] * micro_batch * training["sequence_length_tokens"] * elements
+    tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
+    return BYTES[training["precision"]] * tokens * elements
 
 
 def _logits(run: dict[str, Any], a: Architecture) -> float:
-    """Return the bytes of a micro batch's logits where the loss is computed: on the last stage, the first of one."""
+    """Return the bytes of a micro batch's logits."""
     parallel, training = run["parallel"], run["training"]
-    if parallel["pipeline"] > 1:
-        return 0.0
     tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
     rows = a.padded_vocab_size(parallel["tensor"]) / parallel["tensor"]
     return LOSS_BYTES[training["precision"]] * tokens * rows

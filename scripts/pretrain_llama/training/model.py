@@ -16,15 +16,9 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.training.sizes import RECOMPUTE
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-RECOMPUTE = {
-    "none": {},
-    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp"]},
-    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
-}
 
 
 def transformer_config(

@@ -1,5 +1,6 @@
 """AdamW and the schedule of its learning rate, from megatron-core."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,9 +11,7 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from pretrain_llama.training.distributed_optimizer import create_adam_state, fix_distributed_optimizer, own_steps
-from pretrain_llama.training.sizes import sequences_after
-
-SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}  # ours, megatron-core's
+from pretrain_llama.training.sizes import SCHEDULES
 
 
 def build_optimizer(
@@ -50,12 +49,19 @@ def build_optimizer(
     return optimizer
 
 
-def build_schedule(training: dict[str, Any], optimizer: MegatronOptimizer) -> OptimizerParamScheduler:
+def build_schedule(
+    training: dict[str, Any], optimizer: MegatronOptimizer, trained_after: Callable[[int], int]
+) -> OptimizerParamScheduler:
     """Return the schedule of an optimizer, which counts in sequences; what run.yaml says overrides a checkpoint.
 
     wsd falls as 1 - sqrt, the best of the shapes compared in arXiv 2405.18392.
+
+    Args:
+        training: the hyperparameters of run.yaml.
+        optimizer: whose rate it sets.
+        trained_after: sequences that so many iterations of the whole training train on.
     """
-    whole = sequences_after(training, training["iterations"])
+    whole = trained_after(training["iterations"])
     falling = training.get("decay_iterations", 0)
     # Norms and other vectors carry a weight decay multiplier of 0, which only the schedule applies.
     return OptimizerParamScheduler(
@@ -63,7 +69,7 @@ def build_schedule(training: dict[str, Any], optimizer: MegatronOptimizer) -> Op
         init_lr=0.0,
         max_lr=training["learning_rate"],
         min_lr=training["min_learning_rate"],
-        lr_warmup_steps=sequences_after(training, training["warmup_iterations"]),
+        lr_warmup_steps=trained_after(training["warmup_iterations"]),
         lr_decay_steps=whole,
         lr_decay_style=SCHEDULES[training["schedule"]],
         start_wd=training["weight_decay"],
@@ -72,7 +78,7 @@ def build_schedule(training: dict[str, Any], optimizer: MegatronOptimizer) -> Op
         wd_incr_style="constant",
         use_checkpoint_opt_param_scheduler=False,
         override_opt_param_scheduler=True,
-        wsd_decay_steps=whole - sequences_after(training, training["iterations"] - falling),
+        wsd_decay_steps=whole - trained_after(training["iterations"] - falling),
         lr_wsd_decay_style="minus_sqrt",
     )
 

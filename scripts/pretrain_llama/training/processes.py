@@ -59,6 +59,9 @@ def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -
 
 
 def _take_device(own: Ranks) -> torch.device:
+    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:526); CUDA reads this
+    # when it is first asked for anything.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     if not torch.cuda.is_available():
         if "OMP_NUM_THREADS" not in os.environ:  # torch would give each process all cores
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // own.local_world_size))
@@ -69,8 +72,6 @@ def _take_device(own: Ranks) -> torch.device:
             where="the node",
             action="start as many processes a node as it has GPUs",
         )
-    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:526).
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     device = torch.device("cuda", own.local)
     torch.cuda.set_device(device)
     return device

@@ -1,13 +1,11 @@
 """Write a run folder (its layout: run_folder.py), with the identity that a training resumes under."""
 
-import hashlib
 import platform
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,20 +14,17 @@ from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import DataError
-from pretrain_llama.files import json_text, link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
+from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
 from pretrain_llama.launch import files as launch_files
 from pretrain_llama.launch import secrets
 from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.training.identity import identity
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code", "environment")
-# Hyperparameters that change how the work is cut, but not what is learnt.
-CUTTING_KEYS = ("micro_batch_size_sequences",)
-# Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
-LAYOUT_KEYS = ("padded_vocab_size", "padding", "files")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 SIGNATURE, DIFF = "data_signature.json", "git.diff"
 ASKED_AT_ONCE = 32
@@ -94,11 +89,12 @@ def write_run_folder(
     write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     architecture = read_architecture(output / "checkpoint")
     launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
+    blake3 = _hashes(tokenized, names) if tokenized else {}
     manifest = {
-        "identity": identity(output, resolved, names, tokenizer.parent.name),
+        "identity": identity(output, resolved, tokenizer.parent.name, blake3),
         "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
         "sizes": {str(path.relative_to(output)): path.stat().st_size for path in large_files(output)},
-        "blake3": _hashes(tokenized, names) if tokenized else {},
+        "blake3": blake3,
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
         # Marked if the programs were changed since: sources/git.diff.
         "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
@@ -113,30 +109,6 @@ def _check_tokenizer(of_mixture: str | None, tokenizer: Path) -> None:
             where=tokenizer,
             action="compute the mixture from the signature of the run's tokenizer",
         )
-
-
-def identity(output: Path, run: dict[str, Any], names: list[str], tokenizer: str) -> dict[str, Any]:
-    """Return what must stay the same for a training to resume, by part, so that a difference can be shown.
-
-    training    the hyperparameters, without the micro batch size; parallel sizes and operation may change
-    tokenizer   its identity
-    checkpoint  SHA-256 of conversion.json, which holds those of the source's files, without what follows from the
-                parallel sizes
-    mixture     probability by counted name
-    data        SHA-256 of each .idx, by counted name
-    """
-    return {
-        "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
-        "tokenizer": tokenizer,
-        "checkpoint": _checkpoint_identity(output / "checkpoint" / "conversion.json"),
-        "mixture": read_json(output / "mixture" / "probabilities.json")["probabilities"],
-        "data": {name: sha256(output / "data" / f"{name}.idx") for name in names},
-    }
-
-
-def _checkpoint_identity(conversion: Path) -> str:
-    what = {key: value for key, value in read_json(conversion).items() if key not in LAYOUT_KEYS}
-    return hashlib.sha256(json_text(what).encode()).hexdigest()
 
 
 def hashed_files(output: Path) -> list[Path]:

@@ -33,13 +33,13 @@ class RunFolder:
 
     Attributes:
         run: run.yaml, with defaults.
-        identity: what makes two runs the same, by part; see write_run_folder.py.
+        manifest: manifest.json, what the folder was written as.
         probabilities: by counted name.
     """
 
     path: Path
     run: dict[str, Any]
-    identity: dict[str, Any]
+    manifest: dict[str, Any]
     probabilities: dict[str, float]
     architecture: Architecture
 
@@ -52,6 +52,11 @@ class RunFolder:
     def operation(self) -> dict[str, Any]:
         """How the training is run and watched, of run.yaml."""
         return self.run["operation"]
+
+    @property
+    def tokenizer_identity(self) -> str:
+        """The name of the tokenizer, with its hash."""
+        return self.manifest["identity"]["tokenizer"]
 
     @property
     def validation(self) -> Path:
@@ -98,7 +103,7 @@ def open_run_folder(path: str | Path) -> RunFolder:
     return RunFolder(
         path,
         configuration.load_run(path),
-        manifest["identity"],
+        manifest,
         read_json(path / "mixture" / "probabilities.json")["probabilities"],
         read_architecture(path / "checkpoint"),
     )

@@ -1,4 +1,10 @@
-"""Writing checkpoints: each under another name until it is whole, at once or in the background."""
+"""Writing checkpoints: each under another name until it is whole, at once or in the background.
+
+Beside the checkpoint's own files, a process leaves two in that folder, and takes them away before it has its name:
+
+hashes_{rank}.json      sizes and hashes of the files that it wrote; its writer may be a child of its own
+results_{rank}.pickle   what megatron-core's writer says to its training, see _Results
+"""
 
 import os
 import pickle
@@ -104,17 +110,26 @@ def _write_and_hash(write: Callable[..., None], beside: Path, *args: Any, **kwar
     """Write this process's files, and hash them."""
     rank = dist.get_rank()
     write(*args, **kwargs)
-    write_json(beside / f"hashes_{rank}.json", checkpoint_files.hash_files(beside.glob(f"__{rank}_*.distcp")))
+    write_json(_hashes(beside), checkpoint_files.hash_files(beside.glob(f"__{rank}_*.distcp")))
+
+
+def _hashes(beside: Path) -> Path:
+    return beside / f"hashes_{dist.get_rank()}.json"
 
 
 def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[float], None], began: float) -> None:
-    dist.barrier()
-    if dist.get_rank() == 0:
-        files = {}
-        for part in sorted(beside.glob("hashes_*.json")):
-            files |= read_json(part)
-            part.unlink()
-        files |= checkpoint_files.hash_files(path for path in beside.iterdir() if path.name not in files)
+    """Give a checkpoint its manifest and its name, once all processes have written their parts.
+
+    Each tells the first what it wrote: a folder of NFS lists the files of another node up to a minute late.
+    """
+    own = read_json(_hashes(beside)) if _hashes(beside).exists() else {}
+    _hashes(beside).unlink(missing_ok=True)
+    told = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(own, told)
+    if told is not None:
+        files = {name: described for part in told for name, described in part.items()}
+        written_here = [beside / ".metadata", *beside.glob("common.pt"), *beside.glob("metadata.json")]
+        files |= checkpoint_files.hash_files(written_here)
         checkpoint_files.publish(beside, folder, facts | {"files": files})
         then(time.perf_counter() - began)
     dist.barrier()

@@ -8,6 +8,14 @@ from typing import Any
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 
+# What run.yaml's words are for megatron-core and Megatron-LM, whose arguments have the same names.
+SCHEDULES = {"cosine": "cosine", "constant": "constant", "wsd": "WSD"}
+RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["mlp"]},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
 
 def process_count(run: dict[str, Any]) -> int:
     """Return how many processes a run's parallel sizes need."""
@@ -28,10 +36,9 @@ def batch_size(training: dict[str, Any], trained: int) -> int:
     return min(full, rampup["start_sequences"] + grown * rampup["increment_sequences"])
 
 
-def sequences_after(training: dict[str, Any], iterations: int) -> int:
-    """Return the sequences that so many optimizer steps train on."""
+def sequences_after(training: dict[str, Any], iterations: int, trained: int = 0) -> int:
+    """Return the sequences that have been trained on when so many optimizer steps follow on `trained` sequences."""
     full = training["global_batch_size_sequences"]
-    trained = 0
     for done in range(iterations):
         size = batch_size(training, trained)
         if size == full:

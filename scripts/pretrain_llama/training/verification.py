@@ -13,23 +13,25 @@ from typing import Any
 
 from blake3 import blake3
 
+from pretrain_llama.checklist import Failed, Passed, Report, Unknown
 from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.copying import hash_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
-from pretrain_llama.doctor.report import Failed, Passed, Report, Unknown
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import read_json, sha256
+from pretrain_llama.launch.megatron_lm_check import parse
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.mixture.mixture import TrainingLength
 from pretrain_llama.mixture.probabilities import compute
 from pretrain_llama.names import parse_counted
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
-from pretrain_llama.training.reproduction import SIGNATURE, identity
+from pretrain_llama.training.identity import identity
+from pretrain_llama.training.reproduction import SIGNATURE
 from pretrain_llama.training.run_folder import read_manifest
-from pretrain_llama.training.sizes import training_sequences
+from pretrain_llama.training.sizes import process_count, training_sequences
 
 SHOWN = 5  # differences
 CHUNK_BYTES = 1 << 24
@@ -176,7 +178,7 @@ def derive_probabilities(folder: Path) -> dict[str, float]:
 def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
     recorded = manifest["identity"]
     try:
-        derived = identity(folder, load_run(folder), list(recorded["data"]), recorded["tokenizer"])
+        derived = identity(folder, load_run(folder), recorded["tokenizer"], manifest["blake3"])
     except (OSError, PretrainError) as error:
         raise Failed(f"it cannot be derived: {error}", "put back the missing file") from None
     wrong = []
@@ -192,8 +194,11 @@ def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
 
 
 def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
-    """Compare what is installed with the lock; what is not installed is only missed if the run was written with it."""
-    locks = [folder / "environment" / name for name in ("requirements.lock", "requirements-mlflow.txt")]
+    """Compare what is installed with the locks, of this machine and of the image: they differ where MLflow wants it.
+
+    What is not installed is only missed if the run was written with it.
+    """
+    locks = [folder / part / "requirements.lock" for part in ("sources", "environment")]
     allowed: dict[str, set[str]] = {}
     for lock in locks:
         for match in LOCK.finditer(lock.read_text(encoding="utf-8") if lock.exists() else ""):
@@ -212,7 +217,16 @@ def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
     if platform.python_version_tuple()[:2] != tuple(manifest["versions"]["python"].split(".")[:2]):
         wrong.append(f"python: {manifest['versions']['python']} -> {platform.python_version()}")
     _fail(wrong, "pip install --requirement sources/requirements.lock, or use the image of environment/Dockerfile")
-    return Passed(f"{compared:,} of the lock are installed, in its versions")
+    return Passed(f"{compared:,} of the locks are installed, in its versions")
+
+
+def check_megatron_lm(folder: Path, checkout: Path) -> Passed:
+    """Check that Megatron-LM's own parser takes the arguments of a run; checkout: of Megatron-LM."""
+    try:
+        parsed = parse(folder / "megatron_lm_arguments.sh", checkout, process_count(load_run(folder)))
+    except PretrainError as error:
+        raise Failed(str(error).partition("\n  where")[0], "see docs/megatron_lm.md") from None
+    return Passed(f"it takes them: {len(parsed):,} values")
 
 
 def _fail(wrong: list[str], action: str) -> None:

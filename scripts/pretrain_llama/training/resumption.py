@@ -10,15 +10,20 @@ from typing import Any
 
 import torch.distributed as dist
 
+from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import read_json
 from pretrain_llama.training import checkpoint_files
-from pretrain_llama.training.history import (
-    History,
+from pretrain_llama.training.history import History
+from pretrain_llama.training.identity import changed_parts, differences, identity
+from pretrain_llama.training.phases import (
     Phase,
-    changed_parts,
+    check_epochs,
+    check_length,
     check_new_phase,
     continued,
-    differences,
+    described,
+    epochs_at_end,
 )
 from pretrain_llama.training.processes import agreed, on_first_process
 from pretrain_llama.training.run_folder import RunFolder
@@ -35,12 +40,14 @@ class ResumePoint:
         manifest: see checkpoint_files.py.
         consumed: sequences to leave behind: those of the manifest, and those that rewinds left out.
         drawn: of them, by counted name, those of each shard.
+        rewinds: since the start of the run.
     """
 
     checkpoint: Path
     manifest: dict[str, Any]
     consumed: int
     drawn: dict[str, int]
+    rewinds: int
 
 
 @contextmanager
@@ -78,30 +85,35 @@ def _lock(file: int, output: Path) -> None:
             return
 
 
-def check_unchanged(folder: RunFolder) -> None:
+def check_unchanged(folder: RunFolder) -> dict[str, Any]:
     """See whether the run is what its output was begun with, and do what `on_change` says where it is not.
+
+    Returns:
+        the identity of the run, as its files have it now.
 
     Raises:
         OperatorError: it changed, and may not; gives the differences.
     """
     history = History(folder.output)
     phases = history.phases()
-    if not phases or not (changed := changed_parts(phases[-1].identity, folder.identity)):
-        return
-    begun, on_change = phases[-1].identity, folder.run["on_change"]
+    now = identity(folder.path, folder.run, folder.tokenizer_identity, folder.manifest["blake3"])
+    if not phases or not (changed := changed_parts(phases[-1].identity, now)):
+        return now
+    on_change = folder.run["on_change"]
     if on_change == "new_phase":
-        check_new_phase(begun, folder.identity, folder.output)
+        check_new_phase(phases, now, folder.output)
     elif on_change == "restart":
         kept = _keep_output(folder.output)
         print(f"the run changed ({', '.join(changed)}): the earlier output is kept as {kept}", flush=True)
     else:
         raise OperatorError(
-            f"the run changed since its training began:\n{differences(begun, folder.identity)}",
+            f"the run changed since its training began:\n{differences(phases[-1].identity, now)}",
             where=folder.output,
             action="undo the change to resume; or give the run a new name in config/runs/ and config.yaml; or set "
             "on_change in run.yaml: new_phase goes on with the change, restart begins again and keeps this output "
             "under another name",
         )
+    return now
 
 
 def _keep_output(output: Path) -> Path:
@@ -133,12 +145,15 @@ def find_resume_point(output: Path) -> ResumePoint | None:
         if agreed(int(damage is not None))[0]:
             on_first_process(lambda folder=folder, damage=damage: _set_aside(folder, damage, history))
             continue
-        manifest = checkpoint_files.read_manifest(folder)
-        if is_first:
-            checkpoint_files.name_newest(folder)
-        return ResumePoint(folder, manifest, *history.position(manifest))
+        return on_first_process(lambda folder=folder: _resume_point(folder, history))
     on_first_process(lambda: _check_never_saved(history, checkpoints))
     return None
+
+
+def _resume_point(folder: Path, history: History) -> ResumePoint:
+    checkpoint_files.name_newest(folder)
+    manifest = checkpoint_files.read_manifest(folder)
+    return ResumePoint(folder, manifest, *history.position(manifest), len(history.rewinds()))
 
 
 def _set_aside(folder: Path, damage: str | None, history: History) -> None:
@@ -157,23 +172,40 @@ def _check_never_saved(history: History, checkpoints: Path) -> None:
         )
 
 
-def begin_phase(folder: RunFolder, point: ResumePoint | None) -> Phase:
-    """Return the phase that is trained now, and record it where it is new. The first process calls it.
+def begin_phase(folder: RunFolder, point: ResumePoint | None, now: dict[str, Any]) -> list[Phase]:
+    """Return the phases up to the one that is trained now, and record that where it is new; on the first process.
+
+    Args:
+        folder: of the run.
+        point: to go on from; None begins.
+        now: the identity of the run.
 
     Raises:
-        OperatorError: the checkpoint is of the other kind of optimizer.
+        OperatorError: the checkpoint is of the other kind of optimizer, or its vocabulary is padded otherwise.
+        ConfigError: the phase would train nothing, or repeat shards more often than the mixture allows.
     """
     history = History(folder.output)
     if point is None:
-        phases = [Phase(0, 0, {}, folder.identity)]
+        phases = [Phase(0, 0, {}, now)]
     else:
         _check_optimizer(folder, point)
-        begun = Phase(point.manifest["iteration"], point.consumed, point.drawn, folder.identity)
+        _check_padding(folder, point)
+        begun = Phase(point.manifest["iteration"], point.consumed, point.drawn, now)
         phases = continued(history.phases(), begun)
     if phases != history.phases():
+        _check_phase(folder, phases)
         history.write_phases(phases)
         history.note("phase", iteration=phases[-1].iteration, number=len(phases))
-    return phases[-1]
+    return phases
+
+
+def _check_phase(folder: RunFolder, phases: list[Phase]) -> None:
+    """Check a phase that begins, and print how often its shards will have been passed over."""
+    iterations = folder.training["iterations"]
+    check_length(phases, iterations, f"{folder.path / 'run.yaml'}: training")
+    epochs, mixture = epochs_at_end(phases, iterations), folder.path / "mixture" / "probabilities.json"
+    check_epochs(epochs, read_json(mixture).get("max_epochs", {}), folder.training["sequence_length_tokens"], mixture)
+    print(f"phase {len(phases)}, iterations {phases[-1].iteration} to {iterations}: {described(epochs)}", flush=True)
 
 
 def _check_optimizer(folder: RunFolder, point: ResumePoint) -> None:
@@ -185,3 +217,19 @@ def _check_optimizer(folder: RunFolder, point: ResumePoint) -> None:
             where=f"{folder.path / 'run.yaml'}: parallel",
             action=f"set distributed_optimizer: {str(found).lower()}",
         )
+
+
+def _check_padding(folder: RunFolder, point: ResumePoint) -> None:
+    """Check that the checkpoint has every row of the model's vocabulary, with its state of the optimizer."""
+    tensor = folder.run["parallel"]["tensor"]
+    rows = TorchDistTensors(point.checkpoint, folder.architecture).padded_vocab_size
+    wanted = folder.architecture.padded_vocab_size(tensor)
+    if rows == wanted:
+        return
+    keeping = f"set conversion: vocab_multiple: {rows // tensor} in config.yaml, and write the run folder again"
+    raise OperatorError(
+        f"the training's vocabulary is padded to {rows} rows, and to {wanted} as the model is built for tensor "
+        f"{tensor}: the checkpoint lacks rows, or has too many",
+        where=point.checkpoint,
+        action=f"keep the padding: {keeping}" if rows % tensor == 0 else f"choose a tensor size that divides {rows}",
+    )

@@ -1,0 +1,75 @@
+"""What must stay the same for a training to resume: the identity of a run folder, by part.
+
+    training    the hyperparameters, without the micro batch size; parallel sizes and operation may change
+    tokenizer   its identity
+    checkpoint  SHA-256 of conversion.json, which holds those of the source's files, without what follows from the
+                parallel sizes
+    mixture     probability by counted name
+    data        by counted name, SHA-256 of the .idx, and BLAKE3 of the .bin as the receipt of its shard has it
+
+All but the tokenizer's and the BLAKE3 are read from the files, so that an edited file is an edited run. The .bin files
+are too large to be read at each start: verify_run.py --full does. Imports no torch.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama.files import json_text, read_json, sha256
+
+# Hyperparameters that change how the work is cut, but not what is learnt.
+CUTTING_KEYS = ("micro_batch_size_sequences",)
+# Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
+LAYOUT_KEYS = ("padding", "files")
+HASHED_AT_ONCE = 8  # .idx files
+SHOWN = 5  # differences of a part
+
+
+def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[str, str]) -> dict[str, Any]:
+    """Return the identity of a run folder.
+
+    Args:
+        folder: with mixture/, data/ and checkpoint/.
+        run: run.yaml, with defaults.
+        tokenizer: its identity.
+        blake3: of .bin files, by their path in the folder, where it is known.
+    """
+    mixture = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
+        hashes = list(threads.map(lambda name: sha256(folder / "data" / f"{name}.idx"), mixture))
+    return {
+        "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
+        "tokenizer": tokenizer,
+        "checkpoint": _checkpoint_identity(folder / "checkpoint" / "conversion.json"),
+        "mixture": mixture,
+        "data": {
+            name: {"idx": found, "bin": blake3.get(f"data/{name}.bin")}
+            for name, found in zip(mixture, hashes, strict=True)
+        },
+    }
+
+
+def _checkpoint_identity(conversion: Path) -> str:
+    what = {key: value for key, value in read_json(conversion).items() if key not in LAYOUT_KEYS}
+    return hashlib.sha256(json_text(what).encode()).hexdigest()
+
+
+def changed_parts(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the parts in which two identities differ."""
+    return [part for part in now if before.get(part) != now[part]]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return the differences of two identities, a line for each part."""
+    changed = changed_parts(before, now)
+    return "\n".join(f"    {part}: {_difference(before.get(part), now[part])}" for part in changed)
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        shown = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys[:SHOWN])
+        return shown + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    return f"{before} -> {now}"

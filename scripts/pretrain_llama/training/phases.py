@@ -1,0 +1,140 @@
+"""The phases of a training: stretches on one identity, and what a new one may change. Imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.names import parse_counted
+from pretrain_llama.training.identity import differences
+from pretrain_llama.training.sizes import sequences_after
+
+# Changed, they would leave the state of the optimizer or the count of the drawn sequences without meaning.
+FIXED_PARTS = ("tokenizer", "checkpoint")
+FIXED_KEYS = ("sequence_length_tokens", "seed", "precision")
+SHOWN = 5  # shards
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a training on one identity.
+
+    Attributes:
+        iteration: optimizer steps before it.
+        consumed: sequences consumed before it.
+        drawn: of them, by counted name, those of each shard; shards of earlier phases are there, too.
+        identity: of the run folder, see identity.py.
+    """
+
+    iteration: int
+    consumed: int
+    drawn: dict[str, int]
+    identity: dict[str, Any]
+
+
+def trained_after(phases: list[Phase], iterations: int) -> int:
+    """Return the sequences that so many optimizer steps train on, those of each phase with batches of its own."""
+    trained = 0
+    ends = [*(phase.iteration for phase in phases[1:]), iterations]
+    for phase, end in zip(phases, ends, strict=True):
+        steps = max(0, min(end, iterations) - phase.iteration)
+        trained = sequences_after(phase.identity["training"], steps, trained)
+    return trained
+
+
+def continued(phases: list[Phase], begun: Phase) -> list[Phase]:
+    """Return the phases of a training that goes on where and as `begun` says.
+
+    What lies after that is forgotten with the weights that it led to. A phase of the same identity goes on.
+    """
+    kept = [phase for phase in phases if phase.iteration <= begun.iteration]
+    if kept and kept[-1].identity == begun.identity:
+        return kept
+    return [*(phase for phase in kept if phase.iteration < begun.iteration), begun]
+
+
+def check_new_phase(phases: list[Phase], now: dict[str, Any], place: Path) -> None:
+    """Check that a training can go on under another identity, with nothing repeated or left out.
+
+    Args:
+        phases: up to now, at least one.
+        now: the identity.
+        place: for the message.
+
+    Raises:
+        OperatorError: what must not change did; names it.
+    """
+    before = phases[-1].identity
+    fixed = [part for part in FIXED_PARTS if before.get(part) != now[part]]
+    fixed += [key for key in FIXED_KEYS if before["training"].get(key) != now["training"].get(key)]
+    known = {name: content for phase in phases for name, content in phase.identity["data"].items()}
+    counted = {parse_counted(name).shard: name for name in known}
+    for name, content in sorted(now["data"].items()):
+        if name in known and content != known[name]:
+            fixed.append(f"the content of {name}")
+        elif name not in known and (earlier := counted.get(parse_counted(name).shard)):
+            fixed.append(f"the counts of {earlier}")
+    if fixed:
+        raise OperatorError(
+            f"no new phase can begin where {', '.join(fixed)} changed:\n{differences(before, now)}",
+            where=place,
+            action="undo that change; or start a new run from this one's exported checkpoint. New documents belong in "
+            "new shards: of a shard under other counts, nobody knows which sequences were drawn",
+        )
+
+
+def check_length(phases: list[Phase], iterations: int, place: str) -> None:
+    """Check that the last of some phases, which is about to begin, has something to train.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    done = phases[-1].iteration
+    if iterations <= done:
+        raise ConfigError(
+            f"a new phase of a training that has done {done} iterations cannot end at {iterations}",
+            where=place,
+            action=f"set iterations, which counts from the start of the run, to more than {done}",
+        )
+
+
+def epochs_at_end(phases: list[Phase], iterations: int) -> dict[str, float]:
+    """Return how often each shard of the last phase has been passed over at its end, with the phases before."""
+    phase, length = phases[-1], phases[-1].identity["training"]["sequence_length_tokens"]
+    left = trained_after(phases, iterations) - trained_after(phases, phase.iteration)
+    mixture = phase.identity["mixture"]
+    share = left / sum(mixture.values())
+    return {
+        name: (phase.drawn.get(name, 0) + probability * share) * length / parse_counted(name).tokens
+        for name, probability in mixture.items()
+    }
+
+
+def check_epochs(epochs: dict[str, float], most: dict[str, float], sequence_length: int, place: Path) -> None:
+    """Check the epochs of shards against the most that the mixture allows; a sequence more is rounding.
+
+    Raises:
+        ConfigError: a shard would be repeated more often; names those that are furthest over.
+    """
+    over = {
+        name: epochs[name] / limit
+        for name, limit in most.items()
+        if name in epochs and epochs[name] > limit + sequence_length / parse_counted(name).tokens
+    }
+    if over:
+        worst = sorted(over, key=over.get, reverse=True)[:SHOWN]
+        shown = "".join(f"\n    {name}: {epochs[name]:.4g} epochs, {most[name]:g} allowed" for name in worst)
+        raise ConfigError(
+            f"{len(over)} shards would be drawn more often than max_epochs, with what earlier phases drew:{shown}",
+            where=place,
+            action="train fewer iterations, lower the rates of these shards, or raise mixture: max_epochs in run.yaml; "
+            "then write the run folder again",
+        )
+
+
+def described(epochs: dict[str, float]) -> str:
+    """Return a line on the epochs of shards."""
+    ordered = sorted(epochs, key=epochs.get, reverse=True)
+    shown = ", ".join(f"{epochs[name]:.3g} of {name}" for name in ordered[:SHOWN])
+    least = f"; at least {epochs[ordered[-1]]:.3g}" if len(ordered) > SHOWN else ""
+    return f"epochs of the shards at its end: {shown}{least}"
