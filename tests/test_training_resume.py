@@ -124,8 +124,9 @@ def test_a_vocabulary_that_is_padded_otherwise_is_refused(training: Training, ll
     convert(copy, llama, 2, 96)
     copy.change(parallel={"tensor": 2})
     printed = copy.refused()
-    assert "the training's vocabulary is padded to 480 rows, and to 576 as the model is built for tensor 2" in printed
-    assert "keep the padding: set conversion: vocab_multiple: 240 in config.yaml" in printed
+    assert "the checkpoint has 480 rows of the vocabulary, padding included" in printed
+    assert "size 2 and a multiple of 96 the model has 576" in printed
+    assert "set conversion.vocab_multiple: 240 in config.yaml, and write the run folder again" in printed
     convert(copy, llama, 2, 240)
     assert "resumed at iteration" in copy.train()
     assert copy.losses() == pytest.approx(straight.losses(), abs=1e-6)

@@ -18,7 +18,7 @@ same source gives the same bytes.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +159,10 @@ def check_padding(folder: str | Path, tensor_parallel: int, trained: Path) -> No
     stored, built = TorchDistTensors(trained, architecture).padded_vocab_size, architecture.padded_vocab_size
     if stored == built(tensor_parallel):
         return
-    others = [replace(architecture, vocab_multiple=2**power) for power in range(20)]
-    fitting = [other.vocab_multiple for other in others if other.padded_vocab_size(tensor_parallel) == stored]
     action = "go on with the tensor parallel size that it was trained with"
-    if fitting:
-        action += f"; or set conversion.vocab_multiple: {fitting[-1]} in config.yaml, which gives as many rows"
+    if stored % tensor_parallel == 0:
+        multiple = stored // tensor_parallel
+        action += f"; or set conversion.vocab_multiple: {multiple} in config.yaml, and write the run folder again"
     raise OperatorError(
         f"the checkpoint has {stored} rows of the vocabulary, padding included; with tensor parallel size "
         f"{tensor_parallel} and a multiple of {architecture.vocab_multiple} the model has {built(tensor_parallel)}",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
+from pretrain_llama.checkpoints import passport
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json
 from pretrain_llama.training import checkpoint_files
@@ -189,7 +189,7 @@ def begin_phase(folder: RunFolder, point: ResumePoint | None, now: dict[str, Any
         phases = [Phase(0, 0, {}, now)]
     else:
         _check_optimizer(folder, point)
-        _check_padding(folder, point)
+        passport.check_padding(folder.path / "checkpoint", folder.run["parallel"]["tensor"], point.checkpoint)
         begun = Phase(point.manifest["iteration"], point.consumed, point.drawn, now)
         phases = continued(history.phases(), begun)
     if phases != history.phases():
@@ -217,19 +217,3 @@ def _check_optimizer(folder: RunFolder, point: ResumePoint) -> None:
             where=f"{folder.path / 'run.yaml'}: parallel",
             action=f"set distributed_optimizer: {str(found).lower()}",
         )
-
-
-def _check_padding(folder: RunFolder, point: ResumePoint) -> None:
-    """Check that the checkpoint has every row of the model's vocabulary, with its state of the optimizer."""
-    tensor = folder.run["parallel"]["tensor"]
-    rows = TorchDistTensors(point.checkpoint, folder.architecture).padded_vocab_size
-    wanted = folder.architecture.padded_vocab_size(tensor)
-    if rows == wanted:
-        return
-    keeping = f"set conversion: vocab_multiple: {rows // tensor} in config.yaml, and write the run folder again"
-    raise OperatorError(
-        f"the training's vocabulary is padded to {rows} rows, and to {wanted} as the model is built for tensor "
-        f"{tensor}: the checkpoint lacks rows, or has too many",
-        where=point.checkpoint,
-        action=f"keep the padding: {keeping}" if rows % tensor == 0 else f"choose a tensor size that divides {rows}",
-    )
