@@ -4,7 +4,7 @@ import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jsonschema
 import yaml
@@ -94,13 +94,14 @@ def load_corpora(path: str | Path) -> list[Corpus]:
     corpora: dict[str, Corpus] = {}
     with _opened(path) as file:
         rows = csv.DictReader(file, delimiter="\t")
+        columns = rows.fieldnames or []
         for row in rows:
             place = f"{path}:{rows.line_num}"
             if None in row or None in row.values():
                 raise ConfigError(
-                    f"a row with {len(rows.fieldnames)} columns expected",
+                    f"a row with {len(columns)} columns expected",
                     where=place,
-                    action="separate the columns by one tab: " + ", ".join(rows.fieldnames),
+                    action="separate the columns by one tab: " + ", ".join(columns),
                 )
             corpus = Corpus(**validate(row, "corpora", place), place=place)
             if corpus.name in corpora:
@@ -158,7 +159,7 @@ def check_choice(name: str, known: dict[str, Any], kind: str, place: str) -> Non
         )
 
 
-def _opened(path: str | Path):
+def _opened(path: str | Path) -> TextIO:
     try:
         return open(path, encoding="utf-8", newline="")
     except FileNotFoundError:

@@ -112,7 +112,7 @@ def read_architecture(folder: str | Path) -> Architecture:
     """
     path = Path(folder) / "config.json"
     config = _read_json(path)
-    config = _ABSENT.get(config.get("model_type"), {}) | config
+    config = _ABSENT.get(config.get("model_type", ""), {}) | config
     _check_known(config, path)
     heads, key_value_heads = config["num_attention_heads"], config.get("num_key_value_heads")
     if heads % (key_value_heads or heads):

@@ -55,7 +55,7 @@ def copy_tensors(
                 return sha256(task)
             digest, regions = blake3(), target.regions(task)
             for row, block in read_blocks(source, task, opened, one_buffer(source, task)):
-                digest.update(block)
+                digest.update(block.data)
                 write_rows(regions, row, block, opened)
                 progress.advance(block.nbytes)
             return digest.hexdigest()
@@ -72,7 +72,7 @@ def hash_tensors(source: Tensors, title: str, names: Iterable[str] | None = None
         def hash_one(name: str) -> str:
             digest = blake3()
             for _, block in read_blocks(source, name, opened, one_buffer(source, name)):
-                digest.update(block)
+                digest.update(block.data)
                 progress.advance(block.nbytes)
             return digest.hexdigest()
 

@@ -190,7 +190,7 @@ def _files(checkpoint: Path) -> dict[tuple[int, int], Path]:
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, StoredTensor]:
     """Return the tensors of nested state dictionaries, names joined by dots."""
-    flat = {}
+    flat: dict[str, StoredTensor] = {}
     for key, value in nested.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

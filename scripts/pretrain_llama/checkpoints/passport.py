@@ -199,7 +199,7 @@ def _differences(
         yield f"{name}: {size:,} bytes -> {_size(folder / name):,}"
     if misfits:
         return
-    specs = TorchDistTensors(torch_dist.latest(folder), architecture).specs
+    specs = TorchDistTensors(torch_dist.newest(folder), architecture).specs
     for name, recorded in passport["tensors"].items():
         described = {key: recorded[key] for key in ("dtype", "shape")}
         if described != _tensor(specs[name]):

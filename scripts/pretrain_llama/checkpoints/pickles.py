@@ -64,7 +64,7 @@ def load(
 
     unpickler = Unpickler(file)
     if persistent_load:
-        unpickler.persistent_load = persistent_load
+        unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
     try:
         return unpickler.load()
     except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError) as error:

@@ -38,6 +38,20 @@ def iteration_folder(checkpoints: str | Path, iteration: int) -> Path:
     return Path(checkpoints) / f"iter_{iteration:07d}"
 
 
+def newest(checkpoints: str | Path) -> Path:
+    """Return the newest checkpoint of a folder.
+
+    Raises:
+        OperatorError: there is none, or the tracker names no iteration.
+    """
+    found = latest(checkpoints)
+    if found is None:
+        raise OperatorError(
+            f"no checkpoint: {TRACKER} is missing", where=checkpoints, action="convert or train one into this folder"
+        )
+    return found
+
+
 def latest(checkpoints: str | Path) -> Path | None:
     """Return the newest checkpoint of a folder, as its tracker file names it, or None where there is none.
 
@@ -108,6 +122,7 @@ class TorchDistTensors:
                 where=self.place,
                 action="give the config.json that the checkpoint was made with",
             )
+        assert described is not None, "its shape was compared"
         dtype = described.properties.state[0]
         if dtype not in ITEM_BYTES:
             raise ConfigError(

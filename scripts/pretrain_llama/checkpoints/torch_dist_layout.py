@@ -135,7 +135,11 @@ class TorchDistLayout:
         stored = [(_index(chunk.key, chunk.offsets), _stored(chunk.begin, chunk.end - chunk.begin)) for chunk in chunks]
         stored += [(_index(key, None), _stored(begin, len(no_state))) for key, begin in states.items()]
         described = self._described(chunks) | {key: New(_class("BytesStorageMetadata"), {}) for key in states}
-        metadata = {"state_dict_metadata": described, "planner_data": None, "storage_data": Pairs(stored)}
+        metadata: dict[str, Any] = {
+            "state_dict_metadata": described,
+            "planner_data": None,
+            "storage_data": Pairs(stored),
+        }
         metadata |= {"storage_meta": None, "version": "1.0.0"}
         (self.place / METADATA).write_bytes(pickles.dump(New(_class("Metadata"), metadata)))
         arguments = New(Name("argparse", "Namespace"), vars(self._arguments))

@@ -22,7 +22,7 @@ def verify_tensors(source: Path, converted: Path) -> int:
     """
     architecture = read_architecture(converted)
     wanted = hash_tensors(open_tensors(source, architecture), f"hash {source.name}")
-    found = hash_tensors(TorchDistTensors(torch_dist.latest(converted), architecture), f"hash {converted.name}")
+    found = hash_tensors(TorchDistTensors(torch_dist.newest(converted), architecture), f"hash {converted.name}")
     recorded = {name: tensor["blake3"] for name, tensor in passport.read(converted)["tensors"].items()}
     differing = [name for name in wanted if not wanted[name] == found[name] == recorded[name]]
     if differing:
@@ -42,7 +42,7 @@ def verify_padding(converted: Path) -> int:
     """
     architecture = read_architecture(converted)
     padding = passport.read(converted)["padding"]
-    checkpoint, vocab_size = torch_dist.latest(converted), architecture.vocab_size
+    checkpoint, vocab_size = torch_dist.newest(converted), architecture.vocab_size
     own = TorchDistTensors(checkpoint, architecture)
     padded = TorchDistTensors(checkpoint, replace(architecture, vocab_size=padding["padded_vocab_size"]))
     names = mapping.vocabulary_names(architecture)

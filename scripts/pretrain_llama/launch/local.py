@@ -55,7 +55,7 @@ def _wait(processes: list[subprocess.Popen]) -> None:
             if code:
                 raise OperatorError(
                     f"process {rank} of {len(processes)} ended with exit code {code}",
-                    where=" ".join(processes[rank].args),
+                    where=" ".join(map(str, processes[rank].args)),  # type: ignore[arg-type]
                     action="see its message above",
                 )
         if all(code == 0 for code in codes):

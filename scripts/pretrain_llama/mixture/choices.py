@@ -177,7 +177,8 @@ def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: di
     Raises:
         ConfigError: as `load` and `match`, or something looks forgotten, and omissions are not listed.
     """
-    choices = load(*(find(folder, name) for name in FILES), Path(folder, "run.yaml"), mixture)
+    ratio, languages, exclude = (find(folder, name) for name in FILES)
+    choices = load(ratio, languages, exclude, Path(folder, "run.yaml"), mixture)
     # These ten stand for all shards of a corpus, which are not known yet: what excludes them excludes any.
     shards = [
         ShardName(corpus.language, corpus.domain, corpus.subdomain, 4 * digit)

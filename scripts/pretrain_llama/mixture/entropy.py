@@ -18,7 +18,7 @@ def unigram_entropy(arrays: list[np.ndarray], probabilities: list[float]) -> flo
     vocab_size = 1 + max(int(block.max()) for array in arrays for block in _blocks(array))
     q = np.zeros(vocab_size)
     for array, probability in zip(arrays, probabilities, strict=True):
-        counts = sum(np.bincount(block, minlength=vocab_size) for block in _blocks(array))
+        counts = np.sum([np.bincount(block, minlength=vocab_size) for block in _blocks(array)], axis=0)
         q += probability * counts / counts.sum()
     q = q[q > 0]
     return float(-(q * np.log(q)).sum())

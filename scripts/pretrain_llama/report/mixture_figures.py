@@ -25,8 +25,8 @@ def tokens_figure(mixture: Mixture) -> str:
         there = [line.tokens for line in rows.values()]
         wanted = [line.probability * mixture.length.tokens for line in rows.values()]  # above 0, for the logarithm
         axes.hlines(range(len(rows)), there, wanted, FAINT, linewidth=2, zorder=1)
-        axes.scatter(there, range(len(rows)), 45, "none", "o", edgecolors=THERE, linewidths=1.8, label="there")
-        axes.scatter(wanted, range(len(rows)), 18, WANTED, "D", linewidths=0, label="wanted")
+        axes.scatter(there, range(len(rows)), 45, "none", marker="o", edgecolors=THERE, linewidths=1.8, label="there")
+        axes.scatter(wanted, range(len(rows)), 18, WANTED, marker="D", linewidths=0, label="wanted")
         _finish(axes, "tokens", (1, 3))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: short(tokens)))
         legend(figure)

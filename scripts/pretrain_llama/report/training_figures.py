@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pretrain_llama.report.svg import BLUE, FAINT, INK, SERIES, VERMILLION, curve_axes, legend, short, style, svg
 
@@ -33,7 +34,7 @@ def loss_figure(records: Records, unigram_entropy: float | None) -> str:
         if unigram_entropy is not None:
             axes.axhline(unigram_entropy, color=VERMILLION, linestyle="--", label="unigram entropy")
         legend(figure)
-        return _finished(axes, "nats a token")
+        return _finished(figure, axes, "nats a token")
 
 
 def validation_figure(evaluations: Records) -> str:
@@ -52,17 +53,17 @@ def validation_figure(evaluations: Records) -> str:
             ]
             axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, marker="o", markersize=3, label=name)
         legend(figure)
-        return _finished(axes, "nats a token")
+        return _finished(figure, axes, "nats a token")
 
 
 def curve_figure(records: Records, key: str, unit: str, scale: float = 1.0) -> str:
     """Return the curve of one figure of log.jsonl, times a scale."""
     with style():
-        _, axes = curve_axes(1.9)
+        figure, axes = curve_axes(1.9)
         groups = _groups(records, key)
         axes.plot([x for x, _ in groups], [scale * values.mean() for _, values in groups], color=BLUE, linewidth=1.2)
         axes.set_ylim(bottom=0)
-        return _finished(axes, unit)
+        return _finished(figure, axes, unit)
 
 
 def _groups(records: Records, key: str) -> list[tuple[float, np.ndarray]]:
@@ -71,12 +72,12 @@ def _groups(records: Records, key: str) -> list[tuple[float, np.ndarray]]:
     The x is consumed tokens.
     """
     pairs = [(record["consumed_tokens"], record[key]) for record in records if np.isfinite(record.get(key, np.nan))]
-    parts = np.array_split(np.array(pairs).reshape(-1, 2), min(POINTS, max(len(pairs), 1)))
+    parts: list[np.ndarray] = np.array_split(np.array(pairs).reshape(-1, 2), min(POINTS, max(len(pairs), 1)))
     return [(part[:, 0].mean(), part[:, 1]) for part in parts if len(part)]
 
 
-def _finished(axes: Axes, unit: str) -> str:
+def _finished(figure: Figure, axes: Axes, unit: str) -> str:
     axes.set_xlabel("tokens consumed")
     axes.xaxis.set_major_formatter(lambda count, _: short(count) if count >= 0 else "")
     axes.set_ylabel(unit)
-    return svg(axes.figure)
+    return svg(figure)

@@ -149,4 +149,4 @@ def _any_empty(texts: Texts) -> bool:
     if not lengths.all():
         return True
     suspects = np.flatnonzero(SPACE_BYTES[texts.data[texts.offsets[:-1]]])
-    return any(texts[number].decode().isspace() for number in suspects)
+    return any(texts[number].decode().isspace() for number in suspects.tolist())

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -156,7 +157,7 @@ def _joined(encoded: Iterable[list[int]]) -> Encoded:
     return ids, lengths
 
 
-def _as_awkward(texts: Texts):
+def _as_awkward(texts: Texts) -> Any:
     import awkward
 
     characters = awkward.contents.NumpyArray(texts.data, parameters={"__array__": "char"})

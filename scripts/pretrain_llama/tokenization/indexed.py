@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class IndexedWriter:
     which has to be open for both, to write what follows them.
     """
 
-    def __init__(self, bin_file: BinaryIO, idx: BinaryIO, dtype: np.dtype) -> None:
+    def __init__(self, bin_file: IO[bytes], idx: IO[bytes], dtype: np.dtype) -> None:
         self._bin, self._idx, self._dtype = bin_file, idx, dtype
         self._documents = 0
         self._idx.write(bytes(HEADER.size))
@@ -121,7 +121,7 @@ def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]
     if len(header) < HEADER.size or not header.startswith(MAGIC):
         raise _damaged("the .idx is no Megatron index", place)
     _, version, code, sequences, boundaries = HEADER.unpack(header)
-    dtypes = {code: dtype for dtype, code in DTYPE_CODES.items()}
+    dtypes: dict[int, np.dtype] = {number: dtype for dtype, number in DTYPE_CODES.items()}
     if version != VERSION or code not in dtypes:
         raise _damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}", place)
     return dtypes[code], sequences, boundaries

@@ -28,7 +28,8 @@ class DocumentSet:
     def __init__(self, prefixes: list[Path]) -> None:
         """Read the pairs; DataError: one is missing or damaged."""
         self.count = 0
-        keys, self._digests = [np.empty(0, np.uint64)], set()
+        self._digests: set[bytes] = set()
+        keys = [np.empty(0, np.uint64)]
         for pair in map(IndexedReader, prefixes):
             self.count += pair.documents
             keys += [_keys(pair, first, last) for first, last in _blocks(pair)]

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TextIO
+from typing import IO
 
 from pretrain_llama.errors import DataError
 from pretrain_llama.receipts import MergedRange
@@ -38,7 +38,7 @@ class Quarantine:
         reasons: rejected lines by reason.
     """
 
-    def __init__(self, file: TextIO, path: str, shard: str) -> None:
+    def __init__(self, file: IO[str], path: str, shard: str) -> None:
         self.reasons: Counter[str] = Counter()
         self._file, self._path, self._shard = file, path, shard
         self._first: list[str] = []

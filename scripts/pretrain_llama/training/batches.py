@@ -24,7 +24,7 @@ class BatchReader:
     @property
     def sequences(self) -> int:
         """Sequences in the dataset."""
-        return len(self._dataset)
+        return len(self._dataset)  # type: ignore[arg-type]  # torch's Dataset does not say that it has one
 
     def count(self, size: int) -> int:
         """Return how many micro batches each process has of a global batch of so many sequences."""

@@ -74,8 +74,8 @@ class Blend(torch.utils.data.Dataset):
             for (name, (dtype, row)), own in zip(SHARD_FILES.items(), lengths.T, strict=True)
         ]
         self.shards = [
-            IndexedSequences(prefix, config, indices, Split.train)
-            for prefix, *indices in zip(plan.prefixes, *parts, strict=True)
+            IndexedSequences(prefix, config, (documents, starts, drawn), Split.train)
+            for prefix, documents, starts, drawn in zip(plan.prefixes, *parts, strict=True)
         ]
 
     def __len__(self) -> int:

@@ -43,7 +43,7 @@ def numbered(checkpoints: Path) -> dict[int, Path]:
 
 def iteration_of(checkpoint: Path) -> int:
     """Return the iteration that a checkpoint's folder is named by."""
-    return int(_NAME.fullmatch(checkpoint.name)[1])
+    return int(checkpoint.name.removeprefix("iter_"))
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:

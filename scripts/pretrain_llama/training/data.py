@@ -135,6 +135,7 @@ class TrainingData:
             size: sequences in it.
             next_size: sequences in the one after it, which is read meanwhile; 0 reads none.
         """
+        assert self._reader, "opened by `reach`"
         batches = self._reader.read(consumed - self._phase.consumed, size, next_size)
         return batches, self._reader.count(size)
 

@@ -76,7 +76,7 @@ class TrainingLog:
     def consumption(self, iteration: int, tokens: dict[str, int], epochs: dict[str, float]) -> None:
         """Log how many tokens of each language and domain were consumed, and how many epochs that is."""
         self._files[CONSUMPTION].write({"iteration": iteration, "tokens": tokens, "epochs": epochs})
-        self._add({"consumed_tokens": tokens, "epochs": epochs}, iteration)
+        self._add({"consumed_tokens": {**tokens}, "epochs": epochs}, iteration)
 
     def _add(self, groups: dict[str, dict[str, float]], iteration: int) -> None:
         scalars = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}

@@ -238,6 +238,7 @@ class Trainer:
             "skipped_steps": self._policy.skipped_steps,
             "rewinds": self._policy.rewinds,
         }
+        assert self._log, "of the first process"
         self._log.step(record)
         if self._log.is_due(iteration):
             self._log.consumption(iteration, *self._figures.consumption(self._data.drawn(consumed)))
@@ -273,8 +274,9 @@ class Trainer:
 
     def _end(self, reason: str | None) -> None:
         """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
+        assert self._log, "of the first process"
         self._log.close_files()
-        newest = torch_dist.latest(self._checkpoints)
+        newest = torch_dist.newest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
             self._history.note("finished", iteration=self._state.iteration)

@@ -122,7 +122,7 @@ def check_epochs(epochs: dict[str, float], most: dict[str, float], sequence_leng
         if name in epochs and epochs[name] > limit + sequence_length / parse_counted(name).tokens
     }
     if over:
-        worst = sorted(over, key=over.get, reverse=True)[:SHOWN]
+        worst = sorted(over, key=lambda name: over[name], reverse=True)[:SHOWN]
         shown = "".join(f"\n    {name}: {epochs[name]:.4g} epochs, {most[name]:g} allowed" for name in worst)
         raise ConfigError(
             f"{len(over)} shards would be drawn more often than max_epochs, with what earlier phases drew:{shown}",
@@ -134,7 +134,7 @@ def check_epochs(epochs: dict[str, float], most: dict[str, float], sequence_leng
 
 def described(epochs: dict[str, float]) -> str:
     """Return a line on the epochs of shards."""
-    ordered = sorted(epochs, key=epochs.get, reverse=True)
+    ordered = sorted(epochs, key=lambda name: epochs[name], reverse=True)
     shown = ", ".join(f"{epochs[name]:.3g} of {name}" for name in ordered[:SHOWN])
     least = f"; at least {epochs[ordered[-1]]:.3g}" if len(ordered) > SHOWN else ""
     return f"epochs of the shards at its end: {shown}{least}"

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -89,16 +89,16 @@ def on_first_process(action: Callable[[], Result]) -> Result:
     Raises:
         PretrainError: on the first process, what it raised; the others then end without a message.
     """
-    outcome = [None, None]
+    result, failure = None, None
     if dist.get_rank() == 0:
         try:
-            outcome[0] = action()
+            result = action()
         except PretrainError as error:
-            outcome[1] = error
-    shared = [outcome[0], outcome[1] is not None]
+            failure = error
+    shared: list[Any] = [result, failure is not None]
     dist.broadcast_object_list(shared)
-    if outcome[1] is not None:
-        raise outcome[1]
+    if failure is not None:
+        raise failure
     if shared[1]:
         sys.exit(2)
     return shared[0]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,9 @@ def find_resume_point(output: Path) -> ResumePoint | None:
     for folder in on_first_process(lambda: list(checkpoint_files.numbered(checkpoints).values())):
         damage = checkpoint_files.damage(folder, dist.get_rank(), dist.get_world_size())
         if agreed(int(damage is not None))[0]:
-            on_first_process(lambda folder=folder, damage=damage: _set_aside(folder, damage, history))
+            on_first_process(partial(_set_aside, folder, damage, history))
             continue
-        return on_first_process(lambda folder=folder: _resume_point(folder, history))
+        return on_first_process(partial(_resume_point, folder, history))
     on_first_process(lambda: _check_never_saved(history, checkpoints))
     return None
 
@@ -153,6 +154,7 @@ def find_resume_point(output: Path) -> ResumePoint | None:
 def _resume_point(folder: Path, history: History) -> ResumePoint:
     checkpoint_files.name_newest(folder)
     manifest = checkpoint_files.read_manifest(folder)
+    assert manifest is not None, "it was looked for damage"
     return ResumePoint(folder, manifest, *history.position(manifest), len(history.rewinds()))
 
 

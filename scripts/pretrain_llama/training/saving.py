@@ -98,7 +98,7 @@ class CheckpointWriter:
         dist.barrier()
         return beside
 
-    def _failure(self, error: Exception, place: Path) -> OperatorError:
+    def _failure(self, error: BaseException, place: Path) -> OperatorError:
         return OperatorError(
             f"a checkpoint could not be written: {str(error).strip().splitlines()[-1]}",
             where=place,
@@ -124,7 +124,7 @@ def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[
     """
     own = read_json(_hashes(beside)) if _hashes(beside).exists() else {}
     _hashes(beside).unlink(missing_ok=True)
-    told = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    told: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(own, told)
     if told is not None:
         files = {name: described for part in told for name, described in part.items()}

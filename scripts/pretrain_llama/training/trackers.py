@@ -11,6 +11,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pretrain_llama.files import read_json, write_json
@@ -62,10 +63,10 @@ class Trackers:
 
     def _work(self) -> None:
         for name in self._names:
-            self._attempt(name, lambda name=name: TRACKERS[name][1](self))
+            self._attempt(name, partial(TRACKERS[name][1], self))
         while (item := self._queue.get()) is not None:
             for name, send in self._sends.items():
-                self._sent[name] += self._attempt(name, lambda send=send, item=item: send(*item))
+                self._sent[name] += self._attempt(name, partial(send, *item))
         for name, end in self._ends.items():
             self._attempt(name, end)
 

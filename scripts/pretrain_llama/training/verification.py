@@ -111,7 +111,7 @@ def _check_checkpoint(folder: Path) -> Passed:
 
 
 def _check_weights(checkpoint: Path) -> Passed:
-    tensors = TorchDistTensors(torch_dist.latest(checkpoint), read_architecture(checkpoint))
+    tensors = TorchDistTensors(torch_dist.newest(checkpoint), read_architecture(checkpoint))
     recorded = passport.read(checkpoint)["tensors"]
     found = hash_tensors(tensors, "reading the checkpoint")
     wrong = [f"{name} was changed" for name in recorded if recorded[name]["blake3"] != found[name]]
@@ -168,8 +168,8 @@ def derive_probabilities(folder: Path) -> dict[str, float]:
     """
     sources = folder / "sources"
     run = load_run(sources)
-    files = [choices.find(sources, name) for name in choices.FILES]
-    chosen = choices.load(*files, sources / "run.yaml", run.get("mixture"))
+    ratio, languages, exclude = (choices.find(sources, name) for name in choices.FILES)
+    chosen = choices.load(ratio, languages, exclude, sources / "run.yaml", run.get("mixture"))
     length = TrainingLength(training_sequences(run), run["training"]["sequence_length_tokens"])
     mixture = compute(signature.load(sources / SIGNATURE), chosen, length)
     return {str(shard.name): shard.probability for shard in mixture.shards}
