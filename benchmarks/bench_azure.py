@@ -19,7 +19,7 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.azurite import Azurite
 from azure_emulator.service import CONTAINER, EmulatedAzure
-from pretrain_llama import blobs, stores
+from pretrain_llama import blob_service, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge_in_store import merge_in_store
@@ -143,7 +143,7 @@ def main() -> None:
     ):
         os.environ |= azure.environment
         vendor, _ = client.create_container("vendor"), client.create_container(CONTAINER)
-        blobs._service.cache_clear()
+        blob_service.service.cache_clear()
         print("| what | ours | peer | ratio | goal |\n|---|---|---|---|---|")
         bench_merging(azure, vendor.upload_blob)
         bench_listing(azure, vendor.upload_blob)

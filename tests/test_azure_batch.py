@@ -21,7 +21,7 @@ from azure_emulator.faults import Lose, Refuse, Where
 from azure_emulator.login import make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
-from pretrain_llama.blobs import LEASE_SECONDS
+from pretrain_llama.blob_lease import LEASE_SECONDS
 from project import ROOT, Project, Result, jsonl
 
 # What differs from profiles/azure-batch: the emulator has few slots, and a test does not wait 20 s for a status.

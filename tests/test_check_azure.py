@@ -106,6 +106,15 @@ def test_a_private_registry_must_be_named() -> None:
     assert "in another registry, llama.azurecr.io" in Lines(GOOD | {name: "https://other.azurecr.io"}).of(name)
 
 
+@pytest.mark.parametrize(("account", "verdict"), [("vendordata1", "ok"), ("vendordata2", "FAIL")])
+@pytest.mark.parametrize("form", ["AccountName={};AccountKey=a2V5", "BlobEndpoint=https://{}.blob.core.windows.net/"])
+def test_a_connection_string_must_be_of_the_account(account: str, verdict: str, form: str) -> None:
+    lines = Lines(GOOD | {"AZURE_STORAGE_CONNECTION_STRING": form.format(account)})
+    line = lines.of("AZURE_STORAGE_CONNECTION_STRING")
+    assert line.startswith(verdict) and "a2V5" not in line
+    assert verdict == "ok" or "of the account vendordata2, and AZURE_STORAGE_ACCOUNT_NAME names vendordata1" in line
+
+
 def test_every_variable_is_in_the_documentation() -> None:
     text = (ROOT / "docs" / "azure.md").read_text()
     assert {variable.name for variable in VARIABLES} | {f"{BATCH}_CONTAINER_REGISTRY_URL"} == GOOD.keys()

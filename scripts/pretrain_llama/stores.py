@@ -212,8 +212,20 @@ def write_reference(path: str | Path, place: str, etag: str) -> None:
     files.write_json(path, {"lies_at": place, "etag": etag})
 
 
-def hold(place: str, content: bytes) -> Callable[[], None] | None:
-    """Hold a blob alone as long as this process lives; return what lets go of it, or None if another one holds it."""
-    from pretrain_llama import blobs
+def hold(place: str, content: bytes, lost: Callable[[str], None]) -> Callable[[], None] | None:
+    """Hold a blob alone, with some content, as long as this process lives.
 
-    return blobs.hold(place, content)
+    Args:
+        place: az://{container}/{path} of the blob.
+        content: what it shall hold meanwhile.
+        lost: called, in another thread, if the blob is no longer held, with the code of the reason.
+
+    Returns:
+        What lets go of it; None if another process holds it.
+
+    Raises:
+        OperatorError: the store fails.
+    """
+    from pretrain_llama import blob_lease
+
+    return blob_lease.hold(place, content, lost)
