@@ -176,7 +176,7 @@ def test_a_plan_that_another_run_recorded_meanwhile_is_kept(azure: EmulatedAzure
     upload(azure, "tales/b.jsonl", jsonl(["two"]))
     recorded = plan.plan_corpus(corpus, place, 1 << 40)
     plan.record(place, recorded)
-    with pytest.raises(OperatorError, match="another run recorded a plan of en_books_tales since(.|\n)*run again"):
+    with pytest.raises(OperatorError, match=r"another run recorded a plan of en_books_tales since(.|\n)*run again"):
         plan.record(place, early)
     assert stores.read_json(place) == recorded
     plan.record(place, plan.plan_corpus(corpus, place, 1 << 40))
