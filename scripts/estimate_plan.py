@@ -50,7 +50,7 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
         found = listing.matching(files, corpus.source, corpus.place)
         taken |= {file.path for file in found}
         corpora.append(cost.estimate_corpus(corpus, found, config["shard_size_bytes"], tokenizers, settings))
-    total = cost.total(corpora, tokenizers, settings)
+    total = cost.total(corpora, tokenizers, config["held_out_fraction"], settings)
     left = [file.size_bytes for file in files if file.path not in taken]
     return {
         "corpora": [asdict(corpus) for corpus in corpora],

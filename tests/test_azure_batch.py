@@ -160,6 +160,8 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
     said = [path.read_text() for path in project.azure.folder.glob("tasks/*/tokenize_shard-*/*/stderr.txt")]
     threads = f"threads: {min(4, os.cpu_count())}\n"
     assert [threads in text for text in said] == [os.cpu_count() > 1] * SHARDS, "as the profile and the node allow"
+    joined = list(project.azure.folder.glob("tasks/*/join_held_out-*"))
+    assert len(joined) == VALIDATION_SETS, "what is held out does not come to this machine"
     assert not project.azure.refused
 
 

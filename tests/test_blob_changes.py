@@ -13,6 +13,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from azure_emulator.faults import Cut, Delay, Refuse, Where
 from azure_emulator.service import EmulatedAzure
+from azure_emulator.subscription import BLOB_HOST
 from azure_emulator.waiting import wait_for
 from pretrain_llama import blob_lease, blob_service, ranged_reader, stores
 from pretrain_llama.errors import DataError, OperatorError
@@ -21,7 +22,7 @@ from pretrain_llama.ranged_reader import RangedReader
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
 from pretrain_llama.stores import Piece
-from project import SHARD, jsonl
+from project import SHARD, jsonl, run_script, tokenize_shard
 from stored import both_ways, plan_blobs, upload
 
 PLACE = "az://results/running.json"
@@ -103,6 +104,31 @@ def test_a_blob_overwritten_between_the_look_and_the_join_stops_the_merge(
     ):
         merge_in_store(planned, SHARD, f"az://results/{SHARD}.jsonl")
     assert stores.read_small(f"az://results/{SHARD}.jsonl") is None
+
+
+def test_a_joined_shard_that_was_overwritten_does_not_add_up(
+    azure: EmulatedAzure, tmp_path: Path, tokenizer_model: Path
+) -> None:
+    """Nothing hashed it when it was joined; other text of the same length would pass."""
+    upload(azure, "tales/a.jsonl", jsonl(["one", "two"]))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    place = f"az://results/{SHARD}.jsonl"
+    merge_in_store(planned, SHARD, place).write(tmp_path / "merge.json")
+    upload(azure, f"{SHARD}.receipt.json", (tmp_path / "merge.json").read_bytes(), "results")
+    (tmp_path / "shard.jsonl").write_bytes(stores.read_small(place))
+    assert tokenize_shard(tmp_path, tokenizer_model).returncode == 0
+    of_plan = ["--plans", tmp_path / "plan.json", "--tokenized", tmp_path]
+    assert run_script("sign_data.py", *of_plan, "--output", tmp_path / "signature.json").returncode == 0
+    check = ["check_conservation.py", *of_plan, "--shards", "az://results", "--signature", tmp_path / "signature.json"]
+    azure.traffic.reset()
+    assert run_script(*check, "--output", tmp_path / "sums.json").returncode == 0
+    assert azure.traffic.count(BLOB_HOST, "HEAD").requests == 1
+    upload(azure, f"{SHARD}.jsonl", jsonl(["ONE", "TWO"]), "results")
+    spoilt = run_script(*check, "--output", tmp_path / "sums.json")
+    assert f"the jsonl of {SHARD} was overwritten after it was joined in the store" in spoilt.stderr
+    with azure.azurite.client() as client:
+        client.get_blob_client("results", f"{SHARD}.jsonl").delete_blob()
+    assert run_script(*check, "--output", tmp_path / "sums.json").returncode == 0, "its documents were counted"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def properties(place: str, etag: str = "") -> BlobProperties:
         return client(place).get_blob_properties(**_only(etag))
 
 
+def etag_of(place: str) -> str | None:
+    """Return the ETag of a blob; None where there is none."""
+    with understood(place):
+        try:
+            return client(place).get_blob_properties().etag
+        except ResourceNotFoundError:
+            return None
+
+
 def read_range(place: str, start: int, length: int, etag: str = "") -> bytes:
     """Return up to `length` bytes of a blob, fewer where it ends; with an ETag, of that very blob."""
     with understood(place):
