@@ -94,7 +94,9 @@ def bench_preview(scratch: Path) -> None:
     project.choose("data_ratio.json", {"books": 1})
     project.choose("lang_prob.json", {"en": 1})
     listed = [sys.executable, "scripts/list_vendor.py", "--output", "listing.tsv"]
+    start = time.perf_counter()
     subprocess.run(listed, cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+    listing_seconds = time.perf_counter() - start
 
     def seconds(*options: str) -> float:
         start = time.perf_counter()
@@ -104,7 +106,10 @@ def bench_preview(scratch: Path) -> None:
         return time.perf_counter() - start
 
     ours, peer = seconds("--profile", "azure-batch"), seconds("--config", "listing=listing.tsv")
-    row(f"dry-run of {LISTED:,} shards, with the store, offline", f"{ours:.0f} s", f"{peer:.0f} s", ours / peer, "")
+    # No plan is recorded, so both plan all blobs: what is more with the store is its listing.
+    local = peer + listing_seconds
+    what = f"dry-run of {LISTED:,} shards: with the store, offline and a listing"
+    row(what, f"{ours:.0f} s", f"{local:.0f} s", ours / local, "≤ 1.1")
 
 
 def peak_memory_mb(provider: str) -> float:

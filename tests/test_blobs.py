@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from backports import zstd
 
 from azure_emulator.service import EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
@@ -180,6 +183,25 @@ def test_a_plan_that_another_run_recorded_meanwhile_is_kept(azure: EmulatedAzure
         plan.record(place, early)
     assert stores.read_json(place) == recorded
     plan.record(place, plan.plan_corpus(corpus, place, 1 << 40))
+
+
+def test_planning_costs_a_request_or_two_a_new_compressed_blob(azure: EmulatedAzure, project: Project) -> None:
+    texts = [random.Random(number).randbytes(100).hex() for number in range(2_000)]
+    for number in range(3):
+        upload(azure, f"tales/{number}.jsonl.zst", zstd.compress(jsonl(texts)))
+        upload(azure, f"tales/{number}.jsonl.gz", gzip.compress(jsonl(texts)))
+        upload(azure, f"tales/small-{number}.jsonl.gz", gzip.compress(jsonl(texts[:9])))
+        upload(azure, f"tales/{number}.parquet", deliver(project.folder / "a.parquet", jsonl(texts)).read_bytes())
+    project.corpora(["en", "books", "tales", "az://vendor/tales/*", "text"])
+    project.choose("data_ratio.json", {"books": 1})
+    project.choose("lang_prob.json", {"en": 1})
+    azure.traffic.reset()
+    project.pending("data")
+    requests = [line["target"] for line in azure.traffic.requests(BLOB_HOST)]
+    kinds = ("zst", r"/\d.*gz", "small", "parquet")
+    asked = [sum(re.search(kind, target) is not None for target in requests) for kind in kinds]
+    assert asked == [3, 2 * 3, 3, 2 * 3]
+    assert len(requests) == 1 + sum(asked), "and one listing"
 
 
 def test_a_recorded_listing_previews_without_the_store(azure: EmulatedAzure, project: Project) -> None:

@@ -91,7 +91,8 @@ def fingerprint(file: SourceFile) -> str:
     """
     if file.etag:
         return file.etag
-    head, tail = read_ends(file, FINGERPRINT_BYTES, FINGERPRINT_BYTES)
+    head = read_range(file.path, 0, FINGERPRINT_BYTES)
+    tail = read_range(file.path, max(file.size_bytes - FINGERPRINT_BYTES, 0), FINGERPRINT_BYTES)
     return hashlib.sha256(str(file.size_bytes).encode() + head + tail).hexdigest()
 
 
@@ -136,12 +137,6 @@ def read_range(place: str | Path, start: int, length: int, etag: str = "") -> by
     with open(place, "rb", buffering=0) as stream:
         stream.seek(start)
         return stream.read(length)
-
-
-def read_ends(file: SourceFile, first: int, last: int) -> tuple[bytes, bytes]:
-    """Return the first and the last bytes of a file or blob."""
-    tail_start = max(file.size_bytes - last, 0)
-    return read_range(file.path, 0, first, file.etag), read_range(file.path, tail_start, last, file.etag)
 
 
 def size_bytes(place: str | Path) -> int:
