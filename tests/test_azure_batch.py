@@ -12,15 +12,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from azure_emulator.azurite import Azurite
 from azure_emulator.faults import Lose, Refuse, Where
-from azure_emulator.login import make_token
+from azure_emulator.login import IDENTITY_HEADER, make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
+from azure_emulator.traffic import SIGNED
 from pretrain_llama.blob_lease import LEASE_SECONDS
 from project import ROOT, Project, Result, jsonl
 
@@ -245,9 +249,47 @@ def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: A
     assert not project.azure.cluster.pools, "neither leaves a pool"
 
 
-def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite) -> None:
-    """What nobody may see: the account's key, signatures, the identity's tokens, a planted secret of the shell."""
-    secrets = {azurite.key, "sig=", make_token("")[0].partition(".")[0], PLANTED}
+@pytest.fixture(scope="module")
+def sas(azurite: Azurite) -> str:
+    """A signature that may read and list everything."""
+    kinds, may = ResourceTypes(service=True, container=True, object=True), AccountSasPermissions(read=True, list=True)
+    return generate_account_sas(azurite.account, azurite.key, kinds, may, datetime.now(UTC) + timedelta(hours=1))
+
+
+def logins(project: AzureProject, known: int) -> set[str]:
+    return {line["login"] for line in project.azure.traffic.requests(BLOB_HOST)[known:]}
+
+
+def test_a_report_is_made_with_a_signature(project: AzureProject, sas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = len(project.azure.traffic.requests(BLOB_HOST))
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", sas)
+    result = project.snakemake(*TARGETS, "--report", "report.html")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "data_signature" in (project.folder / "report.html").read_text()
+    assert SIGNED in logins(project, known)
+
+
+def test_a_run_with_a_key_fails_at_a_broken_file(
+    project: AzureProject, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = len(project.azure.traffic.requests(BLOB_HOST))
+    monkeypatch.setenv("AZURE_STORAGE_KEY", azurite.key)
+    project.upload("en_code_python/part-920.jsonl", b"no json\n" * 50)
+    result = project.snakemake(*TARGETS, "--retries", "0")
+    text = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert "Batch task failed: FailureExitCode" in text
+    assert "SharedKey" in logins(project, known)
+    (project.folder / "said.txt").write_text(text)
+
+
+def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite, sas: str) -> None:
+    """What nobody may see: the account's key, signatures, the identity's tokens, a planted secret of the shell.
+
+    All of them were used here, but the last.
+    """
+    planted = {azurite.key, sas.partition("sig=")[2], make_token("")[0].partition(".")[0], PLANTED, IDENTITY_HEADER}
+    secrets = {form for secret in planted for form in (secret, quote(secret, safe=""), unquote(secret))} | {"sig="}
     folders = [project.folder, project.azure.folder / "tasks"]
     sources = {".git", "scripts"}  # a program may say what a secret looks like
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
