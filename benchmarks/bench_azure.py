@@ -87,7 +87,6 @@ def bench_preview(scratch: Path) -> None:
     """Preview a shard for each of the listed blobs: with the store, and from a recorded listing without it."""
     scratch.mkdir()
     project = Project(scratch, DEMO / "tokenizer.model", DEMO / "llama")
-    (scratch / "azure-batch").symlink_to("profiles/azure-batch")
     project.corpora(["en", "books", "tales", "az://vendor/many/*.jsonl", "text"])
     project.config["shard_size_bytes"] = 3
     project.save()

@@ -66,7 +66,6 @@ class AzureProject(DemoProject):
             (folder / name).unlink()
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
-        (folder / "azure-batch").symlink_to("profiles/azure-batch")
         subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
 
     def upload(self, name: str, content: bytes) -> None:

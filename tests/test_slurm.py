@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd
 
 PROFILES = {name: yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")}
 # The queue is looked at from 1 second on; as shipped, from 40 on.
-SLURM = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
 SHARDS = ("ar_news_daily_split_0000", *(f"en_books_tales_split_000{number}" for number in range(3)))
 WAIT_SECONDS, POLL_SECONDS = 60, 0.05
 Seen = TypeVar("Seen")
