@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
-from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from azure.storage.blob import AccountSasPermissions, BlobLeaseClient, ResourceTypes, generate_account_sas
 
 from azure_emulator.azurite import Azurite
 from azure_emulator.faults import Lose, Refuse, Where
@@ -25,6 +25,7 @@ from azure_emulator.login import IDENTITY_HEADER, make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
 from azure_emulator.traffic import SIGNED
+from azure_emulator.waiting import wait_for
 from pretrain_llama.blob_lease import LEASE_SECONDS
 from project import ROOT, Project, Result, jsonl
 
@@ -280,6 +281,20 @@ def test_a_run_with_a_key_fails_at_a_broken_file(
     assert "Batch task failed: FailureExitCode" in text
     assert "SharedKey" in logins(project, known)
     (project.folder / "said.txt").write_text(text)
+
+
+def test_a_run_that_loses_its_store_stops(project: AzureProject) -> None:
+    """As after a laptop's sleep, in which another run began; what was broken before goes on to fail meanwhile."""
+    run = project.start(*TARGETS)
+    wait_for(lambda: project.azure.cluster.jobs, 120)
+    with project.azure.azurite.client() as client:
+        blob = client.get_blob_client(CONTAINER, f"{PREFIX}results/running.json")
+        BlobLeaseClient(blob).break_lease(0)
+        blob.acquire_lease(15)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "this run no longer holds its store (LeaseIdMismatchWithLeaseOperation)" in said, said
+    assert not project.azure.cluster.pools
 
 
 def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite, sas: str) -> None:

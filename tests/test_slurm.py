@@ -107,6 +107,14 @@ def test_what_both_profiles_set_is_alike() -> None:
     assert default.items() <= ours.items(), "the default profile is loaded beside the other, and has the last word"
 
 
+def test_the_page_on_slurm_names_every_rule() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    page = (ROOT / "docs" / "slurm.md").read_text()
+    names = re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M)
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}`" not in page and name not in ("all", "data", "mixture")] == []
+
+
 def test_a_run_through_slurm_makes_the_same_bytes(local: Project, built: Project) -> None:
     by_slurm = made(built)
     pairs = 3  # what is trained on, the same under its counted name, and what is held out
