@@ -130,11 +130,12 @@ def test_tokenizing_and_naming_go_by_tokenizer() -> None:
 
 def test_signing_reads_the_receipts_of_all_shards() -> None:
     of_rules = estimated(*[10 * GB] * 30).work
-    sign, check = of_rules["sign_data"], of_rules["check_conservation"]
+    sign, check, plot = (of_rules[rule] for rule in ("sign_data", "check_conservation", "plot_documents"))
     assert (sign.tasks, sign.reads, sign.node_seconds) == (1, 30 + 1 + 2 * 3, 0)
     assert sign.here_seconds == pytest.approx(0.25 + (31 + 4 * 3) * 0.5)
     assert (check.tasks, check.reads, check.node_seconds) == (1, 8 * 30 + 1 + 1 + 2 * 3, 0)
     assert check.here_seconds == pytest.approx(0.25 + (242 / 32 + 4 * 3) * 0.5), "32 requests at once"
+    assert (plot.tasks, plot.reads, plot.here_seconds) == (1, 32 + 2 * 3, pytest.approx(0.25 + (32 / 32 + 4 * 3) * 0.5))
 
 
 def test_money_and_wall_clock_by_hand() -> None:
@@ -275,7 +276,7 @@ def test_the_json_holds_the_same_in_plain_units(drop: Path) -> None:
     assert value["total"]["work"]["merge_shard"]["copied_bytes"] == 800 * GB
     assert value["total"]["work"]["merge_shard"]["through_nodes_bytes"] == (10 + 42 + 3 + 7.8) * GB
     (row,) = value["nodes"]
-    here = ("sign_data", "check_conservation", "name_indexed")
+    here = ("sign_data", "check_conservation", "plot_documents", "name_indexed")
     without_nodes = sum(value["total"]["work"][rule]["here_seconds"] for rule in here)
     assert row["billed_node_hours"] == pytest.approx(8 * (row["wall_clock_seconds"] - without_nodes) / 3600)
     assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["node_hour"])

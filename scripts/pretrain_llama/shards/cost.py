@@ -11,6 +11,7 @@ tokenized, named and signed, and what is held out of a language and domain, a se
     tokenize_shard      nodes     a shard, tokenizer   J + I             0                      7
     sign_data           here      a tokenizer          0                 0                      shards + corpora
     check_conservation  here      a tokenizer          0                 0                      8 shards + corpora + 1
+    plot_documents      here      a tokenizer          0                 0                      shards + corpora + 1
     name_indexed        here      a shard, tokenizer   0                 I                      2
     join_held_out       nodes     a set, tokenizer     2 H I             0                      2, and 3 a shard
 
@@ -151,6 +152,8 @@ def total(
         summed.work["check_conservation"].add(
             task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
         )
+        reads = summed.shards + len(corpora) + 1
+        summed.work["plot_documents"].add(task_here("plot_documents", reads, settings, reads_at_once=ASKED_AT_ONCE))
         for of_a_set in sets.values() if held_out_fraction else ():
             summed.work["join_held_out"].add(_join_held_out(of_a_set, held_out_fraction, settings))
     return summed

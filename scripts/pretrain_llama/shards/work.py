@@ -11,8 +11,8 @@ of a node:
     (start_seconds + requests x request_seconds + copied / copy_rate) / tasks of a node
     + through / network + X / (decompress_rate x cores) + J, if tokenized, / (tokenize_rate x cores)
 
-Requests made here follow each other: also the look at each file that a node wrote. Those of check_conservation go out
-several at once. A program that runs here takes start_here_seconds before.
+Requests made here follow each other: also the look at each file that a node wrote. Those of check_conservation and
+plot_documents go out several at once. A program that runs here takes start_here_seconds before.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ FILES_WRITTEN = {
     "tokenize_shard": 8,
     "sign_data": 3,
     "check_conservation": 3,
+    "plot_documents": 3,
     "name_indexed": 4,
     "join_held_out": 4,
 }
