@@ -279,6 +279,10 @@ def test_the_service_may_refuse_a_pool_or_a_task(azure: EmulatedAzure, tmp_path:
     assert run.end() == 1
     assert "cannot make a pool: " in run.log
     assert "no more pools" in run.log
+    azure.faults.add(Refuse(409, "ActiveJobAndScheduleQuotaReached"), Where("batch", "POST", "/jobs"))
+    run = Run(tmp_path / "job")
+    assert run.end() == 1
+    assert azure.cluster.pools == {}, run.log
     azure.faults.add(Refuse(409, "ActiveTaskQuotaReached"), Where("batch", "POST", "/tasks"))
     run = Run(tmp_path / "task", SNAKEFILE, "--retries", "1")
     assert run.end() == 0, run.log

@@ -127,12 +127,13 @@ class Executor(original.Executor):
             self.init_batch_client()
             self._delete_pools_of(self.workflow.storage_settings.default_storage_prefix)
         if vm_size not in self._batches:
-            self._batches[vm_size] = self._make_pool_and_job(vm_size)
+            self._make_pool_and_job(vm_size)
         return self._batches[vm_size]
 
-    def _make_pool_and_job(self, vm_size: str) -> Batch:
+    def _make_pool_and_job(self, vm_size: str) -> None:
         run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}"
         self.pool_id, self.job_id = f"snakepool-{run}", f"snakejob-{run}"
+        self._batches[vm_size] = Batch(self.pool_id, self.job_id)  # the end deletes what came of it
         tasks = sum(not job.is_local and self._vm_size(job) == vm_size for job in self.dag.needrun_jobs())
         settings = replace(self.settings, pool_vm_size=vm_size)
         store = self.workflow.storage_settings.default_storage_prefix
@@ -147,7 +148,6 @@ class Executor(original.Executor):
         except AzureError as error:
             raise WorkflowError(f"cannot make a pool: {error.message}") from error
         self.create_batch_job()
-        return Batch(self.pool_id, self.job_id)
 
     def _delete_pools_of(self, store: str) -> None:
         """Delete what a killed run of this store left: this run has claimed the store by now."""
