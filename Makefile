@@ -75,7 +75,7 @@ test: demo-inputs ## some tests hold the programs against the demo's text
 	pytest -n 2 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
-	pytest tests/test_azure_batch.py tests/test_blobs.py tests/test_check_azure.py tests/test_emulated_*.py \
+	pytest tests/test_azure_batch.py tests/test_blob*.py tests/test_check_azure*.py tests/test_emulated_*.py \
 		tests/test_azure_emulator.py tests/test_bicep.py
 
 docs-test: demo-inputs ## every command of the tutorial and of the how-tos, in a fresh copy

@@ -19,7 +19,7 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.azurite import Azurite
 from azure_emulator.service import CONTAINER, EmulatedAzure
-from pretrain_llama import blobs, stores
+from pretrain_llama import blob_service, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge_in_store import merge_in_store
@@ -87,14 +87,15 @@ def bench_preview(scratch: Path) -> None:
     """Preview a shard for each of the listed blobs: with the store, and from a recorded listing without it."""
     scratch.mkdir()
     project = Project(scratch, DEMO / "tokenizer.model", DEMO / "llama")
-    (scratch / "azure-batch").symlink_to("profiles/azure-batch")
     project.corpora(["en", "books", "tales", "az://vendor/many/*.jsonl", "text"])
     project.config["shard_size_bytes"] = 3
     project.save()
     project.choose("data_ratio.json", {"books": 1})
     project.choose("lang_prob.json", {"en": 1})
     listed = [sys.executable, "scripts/list_vendor.py", "--output", "listing.tsv"]
+    start = time.perf_counter()
     subprocess.run(listed, cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+    listing_seconds = time.perf_counter() - start
 
     def seconds(*options: str) -> float:
         start = time.perf_counter()
@@ -104,7 +105,10 @@ def bench_preview(scratch: Path) -> None:
         return time.perf_counter() - start
 
     ours, peer = seconds("--profile", "azure-batch"), seconds("--config", "listing=listing.tsv")
-    row(f"dry-run of {LISTED:,} shards, with the store, offline", f"{ours:.0f} s", f"{peer:.0f} s", ours / peer, "")
+    # No plan is recorded, so both plan all blobs: what is more with the store is its listing.
+    local = peer + listing_seconds
+    what = f"dry-run of {LISTED:,} shards: with the store, offline and a listing"
+    row(what, f"{ours:.0f} s", f"{local:.0f} s", ours / local, "≤ 1.1")
 
 
 def peak_memory_mb(provider: str) -> float:
@@ -143,7 +147,7 @@ def main() -> None:
     ):
         os.environ |= azure.environment
         vendor, _ = client.create_container("vendor"), client.create_container(CONTAINER)
-        blobs._service.cache_clear()
+        blob_service.service.cache_clear()
         print("| what | ours | peer | ratio | goal |\n|---|---|---|---|---|")
         bench_merging(azure, vendor.upload_blob)
         bench_listing(azure, vendor.upload_blob)

@@ -146,21 +146,25 @@ wildcard_constraints:
 def begin_run():
     """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
 
-    A run that is refused ends through the scheduler, before its first job, so that the executor shuts down.
+    A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
     """
+
+    def stop(error):
+        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
+
     try:
         if "listing" in config:
             raise ConfigError(
                 "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
             )
         if STORE:
-            claim(place("results/running.json"))
+            claim(place("results/running.json"), stop)
         for corpus, planned in PLANS.items():
             plan.record(plan_path(corpus), planned)
         for name, expanded in EXPANSIONS.items():
             expansion.record(expansion_path(name), expanded.record)
     except PretrainError as error:
-        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
+        stop(error)
 
 
 def print_summaries():

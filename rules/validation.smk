@@ -11,10 +11,11 @@ OUTPUTS
     results/validation/{tokenizer}/check_held_out.txt               no document is on both sides
 """
 
+# What is held out is no small part of the data, and in a store it is not here: there, a node joins it.
+if not STORE:
 
-# Small: a fraction of a thousandth of the data.
-localrules:
-    join_held_out,
+    localrules:
+        join_held_out,
 
 
 def validation_sets(identity):
@@ -40,7 +41,8 @@ rule join_held_out:
     input:
         "results/tokenized/{tokenizer}/data_signature.json",
     output:
-        multiext("results/validation/{tokenizer}/{language}_{domain}", bin=".bin", idx=".idx"),
+        bin="results/validation/{tokenizer}/{language}_{domain}.bin",
+        idx="results/validation/{tokenizer}/{language}_{domain}.idx",
     log:
         "results/logs/join_held_out/{tokenizer}/{language}_{domain}.log",
     benchmark:

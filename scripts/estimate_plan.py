@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pretrain_llama import configuration
 from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.shards import cost, listing
@@ -38,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def estimate(args: argparse.Namespace) -> dict[str, Any]:
     """Return the whole estimate, as it is printed in JSON."""
-    config = configuration.validate(yaml.safe_load(args.config.read_text()), "config", str(args.config))
+    config = configuration.load_config(args.config)
     if "estimate" not in config:
         raise ConfigError(
             "no rates and prices", where=args.config, action="add the key estimate, as in the shipped config.yaml"
@@ -50,7 +48,7 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
         found = listing.matching(files, corpus.source, corpus.place)
         taken |= {file.path for file in found}
         corpora.append(cost.estimate_corpus(corpus, found, config["shard_size_bytes"], tokenizers, settings))
-    total = cost.total(corpora, tokenizers, settings)
+    total = cost.total(corpora, tokenizers, config["held_out_fraction"], settings)
     left = [file.size_bytes for file in files if file.path not in taken]
     return {
         "corpora": [asdict(corpus) for corpus in corpora],

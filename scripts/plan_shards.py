@@ -7,8 +7,6 @@ python scripts/plan_shards.py --config config/config.yaml  records the plans, as
 import argparse
 from pathlib import Path
 
-import yaml
-
 from pretrain_llama import configuration
 from pretrain_llama.errors import run_program
 from pretrain_llama.shards import plan
@@ -28,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    config = configuration.validate(yaml.safe_load(args.config.read_text()), "config", str(args.config))
+    config = configuration.load_config(args.config)
     tokenizers = {name: load_reference(chosen["model"]) for name, chosen in config["tokenizers"].items()}
     rows: list[list[str]] = [[*COLUMNS, *(f"tokens, {name}" for name in tokenizers)]]
     for corpus in configuration.load_corpora(config["corpora"]):

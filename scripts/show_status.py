@@ -1,22 +1,24 @@
 """Show where the project stands: shards by stage, documents, tokens, runs, and what the newest Snakemake does or did.
 
     python scripts/show_status.py                                    or: make status
-    python scripts/show_status.py --results az://container/results   of results in a store
+    python scripts/show_status.py --results az://container/results   of results in a store, runs as well
 
 Nothing is run and nothing is written. `snakemake --dry-run` says which jobs are pending.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from pretrain_llama import configuration
+from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
 from pretrain_llama.status.snakemake_log import NewestRun, newest_run
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
+from pretrain_llama.vocabulary import expansion
 
 COUNTS = ("planned", "merged", "tokenized", "documents", "tokens", "held_out", "rejected", "new_files")
 SHOWN_JOBS = 5
@@ -42,14 +44,14 @@ def _width(name: str) -> int:
     return 18 if name == "tokens" else max(len(name) + 2, 11)
 
 
-def run_line(run: str) -> str:
+def run_line(run: str, results: str) -> str:
     """Say how far a run is; iterations are optimizer steps."""
-    folder = Path("results/runs") / run
-    if not (folder / "manifest.json").exists():
+    folder = f"{results}/runs/{run}"
+    if stores.read_small(f"{folder}/manifest.json") is None:
         return f"run {run}: its folder is not written yet"
-    records = read_log(folder / "output")
-    wanted = yaml.safe_load((folder / "run.yaml").read_text())["training"]["iterations"]
-    if (folder / "output" / "finished.json").exists():
+    records = read_log(f"{folder}/output")
+    wanted = yaml.safe_load(stores.read_small(f"{folder}/run.yaml"))["training"]["iterations"]
+    if stores.read_small(f"{folder}/output/finished.json") is not None:
         return f"run {run}: finished, {wanted:,} iterations, loss {records[-1]['loss']:.3f}"
     if not records:
         return f"run {run}: ready to train"
@@ -73,13 +75,25 @@ def snakemake_lines(run: NewestRun | None) -> list[str]:
     return lines
 
 
+def tokenizer_identity(name: str, config: dict[str, Any], results: str) -> str:
+    """Return the identity of a tokenizer, or of an expansion as it is recorded.
+
+    Raises:
+        ConfigError: a tokenizer has no model file.
+        DataError: an expansion is not planned yet.
+    """
+    if name in config["expansions"]:
+        return expansion.load(f"{results}/expansions/{name}.json")["identity"]
+    return Tokenizer(name, held_out_fraction=config["held_out_fraction"], **config["tokenizers"][name]).identity
+
+
 def main() -> None:
     args = parse_args()
-    config = configuration.validate(yaml.safe_load(args.config.read_text()), "config", str(args.config))
+    config = configuration.load_config(args.config)
     corpora = configuration.load_corpora(config["corpora"])
-    for name, chosen in config["tokenizers"].items():
+    for name in [*config["tokenizers"], *config["expansions"]]:
         try:
-            identity = Tokenizer(name, held_out_fraction=config["held_out_fraction"], **chosen).identity
+            identity = tokenizer_identity(name, config, args.results)
         except PretrainError as error:
             print(f"tokenizer {name}: {error}\n")
             continue
@@ -88,8 +102,11 @@ def main() -> None:
         print(f"shards of tokenizer {identity}\n{shards_table([*rows, summed])}")
         pending = summed.planned - summed.tokenized
         print(f"pending: {pending:,} shards, {summed.new_files:,} vendor files that no plan holds yet\n")
-    for run in config["runs"]:
-        print(run_line(run))
+    try:
+        for run in configuration.find_runs(config["runs"], args.config.parent / "runs"):
+            print(run_line(run, args.results))
+    except PretrainError as error:
+        print(f"runs: {error}")
     print("", *snakemake_lines(newest_run(Path())), sep="\n")
 
 

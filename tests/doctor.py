@@ -13,13 +13,16 @@ VERDICTS = ("ok", "FAIL", "could not check")
 
 
 class Visit:
-    """One run: its exit code, all that it printed, and the line of each title."""
+    """One run: its exit code, all that it printed, and the line of each title.
 
-    def __init__(self, folder: Path, *args: object, **changes: object) -> None:
-        profile = folder / "profile.yaml"
+    `changes` are of the pool, `profile` is what else the profile holds.
+    """
+
+    def __init__(self, folder: Path, *args: object, profile: dict | None = None, **changes: object) -> None:
+        path = folder / "profile.yaml"
         pool = POOL | {f"azurebatch-pool-{name.replace('_', '-')}": value for name, value in changes.items()}
-        profile.write_text(yaml.safe_dump(pool))
-        result = run_script("check_azure.py", "--profile", profile, *args)
+        path.write_text(yaml.safe_dump(pool | (profile or {})))
+        result = run_script("check_azure.py", "--profile", path, *args)
         assert result.stderr == ""
         self.exit_code, self.printed = result.returncode, result.stdout
         self.lines = result.stdout.splitlines()

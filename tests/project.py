@@ -82,6 +82,8 @@ class Project:
         self.folder = folder
         for part in ("Snakefile", "rules", "scripts", "profiles", "envs", "docs"):
             (folder / part).symlink_to(ROOT / part)
+        for link in ("azure-batch", "slurm"):  # so that `--profile slurm` finds it
+            (folder / link).symlink_to(f"profiles/{link}")
         (folder / "config").mkdir()
         (folder / "config" / "schemas").symlink_to(ROOT / "config" / "schemas")
         shutil.copytree(ROOT / "config" / "runs" / "demo", folder / "config" / "runs" / "tiny")

@@ -12,16 +12,21 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
+from azure.storage.blob import AccountSasPermissions, BlobLeaseClient, ResourceTypes, generate_account_sas
 
 from azure_emulator.azurite import Azurite
 from azure_emulator.faults import Lose, Refuse, Where
-from azure_emulator.login import make_token
+from azure_emulator.login import IDENTITY_HEADER, make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
-from pretrain_llama.blobs import LEASE_SECONDS
+from azure_emulator.traffic import SIGNED
+from azure_emulator.waiting import wait_for
+from pretrain_llama.blob_lease import LEASE_SECONDS
 from project import ROOT, Project, Result, jsonl
 
 # What differs from profiles/azure-batch: the emulator has few slots, and a test does not wait 20 s for a status.
@@ -62,7 +67,6 @@ class AzureProject(DemoProject):
             (folder / name).unlink()
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
-        (folder / "azure-batch").symlink_to("profiles/azure-batch")
         subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
 
     def upload(self, name: str, content: bytes) -> None:
@@ -160,6 +164,8 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
     said = [path.read_text() for path in project.azure.folder.glob("tasks/*/tokenize_shard-*/*/stderr.txt")]
     threads = f"threads: {min(4, os.cpu_count())}\n"
     assert [threads in text for text in said] == [os.cpu_count() > 1] * SHARDS, "as the profile and the node allow"
+    joined = list(project.azure.folder.glob("tasks/*/join_held_out-*"))
+    assert len(joined) == VALIDATION_SETS, "what is held out does not come to this machine"
     assert not project.azure.refused
 
 
@@ -243,9 +249,65 @@ def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: A
     assert not project.azure.cluster.pools, "neither leaves a pool"
 
 
-def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite) -> None:
-    """What nobody may see: the account's key, signatures, the identity's tokens, a planted secret of the shell."""
-    secrets = {azurite.key, "sig=", make_token("")[0].partition(".")[0], PLANTED}
+@pytest.fixture(scope="module")
+def sas(azurite: Azurite) -> str:
+    """A signature that may read and list everything."""
+    kinds, may = ResourceTypes(service=True, container=True, object=True), AccountSasPermissions(read=True, list=True)
+    return generate_account_sas(azurite.account, azurite.key, kinds, may, datetime.now(UTC) + timedelta(hours=1))
+
+
+def logins(project: AzureProject, known: int) -> set[str]:
+    return {line["login"] for line in project.azure.traffic.requests(BLOB_HOST)[known:]}
+
+
+def test_a_report_is_made_with_a_signature(project: AzureProject, sas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = len(project.azure.traffic.requests(BLOB_HOST))
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", sas)
+    (project.folder / "results").mkdir(exist_ok=True)
+    (project.folder / "results" / "pending.txt").write_text("nothing\n")  # as `make report` does
+    result = project.snakemake(*TARGETS, "--report", "report.html")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "data_signature" in (project.folder / "report.html").read_text()
+    assert SIGNED in logins(project, known)
+    # Snakemake 9.27 leaves what it fetched for the report, and takes it for write-protected when it is to be made anew.
+    shutil.rmtree(project.folder / ".snakemake" / "storage", ignore_errors=True)
+
+
+def test_a_run_with_a_key_fails_at_a_broken_file(
+    project: AzureProject, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = len(project.azure.traffic.requests(BLOB_HOST))
+    monkeypatch.setenv("AZURE_STORAGE_KEY", azurite.key)
+    project.upload("en_code_python/part-920.jsonl", b"no json\n" * 50)
+    result = project.snakemake(*TARGETS, "--retries", "0")
+    text = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert "Batch task failed: FailureExitCode" in text
+    assert "SharedKey" in logins(project, known)
+    (project.folder / "said.txt").write_text(text)
+
+
+def test_a_run_that_loses_its_store_stops(project: AzureProject) -> None:
+    """As after a laptop's sleep, in which another run began; what was broken before goes on to fail meanwhile."""
+    run = project.start(*TARGETS)
+    wait_for(lambda: project.azure.cluster.jobs, 120)
+    with project.azure.azurite.client() as client:
+        blob = client.get_blob_client(CONTAINER, f"{PREFIX}results/running.json")
+        BlobLeaseClient(blob).break_lease(0)
+        blob.acquire_lease(15)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "this run no longer holds its store (LeaseIdMismatchWithLeaseOperation)" in said, said
+    assert not project.azure.cluster.pools
+
+
+def test_no_secret_was_written_or_sent(project: AzureProject, azurite: Azurite, sas: str) -> None:
+    """What nobody may see: the account's key, signatures, the identity's tokens, a planted secret of the shell.
+
+    All of them were used here, but the last.
+    """
+    planted = {azurite.key, sas.partition("sig=")[2], make_token("")[0].partition(".")[0], PLANTED, IDENTITY_HEADER}
+    secrets = {form for secret in planted for form in (secret, quote(secret, safe=""), unquote(secret))} | {"sig="}
     folders = [project.folder, project.azure.folder / "tasks"]
     sources = {".git", "scripts"}  # a program may say what a secret looks like
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]

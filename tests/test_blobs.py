@@ -1,8 +1,10 @@
-"""Vendor blobs: listed once, read in ranges, joined inside the store; what changes or fails meanwhile is noticed."""
+"""Vendor blobs: listed once, read in ranges, joined inside the store."""
 
 import gzip
 import io
 import json
+import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,56 +12,24 @@ from urllib.parse import quote
 
 import pytest
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from backports import zstd
 
-from azure_emulator.faults import Cut, Refuse, Where
 from azure_emulator.service import EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
-from pretrain_llama import blobs, ranged_reader, stores
+from pretrain_llama import blob_service, blobs, ranged_reader, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
-from pretrain_llama.receipts import MergeReceipt
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
 from pretrain_llama.stores import Piece
 from project import SHARD, Project, deliver, jsonl, run_script
+from stored import both_ways, content_of, plan_blobs, upload
 
 
 @pytest.fixture(autouse=True)
 def fresh_clients() -> None:
-    blobs._service.cache_clear()
-
-
-def upload(azure: EmulatedAzure, name: str, content: bytes, container: str = "vendor") -> str:
-    with azure.azurite.client() as client:
-        client.get_blob_client(container, name).upload_blob(content, overwrite=True)
-    return f"az://{container}/{name}"
-
-
-def content_of(azure: EmulatedAzure, place: str) -> bytes:
-    container, name = blobs.split(place)
-    with azure.azurite.client() as client:
-        return client.get_blob_client(container, name).download_blob().readall()
-
-
-def plan_blobs(folder: Path, pattern: str, target_bytes: int = 1 << 40) -> plan.Plan:
-    corpus = Corpus("en", "books", "tales", pattern, "text", "corpora.tsv:2")
-    planned = plan.plan_corpus(corpus, folder / "plan.json", target_bytes)
-    plan.record(folder / "plan.json", planned)
-    return planned
-
-
-def both_ways(folder: Path, azure: EmulatedAzure, planned: plan.Plan, shard: str = SHARD) -> tuple[bytes, MergeReceipt]:
-    """Merge a shard inside the store, and by streaming; the bytes have to be the same."""
-    joined = merge_in_store(planned, shard, f"az://results/{shard}.jsonl")
-    streamed = merge(planned, shard, folder / "streamed.jsonl")
-    content = content_of(azure, f"az://results/{shard}.jsonl")
-    assert content == (folder / "streamed.jsonl").read_bytes()
-    assert joined.adds_up() and joined.bytes == streamed.bytes == len(content)
-    taken = [[(part.path, part.bytes, part.newline_added) for part in one.ranges] for one in (joined, streamed)]
-    assert taken[0] == taken[1]
-    assert (joined.lines, joined.blake3) == (None, ""), "nobody has counted them"
-    return content, joined
+    blob_service.service.cache_clear()
 
 
 def test_a_glob_lists_once_and_matches_as_the_shell_does(azure: EmulatedAzure, tmp_path: Path) -> None:
@@ -77,6 +47,8 @@ def test_a_glob_lists_once_and_matches_as_the_shell_does(azure: EmulatedAzure, t
         upload(azure, f"drop/{name}", b"{}\n")
         deliver(tmp_path / "drop" / name, b"{}\n")
     upload(azure, "elsewhere.jsonl", b"{}\n")
+    with azure.azurite.client() as client:  # as an account with a hierarchy shows its folders
+        client.get_blob_client("vendor", "drop/b/d").upload_blob(b"", metadata={"hdi_isfolder": "true"})
     azure.traffic.reset()
     patterns = [
         "*.jsonl",
@@ -175,59 +147,6 @@ def test_compressed_and_parquet_blobs_are_streamed(azure: EmulatedAzure, tmp_pat
     assert [part.lines for part in receipt.ranges] == [1_000, 1, 1]
 
 
-@pytest.mark.parametrize("how", ["overwritten", "deleted"])
-@pytest.mark.parametrize("name", ["small.jsonl", "large.jsonl", "a.jsonl.gz"])
-def test_a_blob_that_changed_since_it_was_planned_stops_the_merge(
-    azure: EmulatedAzure, tmp_path: Path, name: str, how: str
-) -> None:
-    content = jsonl(["x" * 1_000] * (1 if name == "small.jsonl" else 200))
-    content = gzip.compress(content) if name.endswith(".gz") else content
-    upload(azure, f"tales/{name}", content)
-    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
-    if how == "overwritten":
-        upload(azure, f"tales/{name}", content)
-    else:
-        with azure.azurite.client() as client:
-            client.get_blob_client("vendor", f"tales/{name}").delete_blob()
-    problem = "the blob changed or vanished since it was planned"
-    if how == "deleted":
-        problem += "|no such blob or container"
-    with pytest.raises(DataError, match=problem):
-        merge(planned, SHARD, tmp_path / "shard.jsonl")
-    assert not (tmp_path / "shard.jsonl").exists()
-    if can_be_joined(planned, SHARD):
-        with pytest.raises(DataError, match=problem):
-            merge_in_store(planned, SHARD, f"az://results/{SHARD}.jsonl")
-        assert stores.read_small(f"az://results/{SHARD}.jsonl") is None
-    if how == "overwritten":
-        with pytest.raises(DataError, match=f"planned file az://vendor/tales/{name} changed"):
-            plan_blobs(tmp_path, "az://vendor/tales/*")
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [Refuse(503, "ServerBusy", retry_after_s=1), Refuse(429, "TooManyRequests", retry_after_s=1), Cut("answer", 500)],
-    ids=["busy", "throttled", "cut off"],
-)
-def test_a_failing_store_costs_a_retry_and_no_line(azure: EmulatedAzure, tmp_path: Path, fault: Refuse | Cut) -> None:
-    for number in range(3):
-        upload(azure, f"tales/{number}.jsonl", jsonl([f"{number} " * 500] * 100))
-    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
-    azure.faults.add(fault, Where("blob", "PUT" if isinstance(fault, Refuse) else "GET"), times=2)
-    both_ways(tmp_path, azure, planned)
-    assert not azure.faults.left()
-
-
-def test_a_store_that_refuses_is_a_clear_error(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
-    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"))
-    with pytest.raises(OperatorError, match=r"AuthorizationPermissionMismatch \(403\)(.|\n)*make azure-doctor"):
-        stores.list_files("az://vendor/*", "corpora.tsv:2")
-    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
-    blobs._service.cache_clear()
-    with pytest.raises(OperatorError, match="AZURE_STORAGE_ACCOUNT_NAME is not set"):
-        stores.list_files("az://vendor/*", "corpora.tsv:2")
-
-
 def test_a_shard_of_too_many_parts_is_refused(azure: EmulatedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "MOST_BLOCKS", 2)
     piece = Piece(upload(azure, "a.jsonl", b"1234"), 0, 4, "")
@@ -248,6 +167,41 @@ def test_the_program_leaves_a_reference(azure: EmulatedAzure, tmp_path: Path) ->
     assert reference["lies_at"] == f"az://results/{SHARD}.jsonl"
     assert reference["etag"] == json.loads((tmp_path / "receipt.json").read_text())["etag"]
     assert content_of(azure, reference["lies_at"]) == jsonl(["one", "two"])
+
+
+def test_a_plan_that_another_run_recorded_meanwhile_is_kept(azure: EmulatedAzure) -> None:
+    """Two runs list the same drop; what comes between them makes their plans differ."""
+    corpus, place = Corpus("en", "books", "tales", "az://vendor/tales/*", "text", ""), "az://results/plan.json"
+    upload(azure, "tales/a.jsonl", jsonl(["one"]))
+    plan.record(place, plan.plan_corpus(corpus, place, 1 << 40))
+    upload(azure, "tales/c.jsonl", jsonl(["three"]))
+    early = plan.plan_corpus(corpus, place, 1 << 40)
+    upload(azure, "tales/b.jsonl", jsonl(["two"]))
+    recorded = plan.plan_corpus(corpus, place, 1 << 40)
+    plan.record(place, recorded)
+    with pytest.raises(OperatorError, match=r"another run recorded a plan of en_books_tales since(.|\n)*run again"):
+        plan.record(place, early)
+    assert stores.read_json(place) == recorded
+    plan.record(place, plan.plan_corpus(corpus, place, 1 << 40))
+
+
+def test_planning_costs_a_request_or_two_a_new_compressed_blob(azure: EmulatedAzure, project: Project) -> None:
+    texts = [random.Random(number).randbytes(100).hex() for number in range(2_000)]
+    for number in range(3):
+        upload(azure, f"tales/{number}.jsonl.zst", zstd.compress(jsonl(texts)))
+        upload(azure, f"tales/{number}.jsonl.gz", gzip.compress(jsonl(texts)))
+        upload(azure, f"tales/small-{number}.jsonl.gz", gzip.compress(jsonl(texts[:9])))
+        upload(azure, f"tales/{number}.parquet", deliver(project.folder / "a.parquet", jsonl(texts)).read_bytes())
+    project.corpora(["en", "books", "tales", "az://vendor/tales/*", "text"])
+    project.choose("data_ratio.json", {"books": 1})
+    project.choose("lang_prob.json", {"en": 1})
+    azure.traffic.reset()
+    project.pending("data")
+    requests = [line["target"] for line in azure.traffic.requests(BLOB_HOST)]
+    kinds = ("zst", r"/\d.*gz", "small", "parquet")
+    asked = [sum(re.search(kind, target) is not None for target in requests) for kind in kinds]
+    assert asked == [3, 2 * 3, 3, 2 * 3]
+    assert len(requests) == 1 + sum(asked), "and one listing"
 
 
 def test_a_recorded_listing_previews_without_the_store(azure: EmulatedAzure, project: Project) -> None:
@@ -296,7 +250,7 @@ def test_a_copy_that_takes_time_is_waited_for(monkeypatch: pytest.MonkeyPatch, e
         start_copy_from_url=lambda url: {"copy_status": "pending", "etag": "first"},
         get_blob_properties=lambda: SimpleNamespace(copy=SimpleNamespace(status=next(found)), etag="last"),
     )
-    monkeypatch.setattr(blobs, "_client", lambda place: client)
+    monkeypatch.setattr(blobs, "client", lambda place: client)
     monkeypatch.setattr(blobs, "COPY_CHECK_SECONDS", 0)
     if ends == "success":
         assert stores.copy("az://vendor/a", "az://results/a") == "last"

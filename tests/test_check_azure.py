@@ -106,6 +106,15 @@ def test_a_private_registry_must_be_named() -> None:
     assert "in another registry, llama.azurecr.io" in Lines(GOOD | {name: "https://other.azurecr.io"}).of(name)
 
 
+@pytest.mark.parametrize(("account", "verdict"), [("vendordata1", "ok"), ("vendordata2", "FAIL")])
+@pytest.mark.parametrize("form", ["AccountName={};AccountKey=a2V5", "BlobEndpoint=https://{}.blob.core.windows.net/"])
+def test_a_connection_string_must_be_of_the_account(account: str, verdict: str, form: str) -> None:
+    lines = Lines(GOOD | {"AZURE_STORAGE_CONNECTION_STRING": form.format(account)})
+    line = lines.of("AZURE_STORAGE_CONNECTION_STRING")
+    assert line.startswith(verdict) and "a2V5" not in line
+    assert verdict == "ok" or "of the account vendordata2, and AZURE_STORAGE_ACCOUNT_NAME names vendordata1" in line
+
+
 def test_every_variable_is_in_the_documentation() -> None:
     text = (ROOT / "docs" / "azure.md").read_text()
     assert {variable.name for variable in VARIABLES} | {f"{BATCH}_CONTAINER_REGISTRY_URL"} == GOOD.keys()
@@ -143,9 +152,13 @@ def test_secrets_are_never_shown(azure: EmulatedAzure, tmp_path: Path, monkeypat
         assert secret not in visit.printed
 
 
-def test_offline_nothing_is_asked(azure: EmulatedAzure, tmp_path: Path) -> None:
-    visit = Visit(tmp_path, "--offline")
-    assert (visit.exit_code, len(visit.lines)) == (0, len(GOOD))
+def test_offline_it_says_what_is_not_checked(azure: EmulatedAzure, tmp_path: Path) -> None:
+    visit = Visit(tmp_path, "--offline", "--corpora", corpora(tmp_path, "az://vendor/a/*.jsonl"))
+    assert (visit.exit_code, set(visit.verdicts())) == (2, {"could not check"})
+    assert len(visit.lines) - len(visit.verdicts()) == len(GOOD) + 2, "the variables, the profile and the table"
+    for title in ("login for storage", "clock", "write a blob", "vendor container vendor", "cores", "machine image"):
+        assert visit.of(title).startswith("could not check: "), title
+    assert "nothing is asked of storage.azure.com offline; next: leave --offline out" in visit.of("login for storage")
     assert azure.traffic.requests() == azure.refused == []
 
 
@@ -235,6 +248,26 @@ def test_what_the_login_may_not_do(azure: EmulatedAzure, tmp_path: Path, what: s
     visit = Visit(tmp_path)
     assert "next: give it the role 'Storage Blob Data Contributor'" in visit.of(what)
     assert visit.exit_code == 1
+
+
+def corpora(folder: Path, *sources: str) -> Path:
+    rows = [["language", "domain", "subdomain", "source", "text_key"]]
+    rows += [["en", "books", f"part{number}", source, "text"] for number, source in enumerate(sources)]
+    (folder / "corpora.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    return folder / "corpora.tsv"
+
+
+def test_the_containers_of_vendor_blobs_are_listed(azure: EmulatedAzure, tmp_path: Path) -> None:
+    table = corpora(tmp_path, "az://vendor/a/b*/*.jsonl", "az://vendor/c/*", "az://lost/*", "here/*.jsonl")
+    visit = Visit(tmp_path, "--corpora", table)
+    assert visit.of("table of corpora") == "ok: 4 sources, in 2 containers"
+    assert visit.of("vendor container vendor") == "ok: below a/"
+    assert visit.of("vendor container lost").startswith("FAIL: it does not exist; next: correct the sources")
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where(target="/vendor.*comp=list"))
+    refused = Visit(tmp_path, "--corpora", table).of("vendor container vendor")
+    assert refused.startswith("FAIL: the login may not")
+    table.write_text("language\tdomain\n")
+    assert Visit(tmp_path, "--corpora", table).of("table of").startswith("FAIL: it cannot be read: the table of c")
 
 
 def test_a_probe_that_cannot_be_deleted_is_named(azure: EmulatedAzure, tmp_path: Path) -> None:

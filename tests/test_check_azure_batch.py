@@ -99,6 +99,16 @@ def test_the_quota_of_a_family(azure: EmulatedAzure, tmp_path: Path) -> None:
     assert Visit(tmp_path, vm_size="Standard_E8ds_v5").of("cores").startswith("ok: 16 of 400")
 
 
+def test_the_cores_of_all_sizes_are_counted(azure: EmulatedAzure, tmp_path: Path) -> None:
+    larger = {"merge_shard": {"vm_size": "Standard_D4ds_v5"}}
+    visit = Visit(tmp_path, profile={"set-resources": larger})
+    assert "up to 2 nodes of Standard_D16ds_v5 and of Standard_D4ds_v5, from" in visit.of("profile")
+    assert visit.of("cores").startswith("ok: 40 of 400 dedicated cores")
+    azure.management.quota["poolQuota"] = 1
+    says = "FAIL: the profile asks for 2 pools, 0 are in use, the quota is 1"
+    assert Visit(tmp_path, profile={"set-resources": larger}).of("pools").startswith(says)
+
+
 def test_a_quota_that_is_the_subscriptions(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.management.quota["dedicatedCoreQuota"] = None
     assert Visit(tmp_path).of("cores").startswith("could not check: the account's quota is the subscription's")
@@ -172,7 +182,7 @@ def test_a_node_agent_of_another_image(azure: EmulatedAzure, tmp_path: Path) -> 
 
 def test_the_shipped_profile_asks_for_what_there_is() -> None:
     pool = read_profile(SHIPPED).value
-    assert pool.vm_size in names.VM_SIZES
+    assert set(pool.vm_sizes) <= names.VM_SIZES.keys()
     assert (pool.publisher, pool.offer, pool.sku, pool.node_agent) == UBUNTU
 
 
@@ -180,7 +190,7 @@ def test_a_profile_may_take_values_from_the_environment(tmp_path: Path, monkeypa
     monkeypatch.setenv("NODES", "7")
     (tmp_path / "config.yaml").write_text("jobs: 3\nazurebatch-pool-node-count: $NODES\n")
     pool = read_profile(tmp_path / "config.yaml").value
-    assert (pool.nodes, pool.vm_size, pool.node_agent) == (7, "Standard_D2_v3", "batch.node.ubuntu 20.04")
+    assert (pool.nodes, pool.vm_sizes, pool.node_agent) == (7, ["Standard_D2_v3"], "batch.node.ubuntu 20.04")
 
 
 def test_a_profile_that_is_not_there(azure: EmulatedAzure, tmp_path: Path) -> None:
@@ -188,7 +198,10 @@ def test_a_profile_that_is_not_there(azure: EmulatedAzure, tmp_path: Path) -> No
         read_profile(tmp_path / "config.yaml")
 
 
-@pytest.mark.parametrize("text", ["- a list", "azurebatch-pool-node-count: many", "key: [", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["- a list", "azurebatch-pool-node-count: many", "key: [", "", "set-resources: [x]", "set-resources: {a: 3}"],
+)
 def test_a_profile_that_describes_no_pool(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(Failed, match="it describes no pool"):

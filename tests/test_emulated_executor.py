@@ -194,6 +194,40 @@ def test_a_preempted_task_needs_no_help(azure: EmulatedAzure, tmp_path: Path) ->
     assert azure.cluster.added_tasks == 1
 
 
+def test_a_task_whose_answer_got_lost_is_not_sent_twice(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Cut("answer"), Where("batch", "POST", "/tasks"))
+    run = Run(tmp_path / "project")
+    assert (run.end(), azure.faults.left()) == (0, 0), run.log
+    assert azure.cluster.added_tasks == 1
+    assert batch_requests(azure)["POST jobs tasks"] == 2, "the client repeats it"
+
+
+def test_a_task_that_somebody_deleted_has_failed(azure: EmulatedAzure, tmp_path: Path) -> None:
+    run = Run(tmp_path / "project", SNAKEFILE.replace("echo", "sleep 5; echo"), "--retries", "1")
+    wait_for_a_task(azure)
+    ((job, name), task) = next(iter(azure.cluster.tasks.items()))
+    azure.cluster.delete_task(job, task)
+    assert run.end() == 0, run.log
+    assert f"the Batch task {name} is gone: somebody deleted it" in run.log
+    assert azure.cluster.added_tasks == 2
+
+
+def test_rules_may_ask_for_machines_of_another_size(azure: EmulatedAzure, tmp_path: Path) -> None:
+    sizes = ["resources: vm_size='Standard_D4ds_v5'", ""]
+    rule = "rule r{0}:\n    output: '{0}.txt'\n    {1}\n    shell: 'sleep 5; echo $AZ_BATCH_JOB_ID > {{output}}'\n"
+    rules = "rule all:\n    input: '0.txt', '1.txt'\n" + "".join(map(rule.format, range(2), sizes))
+    run = Run(tmp_path / "project", rules)
+    wait_for(lambda: azure.cluster.added_tasks == 2, 60)
+    pools = {pool.size: (pool.target_nodes, name) for name, pool in azure.cluster.pools.items()}
+    assert {size: nodes for size, (nodes, _) in pools.items()} == {"Standard_D4ds_v5": 1, "Standard_D2ds_v5": 1}
+    assert run.end() == 0, run.log
+    with azure.azurite.client() as client:
+        ran_in = [client.get_blob_client(CONTAINER, f"greetings/{n}.txt").download_blob().readall() for n in range(2)]
+    jobs = [pools[size][1].replace("snakepool", "snakejob") for size in ("Standard_D4ds_v5", "Standard_D2ds_v5")]
+    assert [text.decode().strip() for text in ran_in] == jobs
+    assert azure.cluster.pools == azure.cluster.jobs == {}
+
+
 def test_a_lost_node_is_answered_by_a_retry(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.faults.lose_tasks(Lose(after_s=1))
     run = Run(tmp_path / "project", SNAKEFILE, "--retries", "1")
@@ -245,6 +279,10 @@ def test_the_service_may_refuse_a_pool_or_a_task(azure: EmulatedAzure, tmp_path:
     assert run.end() == 1
     assert "cannot make a pool: " in run.log
     assert "no more pools" in run.log
+    azure.faults.add(Refuse(409, "ActiveJobAndScheduleQuotaReached"), Where("batch", "POST", "/jobs"))
+    run = Run(tmp_path / "job")
+    assert run.end() == 1
+    assert azure.cluster.pools == {}, run.log
     azure.faults.add(Refuse(409, "ActiveTaskQuotaReached"), Where("batch", "POST", "/tasks"))
     run = Run(tmp_path / "task", SNAKEFILE, "--retries", "1")
     assert run.end() == 0, run.log

@@ -12,9 +12,10 @@ import yaml
 from pretrain_llama import configuration, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, DataError
-from pretrain_llama.shards import cost, listing, plan
-from pretrain_llama.shards.cost import GB, MB, CorpusEstimate
+from pretrain_llama.shards import cost, listing, plan, work
+from pretrain_llama.shards.cost import GB, CorpusEstimate
 from pretrain_llama.shards.sources import can_be_cut, text_bytes
+from pretrain_llama.shards.work import MB
 from pretrain_llama.stores import SourceFile
 from project import ROOT, Project, run_script
 
@@ -22,13 +23,13 @@ BOOKS = Corpus("en", "books", "tales", "az://vendor/books/**", "text", "corpora.
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 # Round numbers: a task's single requests take 0.5 s, and each of its rates 1, 2, 5 or 10 s a shard of 10 GB.
 SETTINGS = {
-    "block_bytes": 100 * MB,
     "node": {"cores": 10, "tasks": 2, "network_mb_per_second": 1000},
     "rates": {
         "tokenize_mb_per_second_per_core": 100,
         "decompress_mb_per_second_per_core": 200,
         "copy_mb_per_second_per_task": 500,
         "start_seconds": 10,
+        "start_here_seconds": 0.25,
         "request_seconds": 0.5,
     },
     "ratios": {"gz": 4, "zst": 5, "parquet": 2, "indexed_per_jsonl": 0.5},
@@ -36,16 +37,23 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def round_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round sizes of blocks, too: 10 GB are read in 1,000, moved in 500 and copied in 100."""
+    for name, size in {"RANGE": 10, "TRANSFER": 20, "SENT_WHOLE": 60, "COPY": 100}.items():
+        monkeypatch.setattr(work, f"{name}_BYTES", size * MB)
+
+
 def files(*sizes: int, suffix: str = ".jsonl") -> list[SourceFile]:
     return [SourceFile(f"az://vendor/books/{n:05d}{suffix}", size, 0) for n, size in enumerate(sizes)]
 
 
 def estimated(
-    *sizes: int, suffix: str = ".jsonl", tokenizers: int = 1, settings: dict[str, Any] = SETTINGS
+    *sizes: int, suffix: str = ".jsonl", tokenizers: int = 1, held_out: float = 0.0, settings: dict[str, Any] = SETTINGS
 ) -> CorpusEstimate:
     """The total of a corpus with shards of 10 GB."""
     corpus = cost.estimate_corpus(BOOKS, files(*sizes, suffix=suffix), 10 * GB, tokenizers, settings)
-    return cost.total([corpus], tokenizers, settings)
+    return cost.total([corpus], tokenizers, held_out, settings)
 
 
 def test_plain_files_are_copied_in_the_store() -> None:
@@ -60,12 +68,51 @@ def test_plain_files_are_copied_in_the_store() -> None:
 
 
 def test_compressed_files_stream_through_a_node() -> None:
-    """2.5 GB of gz are 10 GB of jsonl: 25 blocks in, 100 out."""
+    """2.5 GB of gz are 10 GB of jsonl: 250 blocks in, 500 out."""
     merge = estimated(5 * GB // 2, suffix=".jsonl.gz").work["merge_shard"]
     assert (merge.tasks, merge.through_nodes_bytes, merge.copied_bytes) == (1, 12.5 * GB, 0)
-    assert (merge.writes, merge.reads) == (100 + 8, 25 + 3 + 8)
+    assert (merge.writes, merge.reads) == (500 + 8, 250 + 3 + 1 + 8)
     expanding = 10_000 / (200 * 10)
-    assert merge.node_seconds == pytest.approx((10 + 15 * 0.5) / 2 + 12_500 / 1000 + expanding)
+    assert merge.node_seconds == pytest.approx((10 + 16 * 0.5) / 2 + 12_500 / 1000 + expanding)
+
+
+def test_a_compressed_file_sends_the_plain_ones_of_its_shard_through_the_node() -> None:
+    """A shard of 6 GB of plain jsonl, and 4 GB from 1 GB of gz; a small one is sent by one request."""
+    mixed = [*files(6 * GB), SourceFile("az://vendor/books/z.jsonl.gz", GB, 0)]
+    merge = cost.estimate_corpus(BOOKS, mixed, 10 * GB, 1, SETTINGS).work["merge_shard"]
+    assert (merge.tasks, merge.through_nodes_bytes, merge.copied_bytes) == (1, (6 + 1 + 10) * GB, 0)
+    assert (merge.writes, merge.reads) == (500 + 8, 600 + 100 + 3 + 4 + 1 + 8)
+    small = cost.estimate_corpus(BOOKS, files(10 * MB, suffix=".jsonl.gz"), 10 * GB, 1, SETTINGS).work["merge_shard"]
+    assert small.writes == 8, "40 MB of jsonl go in one piece, which is counted with the file"
+
+
+def test_blocks_are_as_large_as_the_clients_make_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    import snakemake_storage_plugin_azurestream as azurestream
+    from azure.storage.blob import BlobServiceClient
+
+    from pretrain_llama import blobs, ranged_reader
+
+    monkeypatch.undo()
+    client = BlobServiceClient("https://a.blob.core.windows.net")
+    assert work.TRANSFER_BYTES == azurestream.BLOCK_BYTES
+    assert client._config.max_single_put_size == work.SENT_WHOLE_BYTES
+    assert work.COPY_BYTES == blobs.BLOCK_BYTES
+    assert work.RANGE_BYTES == ranged_reader.RANGE_BYTES
+
+
+def test_validation_sets_are_joined_on_nodes() -> None:
+    """A twentieth of the pairs, 250 MB of each shard, through a node and back, for each tokenizer."""
+    assert estimated(*[10 * GB] * 3).work["join_held_out"].tasks == 0, "nothing is held out"
+    total = estimated(*[10 * GB] * 3, tokenizers=2, held_out=0.05)
+    join = total.work["join_held_out"]
+    assert (join.tasks, join.through_nodes_bytes) == (2, 2 * 2 * 3 * 250 * MB)
+    assert (join.writes, join.reads) == (2 * (38 + 2 * 4), 2 * (3 * 25 + 2 + 3 * 3 + 2 * 4))
+    assert join.here_seconds == pytest.approx(2 * 4 * 0.5)
+    news = cost.estimate_corpus(Corpus("en", "news", "", "", "text", ""), files(10 * GB), 10 * GB, 1, SETTINGS)
+    books = [cost.estimate_corpus(BOOKS, files(10 * GB), 10 * GB, 1, SETTINGS) for _ in range(2)]
+    assert cost.total([*books, news], 1, 0.05, SETTINGS).work["join_held_out"].tasks == 2, (
+        "one of a language and domain"
+    )
 
 
 def test_tokenizing_and_naming_go_by_tokenizer() -> None:
@@ -73,21 +120,22 @@ def test_tokenizing_and_naming_go_by_tokenizer() -> None:
     total = estimated(10 * GB, tokenizers=2)
     tokenize, name = total.work["tokenize_shard"], total.work["name_indexed"]
     assert (tokenize.tasks, tokenize.through_nodes_bytes, tokenize.copied_bytes) == (2, 30 * GB, 0)
-    assert (tokenize.writes, tokenize.reads) == (2 * (50 + 2 * 8), 2 * (100 + 7 + 2 * 8))
+    assert (tokenize.writes, tokenize.reads) == (2 * (250 + 2 * 8), 2 * (500 + 7 + 2 * 8))
     assert tokenize.node_seconds == pytest.approx(2 * ((10 + 31 * 0.5) / 2 + 15_000 / 1000 + 10_000 / (100 * 10)))
     assert (name.tasks, name.through_nodes_bytes, name.copied_bytes) == (2, 0, 10 * GB)
     assert (name.writes, name.reads) == (2 * 2 * 4, 2 * (2 + 2 * 4)), "whole files, by a request each"
-    assert (name.node_seconds, name.here_seconds) == (0, pytest.approx(2 * (2 + 4 * 4) * 0.5))
+    assert (name.node_seconds, name.here_seconds) == (0, pytest.approx(2 * (0.25 + (2 + 4 * 4) * 0.5)))
     assert cost.kept_bytes(total, 2, SETTINGS) == 10 * GB + 2 * 2 * 5 * GB
 
 
 def test_signing_reads_the_receipts_of_all_shards() -> None:
-    work = estimated(*[10 * GB] * 30).work
-    sign, check = work["sign_data"], work["check_conservation"]
+    of_rules = estimated(*[10 * GB] * 30).work
+    sign, check, plot = (of_rules[rule] for rule in ("sign_data", "check_conservation", "plot_documents"))
     assert (sign.tasks, sign.reads, sign.node_seconds) == (1, 30 + 1 + 2 * 3, 0)
-    assert sign.here_seconds == pytest.approx((31 + 4 * 3) * 0.5)
-    assert (check.tasks, check.reads, check.node_seconds) == (1, 7 * 30 + 1 + 1 + 2 * 3, 0)
-    assert check.here_seconds == pytest.approx((212 / 32 + 4 * 3) * 0.5), "32 requests at once"
+    assert sign.here_seconds == pytest.approx(0.25 + (31 + 4 * 3) * 0.5)
+    assert (check.tasks, check.reads, check.node_seconds) == (1, 8 * 30 + 1 + 1 + 2 * 3, 0)
+    assert check.here_seconds == pytest.approx(0.25 + (242 / 32 + 4 * 3) * 0.5), "32 requests at once"
+    assert (plot.tasks, plot.reads, plot.here_seconds) == (1, 32 + 2 * 3, pytest.approx(0.25 + (32 / 32 + 4 * 3) * 0.5))
 
 
 def test_money_and_wall_clock_by_hand() -> None:
@@ -99,12 +147,12 @@ def test_money_and_wall_clock_by_hand() -> None:
     assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5, 38.5))
     assert cost.wall_clock_seconds(merging, 50, SETTINGS) == pytest.approx((38.5, 38.5)), "its longest task"
     merging.work["name_indexed"] = total.work["name_indexed"]
-    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5 + 3 * 9, 38.5)), "without nodes"
+    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5 + 3 * 9.25, 38.5)), "without nodes"
     many = estimated(*[10 * GB] * 300)
     many.work = {"merge_shard": many.work["merge_shard"]}
     assert cost.wall_clock_seconds(many, 150, SETTINGS) == pytest.approx((300 * 4 * 0.5, 38.5)), "the looks take longer"
-    work = cost.Work(writes=20_000, reads=30_000)
-    assert cost.requests_cost(work, SETTINGS["prices"]) == pytest.approx(2 * 0.1 + 3 * 0.01)
+    requests = cost.Work(writes=20_000, reads=30_000)
+    assert cost.requests_cost(requests, SETTINGS["prices"]) == pytest.approx(2 * 0.1 + 3 * 0.01)
 
 
 @pytest.mark.parametrize(
@@ -154,15 +202,15 @@ def test_more_data_takes_no_less_of_anything(suffix: str) -> None:
     previous = None
     for count in (1, 3, 30, 300):
         total = estimated(*[3 * GB] * count, suffix=suffix)
-        work = vars(cost.summed_work(total)) | {
+        taken = vars(cost.summed_work(total)) | {
             "wall": cost.wall_clock_seconds(total, 4, SETTINGS)[0],
             "kept": cost.kept_bytes(total, 1, SETTINGS),
             "requests": cost.requests_cost(cost.summed_work(total), SETTINGS["prices"]),
         }
         if previous:
-            assert all(work[key] >= previous[key] for key in work), (count, work, previous)
-            assert work["node_seconds"] > previous["node_seconds"]
-        previous = work
+            assert all(taken[key] >= previous[key] for key in taken), (count, taken, previous)
+            assert taken["node_seconds"] > previous["node_seconds"]
+        previous = taken
 
 
 def test_more_nodes_are_no_slower_and_faster_rates_cost_less() -> None:
@@ -228,7 +276,7 @@ def test_the_json_holds_the_same_in_plain_units(drop: Path) -> None:
     assert value["total"]["work"]["merge_shard"]["copied_bytes"] == 800 * GB
     assert value["total"]["work"]["merge_shard"]["through_nodes_bytes"] == (10 + 42 + 3 + 7.8) * GB
     (row,) = value["nodes"]
-    here = ("sign_data", "check_conservation", "name_indexed")
+    here = ("sign_data", "check_conservation", "plot_documents", "name_indexed")
     without_nodes = sum(value["total"]["work"][rule]["here_seconds"] for rule in here)
     assert row["billed_node_hours"] == pytest.approx(8 * (row["wall_clock_seconds"] - without_nodes) / 3600)
     assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["node_hour"])

@@ -1,5 +1,12 @@
 """The status that a person asks for: what is there, what is pending, what failed and why."""
 
+from pathlib import Path
+
+import pytest
+
+from azure_emulator.service import EmulatedAzure
+from azure_emulator.subscription import BLOB_HOST
+from pretrain_llama import files
 from project import Project, run_script
 
 
@@ -47,6 +54,53 @@ def test_what_cannot_be_read_is_named(project: Project) -> None:
     shown = status(project)
     assert "matches no file" in shown
     assert "tokenizer lost: tokenizer 'lost' has no model file" in shown
+
+
+def test_sweeps_and_expansions_are_shown(project: Project) -> None:
+    project.config["runs"] = ["tin*", "none*"]
+    project.config["expansions"] = {"larger": {"tokenizer": "toy", "languages": ["ar"], "new_pieces": 8}}
+    project.save()
+    shown = status(project)
+    assert "tokenizer larger: no such file\n  where: results/expansions/larger.json" in shown
+    assert "runs: no run is called none*" in shown
+    project.config["runs"] = ["tin*"]
+    project.save()
+    files.write_json(project.folder / "results" / "expansions" / "larger.json", {"identity": "larger.01234567"})
+    shown = status(project)
+    assert "shards of tokenizer larger.01234567\n" in shown
+    assert "run tiny: its folder is not written yet" in shown
+
+
+def test_results_elsewhere_are_those_that_are_shown(copy: Project) -> None:
+    (copy.folder / "results").rename(copy.folder / "elsewhere")
+    assert "run tiny: finished, 6 iterations" in status(copy, "--results", "elsewhere")
+    assert "run tiny: its folder is not written yet" in status(copy)
+
+
+def test_of_a_store_each_receipt_is_read_once(azure: EmulatedAzure, built: Project, tmp_path: Path) -> None:
+    results = built.folder / "results"
+    with azure.azurite.client() as client:
+        container = client.get_container_client("results")
+        for path in [*results.rglob("*.json"), *results.glob("runs/tiny/run.yaml"), *results.rglob("log.jsonl")]:
+            container.upload_blob(f"here/{path.relative_to(results)}", path.read_bytes(), overwrite=True)
+    azure.traffic.reset()
+    shown = status(built, "--results", "az://results/here")
+    assert shown == status(built)
+    of_runs, corpora, shards = 4, 2, 4
+    assert azure.traffic.count(BLOB_HOST).requests == of_runs + corpora * (1 + 2) + shards, "plan, 2 listings; receipts"
+
+
+@pytest.mark.parametrize("program", ["show_status.py", "plan_shards.py", "estimate_plan.py"])
+def test_a_configuration_that_cannot_be_read_is_told(project: Project, program: str) -> None:
+    more = ["--listing", "none.tsv"] if program == "estimate_plan.py" else []
+    config = project.folder / "config" / "config.yaml"
+    for content, problem in {"runs: [": "no YAML", "runs: []\nruns: []\n": "key 'runs' stands there twice"}.items():
+        config.write_text(content)
+        result = run_script(program, *more, cwd=project.folder)
+        assert (result.returncode, f"configuration error: {problem}" in result.stderr) == (2, True), result.stderr
+    config.unlink()
+    result = run_script(program, *more, cwd=project.folder)
+    assert (result.returncode, "configuration error: no such file" in result.stderr) == (2, True), result.stderr
 
 
 def test_jobs_of_a_killed_run_are_interrupted(project: Project) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd
 
 PROFILES = {name: yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")}
 # The queue is looked at from 1 second on; as shipped, from 40 on.
-SLURM = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
 SHARDS = ("ar_news_daily_split_0000", *(f"en_books_tales_split_000{number}" for number in range(3)))
 WAIT_SECONDS, POLL_SECONDS = 60, 0.05
 Seen = TypeVar("Seen")
@@ -105,6 +105,14 @@ def running_program(project: Project, shard: str) -> int | None:
 def test_what_both_profiles_set_is_alike() -> None:
     default, ours = PROFILES["default"], PROFILES["slurm"]
     assert default.items() <= ours.items(), "the default profile is loaded beside the other, and has the last word"
+
+
+def test_the_page_on_slurm_names_every_rule() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    page = (ROOT / "docs" / "slurm.md").read_text()
+    names = re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M)
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}`" not in page and name not in ("all", "data", "mixture")] == []
 
 
 def test_a_run_through_slurm_makes_the_same_bytes(local: Project, built: Project) -> None:

@@ -32,6 +32,15 @@ class Corpus:
         return f"{self.language}_{self.domain}_{self.subdomain}"
 
 
+def load_config(path: str | Path) -> dict:
+    """Return a config.yaml, validated and with defaults.
+
+    Raises:
+        ConfigError: no such file, no YAML, a key that stands there twice, or a value that the schema does not allow.
+    """
+    return validate(mappings.read(path), "config", str(path))
+
+
 def validate(value: Any, schema_name: str, place: str) -> Any:
     """Return the value with the schema's defaults filled in.
 

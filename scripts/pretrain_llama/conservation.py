@@ -14,7 +14,6 @@ from pretrain_llama.shards.plan import shard_names
 from pretrain_llama.tokenization.indexed import Counts, read_counts
 
 SHOWN = 10
-ASKED_AT_ONCE = 32
 
 
 @dataclass
@@ -40,9 +39,13 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Found:
-    """What the hops left of a shard: their receipts, the lines in its quarantine, the counts of its pairs."""
+    """What the hops left of a shard: their receipts, the lines in its quarantine, the counts of its pairs.
+
+    `etag` is that of a shard that was joined in a store; None where it was not, or is no longer there.
+    """
 
     merged: MergeReceipt
+    etag: str | None
     receipt: TokenizeReceipt
     quarantined: int
     counts: Counts
@@ -53,7 +56,8 @@ def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> d
     """Check every hop, and return the sums by corpus and in all.
 
     vendor files    their planned ranges begin at 0, follow each other, and end with the file
-    merge           its ranges are those planned; of each plain file, as many bytes were taken as it has
+    merge           its ranges are those planned; of each plain file, as many bytes were taken as it has; a shard
+                    that was joined in a store, where nothing hashed it, is still that blob
     tokenize        as many bytes were read as were merged, and where the merge counted and hashed, as many lines with
                     the same hash; each line is a document, held out or not, or blank, or rejected; the quarantine holds
                     the rejected ones
@@ -76,7 +80,7 @@ def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> d
         ledger = ledgers[plan["corpus"]] = Ledger(files=len(plan["files"]))
         taken: Counter[str] = Counter()
         _check_ranges(plan, ledger)
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
             found = list(threads.map(lambda shard: _find(shard, shards, tokenized), shard_names(plan)))
         for planned, one in zip(plan["shards"], found, strict=True):
             names.append(_check_shard(planned, one, ledger))
@@ -105,7 +109,8 @@ def _find(shard: str, shards: str, tokenized: str) -> Found:
     quarantined = (stores.read_small(f"{prefix}.rejected.jsonl") or b"").count(b"\n")
     merged = MergeReceipt.read(f"{shards}/{shard}.receipt.json")
     held_out = read_counts(f"{tokenized}/{shard}{HELD_OUT_SUFFIX}")
-    return Found(merged, receipt, quarantined, read_counts(prefix), held_out)
+    etag = stores.etag_of(f"{shards}/{shard}.jsonl") if merged.etag else None
+    return Found(merged, etag, receipt, quarantined, read_counts(prefix), held_out)
 
 
 def _check_ranges(plan: dict[str, Any], ledger: Ledger) -> None:
@@ -128,6 +133,9 @@ def _check_shard(planned: dict[str, Any], found: Found, ledger: Ledger) -> str:
     shard = merged.shard
     ranges = [{"path": part.path, "start": part.start, "stop": part.stop} for part in merged.ranges]
     ledger.check(ranges == planned["ranges"], f"{shard} was merged from other ranges than planned")
+    ledger.check(
+        found.etag in (None, merged.etag), f"the jsonl of {shard} was overwritten after it was joined in the store"
+    )
     ledger.check(merged.adds_up() and receipt.adds_up(), f"a receipt of {shard} does not add up")
     ledger.check(
         receipt.follows(merged),

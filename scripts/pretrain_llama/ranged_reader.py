@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from pretrain_llama.errors import DataError
+
 RANGE_BYTES = 1 << 23
 RANGES_AHEAD = 4
 
@@ -17,10 +19,14 @@ class RangedReader(io.RawIOBase):
     Args:
         read_range: gives the bytes of (start, length), fewer where the file ends.
         size: of the file, in bytes.
+        place: of the file, for the message.
+
+    Raises:
+        DataError: when a range is read that has not the bytes it should have.
     """
 
-    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
-        self._read_range, self._size = read_range, size
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int, place: str) -> None:
+        self._read_range, self._size, self._place = read_range, size, place
         self._position = self._asked = 0
         self._ranges: deque[Future[bytes]] = deque()
         self._current = memoryview(b"")
@@ -46,7 +52,7 @@ class RangedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._current:
             while len(self._ranges) < RANGES_AHEAD and self._asked < self._size:
-                self._ranges.append(self._pool.submit(self._read_range, self._asked, RANGE_BYTES))
+                self._ranges.append(self._pool.submit(self._whole_range, self._asked))
                 self._asked += RANGE_BYTES
             if not self._ranges:
                 return 0
@@ -56,6 +62,17 @@ class RangedReader(io.RawIOBase):
         self._current = self._current[count:]
         self._position += count
         return count
+
+    def _whole_range(self, start: int) -> bytes:
+        wanted = min(RANGE_BYTES, self._size - start)
+        found = self._read_range(start, wanted)
+        if len(found) != wanted:
+            raise DataError(
+                f"{len(found)} of {wanted} bytes came, from byte {start} of {self._size}",
+                where=self._place,
+                action="run again; if it stays so, fetch the file again, and check its size",
+            )
+        return found
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

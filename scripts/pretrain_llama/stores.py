@@ -19,6 +19,8 @@ from pretrain_llama.errors import ConfigError, DataError
 
 BLOB = "az://"
 FINGERPRINT_BYTES = 1 << 16
+# Small files that are looked at together: a store answers each in some ten milliseconds.
+ASKED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,15 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
 
 
 def fingerprint(file: SourceFile) -> str:
-    """Return an identity of a file's content that costs at most two reads, whatever its size.
+    """Return an identity of a file's content, whatever its size.
 
-    Of a blob it is the ETag; of a file the SHA-256 of, in this order: the size in bytes as decimal text, the first and
-    the last 65,536 bytes.
+    Of a blob it is the ETag, which the listing has told; of a file, by two reads, the SHA-256 of, in this order: the
+    size in bytes as decimal text, the first and the last 65,536 bytes.
     """
     if file.etag:
         return file.etag
-    head, tail = read_ends(file, FINGERPRINT_BYTES, FINGERPRINT_BYTES)
+    head = read_range(file.path, 0, FINGERPRINT_BYTES)
+    tail = read_range(file.path, max(file.size_bytes - FINGERPRINT_BYTES, 0), FINGERPRINT_BYTES)
     return hashlib.sha256(str(file.size_bytes).encode() + head + tail).hexdigest()
 
 
@@ -136,12 +139,6 @@ def read_range(place: str | Path, start: int, length: int, etag: str = "") -> by
         return stream.read(length)
 
 
-def read_ends(file: SourceFile, first: int, last: int) -> tuple[bytes, bytes]:
-    """Return the first and the last bytes of a file or blob."""
-    tail_start = max(file.size_bytes - last, 0)
-    return read_range(file.path, 0, first, file.etag), read_range(file.path, tail_start, last, file.etag)
-
-
 def size_bytes(place: str | Path) -> int:
     """Return the size of a file or blob."""
     if is_blob(place):
@@ -149,6 +146,15 @@ def size_bytes(place: str | Path) -> int:
 
         return blobs.properties(str(place)).size
     return os.path.getsize(place)
+
+
+def etag_of(place: str | Path) -> str | None:
+    """Return the ETag of a blob; None where there is none, and of a file."""
+    if is_blob(place):
+        from pretrain_llama import blobs
+
+        return blobs.etag_of(str(place))
+    return None
 
 
 def read_small(place: str | Path) -> bytes | None:
@@ -212,8 +218,20 @@ def write_reference(path: str | Path, place: str, etag: str) -> None:
     files.write_json(path, {"lies_at": place, "etag": etag})
 
 
-def hold(place: str, content: bytes) -> Callable[[], None] | None:
-    """Hold a blob alone as long as this process lives; return what lets go of it, or None if another one holds it."""
-    from pretrain_llama import blobs
+def hold(place: str, content: bytes, lost: Callable[[str], None]) -> Callable[[], None] | None:
+    """Hold a blob alone, with some content, as long as this process lives.
 
-    return blobs.hold(place, content)
+    Args:
+        place: az://{container}/{path} of the blob.
+        content: what it shall hold meanwhile.
+        lost: called, in another thread, if the blob is no longer held, with the code of the reason.
+
+    Returns:
+        What lets go of it; None if another process holds it.
+
+    Raises:
+        OperatorError: the store fails.
+    """
+    from pretrain_llama import blob_lease
+
+    return blob_lease.hold(place, content, lost)

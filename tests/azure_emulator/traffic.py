@@ -1,6 +1,7 @@
 """Counts and a log of all that passes the proxy."""
 
 import json
+import re
 import threading
 import time
 from collections import defaultdict
@@ -10,6 +11,9 @@ from pathlib import Path
 from azure_emulator.exchange import Request
 
 WAIT_SECONDS = 2
+CREDENTIALS = ("authorization", "x-ms-copy-source-authorization", "x-identity-header")
+SIGNATURE = re.compile(r"(?<=[?&])sig=[^&]*")
+SIGNED = "(signed)"
 
 
 @dataclass
@@ -31,9 +35,10 @@ class Count:
 class Traffic:
     """Counts by host and method, and a line of JSON for each request.
 
-    A line holds the time, host, method, path with query, the headers' names (their values may be secrets of the
-    tests), the scheme of the login, the body (of blobs, its first 4,096 bytes), the status (0: no answer was sent),
-    bytes from and to the client, and the fault that was injected.
+    A line holds the time, host, method, path with query, the headers, the scheme of the login, the body (of blobs, its
+    first 4,096 bytes), the status (0: no answer was sent), bytes from and to the client, and the fault that was
+    injected. What a client logs in with is left out where it belongs, so that a test can look for it everywhere else:
+    in the headers of CREDENTIALS, and, as the signature of a blob's URL, in the path or as the source of a copy.
     """
 
     def __init__(self, log: Path) -> None:
@@ -51,13 +56,21 @@ class Traffic:
     def record(self, request: Request, status: int, bytes_to_client: int, fault: object = None) -> None:
         """Count and log a request that is over."""
         body = request.body.beginning if request.body.whole is None else request.body.whole
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in CREDENTIALS}
+        target, login = request.target, request.headers.get("Authorization", "").partition(" ")[0]
+        if request.kind == "blob":
+            target, signed = SIGNATURE.subn(SIGNED, target)
+            login = login or (SIGNED if signed else "")
+            source = next((name for name in headers if name.lower() == "x-ms-copy-source"), None)
+            if source:
+                headers[source] = SIGNATURE.sub(SIGNED, headers[source])
         line = {
             "time": time.time(),
             "host": request.host,
             "method": request.method,
-            "target": request.target,
-            "headers": sorted(request.headers.keys()),
-            "login": request.headers.get("Authorization", "").partition(" ")[0],
+            "target": target,
+            "headers": headers,
+            "login": login,
             "body": body.decode(errors="backslashreplace"),
             "status": status,
             "bytes_from_client": request.body.read_bytes,

@@ -3,12 +3,14 @@
 It is snakemake-executor-plugin-azure-batch 0.3.0 with these differences:
 
 * the pool is made for the first task, not before: a run that is refused or has no task to send makes none;
+* a rule's resource `vm_size` names a size of machine other than the pool's: there is a pool for each size in use;
 * it grows with the tasks that wait and shrinks to nothing without them, so that a pool whose run was killed soon costs
   nothing; the next run of the same store deletes it. The original's pool is of a fixed size, and stays;
 * nodes speak to the service in the simplified mode, and log in to the registry with their identity alone. The original
   asks for the classic mode, which ended on 2026-03-31, and sends the word "None" as user and password;
-* a look at all tasks takes three requests; the original makes three for each task. What the service does not answer
-  is asked again, and does not end the run;
+* a look at all tasks takes three requests a pool; the original makes three for each task. What the service does not
+  answer is asked again, and does not end the run; a task whose answer got lost is not sent twice, one that a person
+  deleted is a failure;
 * a task that has ended is deleted, and its files on the node with it: they would fill its disk. What a failed one
   printed is shown before;
 * a task may use all cores of its node, not as many as the submitting machine has, and takes `runtime` minutes at most;
@@ -59,13 +61,21 @@ class ExecutorSettings(original.ExecutorSettings):
                 setattr(self, setting.name, os.environ.get(f"SNAKEMAKE_AZURE_BATCH_{setting.name.upper()}"))
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A pool and the Batch job that sends tasks to it, by their ids."""
+
+    pool: str
+    job: str
+
+
 class Executor(original.Executor):
-    """Sends each job as a task to a pool of its own."""
+    """Sends each job as a task to a pool of its run and its size of machine."""
 
     def __post_init__(self) -> None:
         self.container_image = self.workflow.remote_execution_settings.container_image
         self.settings = self.workflow.executor_settings
-        self.pool_id = self.job_id = None
+        self._batches: dict[str, Batch] = {}  # by size of machine
         self._told: set[str] = set()
         for option in (word for word in sys.argv if word.startswith(OTHER_OPTIONS)):
             ours = option.replace(OTHER_OPTIONS, "--azurebatch-")
@@ -78,100 +88,135 @@ class Executor(original.Executor):
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Send a job as a task."""
-        if self.pool_id is None:
-            self._make_pool_and_job()
+        batch = self._batch_for(self._vm_size(job))
         command = f"/bin/bash -c {shlex.quote(self.format_job_exec(job))}"
         task = build.batch_task(job, self.container_image, self.envvars(), command)
         if minutes := job.resources.get("runtime"):
             task.constraints = bm.TaskConstraints(max_wall_clock_time=timedelta(minutes=minutes))
-        info = SubmittedJobInfo(job, external_jobid=task.id)
+        info = SubmittedJobInfo(job, external_jobid=task.id, aux={"batch": batch})
         try:
-            self.batch_client.task.add(self.job_id, task)
+            self._add(batch, task)
         except ServiceErrors as error:
             self.report_job_error(info, msg=f"cannot add a task: {error}. ")
         else:
             self.report_job_submission(info)
 
-    def _make_pool_and_job(self) -> None:
-        """Make them, and delete what a killed run of this store left: this run has claimed the store by now."""
-        self.init_batch_client()
+    def _add(self, batch: Batch, task: bm.TaskAddParameter) -> None:
+        """Add a task; one whose answer got lost, and which its repetition finds there, was added."""
+        try:
+            self.batch_client.task.add(batch.job, task)
+        except ServiceErrors:
+            if not self._is_there(batch, task.id):
+                raise
+
+    def _is_there(self, batch: Batch, task: str) -> bool:
+        try:
+            self.batch_client.task.get(batch.job, task, bm.TaskGetOptions(select="id"))
+        except ServiceErrors as error:
+            if _status(error) != 404:
+                raise
+            return False
+        return True
+
+    def _vm_size(self, job: JobExecutorInterface) -> str:
+        return job.resources.get("vm_size") or self.settings.pool_vm_size
+
+    def _batch_for(self, vm_size: str) -> Batch:
+        """Return the pool of a size, made for its first task."""
+        if not self._batches:
+            self.init_batch_client()
+            self._delete_pools_of(self.workflow.storage_settings.default_storage_prefix)
+        if vm_size not in self._batches:
+            self._make_pool_and_job(vm_size)
+        return self._batches[vm_size]
+
+    def _make_pool_and_job(self, vm_size: str) -> None:
         run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}"
-        store = self.workflow.storage_settings.default_storage_prefix
-        self._delete_pools_of(store)
         self.pool_id, self.job_id = f"snakepool-{run}", f"snakejob-{run}"
-        tasks = sum(not job.is_local for job in self.dag.needrun_jobs())
-        self.logger.info(f"Creating Batch Pool: {self.pool_id}")
+        self._batches[vm_size] = Batch(self.pool_id, self.job_id)  # the end deletes what came of it
+        tasks = sum(not job.is_local and self._vm_size(job) == vm_size for job in self.dag.needrun_jobs())
+        settings = replace(self.settings, pool_vm_size=vm_size)
+        store = self.workflow.storage_settings.default_storage_prefix
+        self.logger.info(f"Creating Batch Pool: {self.pool_id} of {vm_size}")
         try:
             self.batch_mgmt_client.pool.create(
                 self.settings.resource_group_name,
                 self.settings.batch_account_name,
                 self.pool_id,
-                pool_parameters(self.pool_id, self.settings, self.container_image, store, tasks),
+                pool_parameters(self.pool_id, settings, self.container_image, store, tasks),
             )
         except AzureError as error:
             raise WorkflowError(f"cannot make a pool: {error.message}") from error
         self.create_batch_job()
 
     def _delete_pools_of(self, store: str) -> None:
+        """Delete what a killed run of this store left: this run has claimed the store by now."""
         pools = self.batch_client.pool.list(bm.PoolListOptions(select="id,state,metadata"))
         for pool in pools:
             labels = {label.name: label.value for label in pool.metadata or []}
             if labels.get("store") == store and pool.state == bm.PoolState.active:
                 self.logger.info(f"Deleting Batch Pool {pool.id}, left by {labels.get('started_by')}")
-                self._delete(pool.id, pool.id.replace("snakepool-", "snakejob-"))
+                self._delete(Batch(pool.id, pool.id.replace("snakepool-", "snakejob-")))
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report the tasks that have ended, and yield the others."""
-        if not active_jobs:
-            return
-        ended, lost = {}, None
+        for batch in list(self._batches.values()):
+            if own := [job for job in active_jobs if job.aux["batch"] == batch]:
+                async for job in self._check(batch, own):
+                    yield job
+
+    async def _check(self, batch: Batch, jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        tasks, gone, lost = {}, [], None
         try:
             async with self.status_rate_limiter:
-                ended, lost = self._ended_tasks(), self._without_hope()
+                options = bm.TaskListOptions(select="id,state,executionInfo")
+                tasks = {task.id: task for task in self.batch_client.task.list(batch.job, options)}
+                missing = [job.external_jobid for job in jobs if job.external_jobid not in tasks]
+                gone = [task for task in missing if not self._is_there(batch, task)]
+                lost = self._without_hope(batch.pool)
         except ServiceErrors as error:
             if _status(error) == 404:
-                lost = f"the Batch job {self.job_id} or its pool is gone: somebody deleted it"
+                lost = f"the Batch job {batch.job} or its pool is gone: somebody deleted it"
             else:
                 self._tell_once(f"the Batch service does not tell how tasks are, asking again: {error}")
-        for job in active_jobs:
-            if job.external_jobid in ended:
-                self._report(job, ended[job.external_jobid])
+        for job in jobs:
+            task = tasks.get(job.external_jobid)
+            if task is not None and task.state == bm.TaskState.completed:
+                self._report(job, task)
+            elif job.external_jobid in gone:
+                self.report_job_error(job, msg=f"the Batch task {job.external_jobid} is gone: somebody deleted it. ")
             elif lost:
                 self.report_job_error(job, msg=f"{lost}. ")
             else:
                 yield job
 
-    def _ended_tasks(self) -> dict[str, bm.CloudTask]:
-        options = bm.TaskListOptions(filter="state eq 'completed'", select="id,state,executionInfo")
-        return {task.id: task for task in self.batch_client.task.list(self.job_id, options)}
-
     def _report(self, job: SubmittedJobInfo, task: bm.CloudTask) -> None:
-        info = task.execution_info
+        info, batch = task.execution_info, job.aux["batch"]
         for file in [*job.job.output, getattr(job.job, "benchmark", None)]:
             if file and file.is_storage and isinstance(file.storage_object, StorageObject):
                 file.storage_object.forget()  # it was written on a node
         if info.result == bm.TaskExecutionResult.success:
             self.report_job_success(job)
         else:
-            out, err = (self._get_task_output(self.job_id, task.id, name, "utf-8") for name in ("stdout", "stderr"))
+            out, err = (self._get_task_output(batch.job, task.id, name, "utf-8") for name in ("stdout", "stderr"))
             self.report_job_error(job, f"Batch task failed: {_explained(info.failure_info)}. ", stdout=out, stderr=err)
         try:
-            self.batch_client.task.delete(self.job_id, task.id)
+            self.batch_client.task.delete(batch.job, task.id)
         except ServiceErrors as error:
             self.logger.debug(f"task {task.id} is left until the end of the run: {error}")
 
-    def _without_hope(self) -> str | None:
+    def _without_hope(self, pool_id: str) -> str | None:
         """Say why no task will ever run, or None; tell of nodes and errors that others make up for."""
-        pool = self.batch_client.pool.get(self.pool_id, bm.PoolGetOptions(select="allocationState,resizeErrors"))
+        pool = self.batch_client.pool.get(pool_id, bm.PoolGetOptions(select="allocationState,resizeErrors"))
         options = bm.ComputeNodeListOptions(select="id,state,errors,startTaskInfo")
-        nodes = list(self.batch_client.compute_node.list(self.pool_id, options))
+        nodes = list(self.batch_client.compute_node.list(pool_id, options))
         why = [_explained(error) for error in pool.resize_errors or []]
         for node in nodes:
             if node.state in BROKEN:
                 reasons = [*(node.errors or []), getattr(node.start_task_info, "failure_info", None)]
                 why += [f"node {node.id} is {node.state.value}: {_explained(reason)}" for reason in reasons if reason]
         for trouble in why:
-            self._tell_once(f"Batch pool {self.pool_id}: {trouble}")
+            self._tell_once(f"Batch pool {pool_id}: {trouble}")
         works = pool.allocation_state != bm.AllocationState.steady or any(node.state not in BROKEN for node in nodes)
         final = [trouble for trouble in why if not trouble.startswith(PASSES)]
         return f"the Batch pool has no node that works: {'; '.join(final)}" if final and not works else None
@@ -182,16 +227,17 @@ class Executor(original.Executor):
             self.logger.warning(message)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Do nothing: the job is deleted at once by `shutdown`, and its tasks with it."""
+        """Do nothing: the jobs are deleted at once by `shutdown`, and its tasks with it."""
 
     def cleanup_resources(self) -> None:
-        """Delete the pool and the job; called at the end of the run, whatever it was."""
-        if self.pool_id is not None and not self.settings.keep_pool:
-            self._delete(self.pool_id, self.job_id)
+        """Delete the pools and their jobs; called at the end of the run, whatever it was."""
+        if not self.settings.keep_pool:
+            for batch in self._batches.values():
+                self._delete(batch)
 
-    def _delete(self, pool: str, job: str) -> None:
+    def _delete(self, batch: Batch) -> None:
         """Delete a pool and its job; one that is gone, or is being deleted, is no error."""
-        for kind, name in (("job", job), ("pool", pool)):
+        for kind, name in (("job", batch.job), ("pool", batch.pool)):
             try:
                 getattr(self.batch_client, kind).delete(name)
             except ServiceErrors as error:

@@ -1,5 +1,6 @@
 """The Batch account: whether it is there, its quota, and the image of its nodes, against what the profile asks."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,23 +49,26 @@ class Account:
         return Passed(f"in {account.location}", account)
 
     def compare_cores(self, account: Any, pool: Pool) -> Passed:
-        """Hold the cores that the pool needs, beside those of the pools there are, against the quota."""
+        """Hold the cores that the pools need, beside those of the pools there are, against the quota."""
         families = self._families(account)
-        if pool.vm_size not in families:
-            raise Failed(f"{account.location} has no machines of size {pool.vm_size}", "choose another in the profile")
+        if missing := [size for size in pool.vm_sizes if size not in families]:
+            raise Failed(f"{account.location} has no machines of size {missing[0]}", "choose another in the profile")
         if account.dedicated_core_quota is None:
             raise Unknown("the account's quota is the subscription's", "look at it in the portal: Quotas, Compute")
-        family, cores = families[pool.vm_size]
-        used = {name: 0 for name, _ in families.values()}
+        needed, used = Counter(), Counter()
+        for size in pool.vm_sizes:
+            family, cores = families[size]
+            needed[family] += pool.nodes * cores
         for other in self._service.pool.list():
-            its_family, its_cores = families.get(other.vm_size, (family, 0))
-            used[its_family] += its_cores * (other.target_dedicated_nodes or 0)
-        _check_quota("dedicated cores", pool.nodes * cores, sum(used.values()), account.dedicated_core_quota)
+            family, cores = families.get(other.vm_size, ("", 0))
+            used[family] += cores * (other.target_dedicated_nodes or 0)
+        _check_quota("dedicated cores", needed.total(), used.total(), account.dedicated_core_quota)
         if account.dedicated_core_quota_per_vm_family_enforced:
             limits = {entry.name: entry.core_quota for entry in account.dedicated_core_quota_per_vm_family}
-            _check_quota(f"cores of {family}", pool.nodes * cores, used[family], limits.get(family, 0))
+            for family, cores in needed.items():
+                _check_quota(f"cores of {family}", cores, used[family], limits.get(family, 0))
         spot = account.low_priority_core_quota
-        return Passed(f"{pool.nodes * cores} of {account.dedicated_core_quota} dedicated cores (spot: 0 of {spot})")
+        return Passed(f"{needed.total()} of {account.dedicated_core_quota} dedicated cores (spot: 0 of {spot})")
 
     def _families(self, account: Any) -> dict[str, tuple[str, int]]:
         """The family and the cores of every size of machine; a role on the account alone does not let one ask."""
@@ -78,10 +82,10 @@ class Account:
             why = f"the login may not list the region's sizes of machines; the quota is {account.dedicated_core_quota}"
             raise Unknown(why, "have the role Reader on the subscription, or count the cores by hand") from error
 
-    def compare_pools(self, account: Any) -> Passed:
-        """Hold one more pool against the quota: every run creates its own."""
+    def compare_pools(self, account: Any, pool: Pool) -> Passed:
+        """Hold a run's pools, one for each size of machine, against the quota: every run creates its own."""
         pools = [_described(pool) for pool in self._service.pool.list()]
-        _check_quota("pools", 1, len(pools), account.pool_quota)
+        _check_quota("pools", len(pool.vm_sizes), len(pools), account.pool_quota)
         return Passed(f"{len(pools)} of {account.pool_quota} are there{': ' if pools else ''}{'; '.join(pools)}")
 
     def find_image(self, pool: Pool) -> Passed:
@@ -117,7 +121,7 @@ def check_batch(report: Report, settings: Settings, pool: Pool | None, managemen
     account = None if None in needs else Account(settings, management_login, batch_login)
     found = report.check(f"Batch account {account.name if account else ''}".strip(), Account.find, account)
     report.check("cores", _explained(Account.compare_cores), account, found, pool)
-    report.check("pools", _explained(Account.compare_pools), account, found)
+    report.check("pools", _explained(Account.compare_pools), account, found, pool)
     title = f"machine image {pool.image if pool else ''}".strip()
     image = report.check(title, _explained(Account.find_image), account, pool)
     report.check("node agent", Account.compare_agent, account, image, pool)

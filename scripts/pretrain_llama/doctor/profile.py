@@ -11,9 +11,9 @@ PREFIX = "azurebatch-pool-"
 
 @dataclass(frozen=True)
 class Pool:
-    """The pool that a run creates: up to `nodes` machines of one size, and the image that they start from."""
+    """The pools that a run creates: for each size in use up to `nodes` machines, and the image that they start from."""
 
-    vm_size: str
+    vm_sizes: list[str]
     nodes: int
     publisher: str
     offer: str
@@ -27,7 +27,7 @@ class Pool:
 
 
 def read_profile(path: Path) -> Passed:
-    """Read the pool from a Snakemake profile; what it leaves out is the executor's default.
+    """Read the pools from a Snakemake profile; what it leaves out is the executor's default.
 
     Raises:
         Unknown: there is no such file.
@@ -47,7 +47,9 @@ def read_profile(path: Path) -> Passed:
             return os.path.expandvars(str(given.get(name, getattr(defaults, f"pool_{name}"))))
 
         image = [setting(f"image_{part}") for part in ("publisher", "offer", "sku")]
-        pool = Pool(setting("vm_size"), int(setting("node_count")), *image, setting("vm_node_agent_sku_id"))
-    except (yaml.YAMLError, AttributeError, ValueError) as error:
+        resources = [profile.get("default-resources") or {}, *(profile.get("set-resources") or {}).values()]
+        sizes = [setting("vm_size"), *(os.path.expandvars(rule["vm_size"]) for rule in resources if "vm_size" in rule)]
+        pool = Pool(list(dict.fromkeys(sizes)), int(setting("node_count")), *image, setting("vm_node_agent_sku_id"))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azurebatch-pool-… keys") from error
-    return Passed(f"up to {pool.nodes} nodes of {pool.vm_size}, from {pool.image}", pool)
+    return Passed(f"up to {pool.nodes} nodes of {' and of '.join(pool.vm_sizes)}, from {pool.image}", pool)

@@ -92,7 +92,9 @@ SUBNET = Variable(
 )
 VARIABLES = [STORAGE_ACCOUNT, STORE, BATCH_URL, SUBSCRIPTION, RESOURCE_GROUP, IDENTITY, IDENTITY_CLIENT, IMAGE, SUBNET]
 # What the programs use instead of a login where it is set; a task never gets it.
-SECRETS = ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
+CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+SECRETS = (CONNECTION_STRING, "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
+ACCOUNT_OF_CONNECTION = re.compile(rf"(?:AccountName=|BlobEndpoint=https://)({STORAGE_ACCOUNT.pattern})(?![a-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def check_variables(report: Report, environment: Mapping[str, str]) -> Settings:
         values[variable] = report.check(variable.name, lambda v=variable: _look_at(v, environment))
     report.check(REGISTRY.name, lambda: _look_at_registry(environment, values[IMAGE]))
     for name in filter(environment.get, SECRETS):
-        report.check(name, lambda: Passed("set, and not shown; programs here use it, tasks use the nodes' identity"))
+        report.check(name, lambda name=name: _look_at_secret(name, environment, values[STORAGE_ACCOUNT]))
     store = urlsplit(values[STORE] or "")
     return Settings(
         storage_account=values[STORAGE_ACCOUNT],
@@ -149,6 +151,16 @@ def check_variables(report: Report, environment: Mapping[str, str]) -> Settings:
 def _look_at(variable: Variable, environment: Mapping[str, str]) -> Passed:
     value = variable.read(environment)
     return Passed("not set, which is fine" if value is None else value, value)
+
+
+def _look_at_secret(name: str, environment: Mapping[str, str], account: str | None) -> Passed:
+    found = ACCOUNT_OF_CONNECTION.search(environment[name]) if name == CONNECTION_STRING else None
+    if found and account and found[1] != account:
+        raise Failed(
+            f"it is of the account {found[1]}, and {STORAGE_ACCOUNT.name} names {account}",
+            "unset it, or name its account",
+        )
+    return Passed("set, and not shown; programs here use it, tasks use the nodes' identity")
 
 
 def _look_at_registry(environment: Mapping[str, str], image: str | None) -> Passed:

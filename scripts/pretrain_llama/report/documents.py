@@ -15,7 +15,6 @@ from pretrain_llama.report import html
 from pretrain_llama.report.svg import BLUE, FAINT, GREEN, ORANGE, VERMILLION, legend, rows_axes, short, style, svg
 from pretrain_llama.shards.plan import shard_names
 
-ASKED_AT_ONCE = 32
 SHOWN_FILES = 3
 FATES = ("tokenized", "held out", "rejected", "blank")
 COLOURS = {"tokenized": BLUE, "held out": GREEN, "rejected": VERMILLION, "blank": FAINT}
@@ -73,7 +72,7 @@ def read_shards(plans: Sequence[str], tokenized: str) -> list[Shard]:
         DataError: a shard has no receipt.
     """
     shards = []
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+    with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
         for path in plans:
             plan = stores.read_json(path)
             places = [f"{tokenized}/{name}{PREFIX_SUFFIX}.receipt.json" for name in shard_names(plan)]

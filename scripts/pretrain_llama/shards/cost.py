@@ -1,79 +1,48 @@
 """What a plan will take: tasks, bytes, requests, node hours and money, from sizes in a listing and configured rates.
 
-A shard of J bytes of jsonl takes P of them from plain files, which the store copies by itself, and expands X = J - P
-from S stored bytes of compressed and parquet files, which stream through a node. Its pair, .bin and .idx, has
-I = J x indexed_per_jsonl bytes. For each tokenizer it is tokenized, named and signed.
+A shard of J bytes of jsonl takes P of them from plain files, and expands X = J - P from S stored bytes of compressed
+and parquet files. Without these, the store joins it by itself; otherwise all of it streams through a node. Its pair,
+.bin and .idx, has I = J x indexed_per_jsonl bytes, of which the fraction H is held out. For each tokenizer it is
+tokenized, named and signed, and what is held out of a language and domain, a set, is joined.
 
-    rule                on        tasks                  through a node    copied in the store    requests, to read
-    merge_shard         nodes     a shard                S + X             P                      3, and 2 a range of P
-    tokenize_shard      nodes     a shard, tokenizer     J + I             0                      7
-    sign_data           here      a tokenizer            0                 0                      shards + corpora
-    check_conservation  here      a tokenizer            0                 0                      7 shards + corpora + 1
-    name_indexed        here      a shard, tokenizer     0                 I                      2
+    rule                on        tasks                through a node    copied in the store    requests, to read
+    merge_shard         nodes     a shard, X = 0       0                 P                      3, and 2 a range
+                                  a shard, X > 0       S + P + J         0                      3, 1 or 4 a range
+    tokenize_shard      nodes     a shard, tokenizer   J + I             0                      7
+    sign_data           here      a tokenizer          0                 0                      shards + corpora
+    check_conservation  here      a tokenizer          0                 0                      8 shards + corpora + 1
+    plot_documents      here      a tokenizer          0                 0                      shards + corpora + 1
+    name_indexed        here      a shard, tokenizer   0                 I                      2
+    join_held_out       nodes     a set, tokenizer     2 H I             0                      2, and 3 a shard
 
-"Here" is the machine that starts the run. Data moves in blocks: one read for each block that is downloaded, one write
-for each that is uploaded, one of both for each that the store copies; pieces of files do not share blocks. A file that
-is written costs one write more, for its list of blocks, and Snakemake's looks at it: before its task a read and a
-listing, which is priced as a write, and after it a read. Named pairs are copied whole, by one request a file, and
-inside an account at once. Tasks of a node share its cores and its network, so a task takes this many seconds of a node:
-
-    (start_seconds + requests x request_seconds + copied / copy_rate) / tasks of a node
-    + through / network + X / (decompress_rate x cores) + J, if tokenized, / (tokenize_rate x cores)
-
-Requests made here follow each other: also the look at each file that a node wrote. Those of check_conservation go out
-several at once.
+"Here" is the machine that starts the run. What a task takes is in work.py.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Self
+from typing import Any
 
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.conservation import ASKED_AT_ONCE
 from pretrain_llama.errors import DataError
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.sources import FORMATS, can_be_cut, check_format
-from pretrain_llama.stores import SourceFile
+from pretrain_llama.shards.work import FILES_WRITTEN, Work, node_task, task_here
+from pretrain_llama.stores import ASKED_AT_ONCE, SourceFile
 
-MB, GB = 10**6, 10**9
-# Rules in running order, and the files that a job of each writes: outputs, log and benchmark, as in rules/*.smk.
-FILES_WRITTEN = {"merge_shard": 4, "tokenize_shard": 8, "sign_data": 3, "check_conservation": 3, "name_indexed": 4}
-
-
-@dataclass
-class Work:
-    """What some tasks take: bytes through nodes and bytes copied in the store, requests, and seconds of whole nodes.
-
-    `longest_seconds` is of the longest task, on a node whose other tasks are busy, too. `here_seconds` are those of the
-    machine that starts the run.
-    """
-
-    tasks: int = 0
-    through_nodes_bytes: int = 0
-    copied_bytes: int = 0
-    writes: int = 0
-    reads: int = 0
-    node_seconds: float = 0.0
-    longest_seconds: float = 0.0
-    here_seconds: float = 0.0
-
-    def add(self, other: Self) -> None:
-        """Add the work of other tasks."""
-        longest = max(self.longest_seconds, other.longest_seconds)
-        for key, value in vars(other).items():
-            setattr(self, key, getattr(self, key) + value)
-        self.longest_seconds = longest
+GB = 10**9
 
 
 @dataclass
 class CorpusEstimate:
     """A corpus of a listing: its files and bytes as stored, its shards and their bytes of jsonl, and the work by rule.
 
-    `guessed_files` are those whose bytes of jsonl, `guessed_bytes`, a listing does not tell: compressed and parquet.
+    `validation_set` is its language and domain. `guessed_files` are those whose bytes of jsonl, `guessed_bytes`, a
+    listing does not tell: compressed and parquet.
     """
 
     corpus: str
+    validation_set: str = ""
     files: int = 0
     stored_bytes: int = 0
     shards: int = 0
@@ -118,6 +87,7 @@ def estimate_corpus(
     guessed = [path for path in sizes if not can_be_cut(path)]
     estimate = CorpusEstimate(
         corpus.name,
+        f"{corpus.language}_{corpus.domain}",
         files=len(files),
         stored_bytes=sum(stored.values()),
         shards=len(shards),
@@ -132,85 +102,44 @@ def estimate_corpus(
         for _ in range(tokenizers):
             tokenized = shard["bytes"]
             estimate.work["tokenize_shard"].add(
-                _task("tokenize_shard", 7, settings, downloaded=[tokenized], uploaded=[pair], tokenized=tokenized)
+                node_task("tokenize_shard", 7, settings, fetched=[tokenized], uploaded=[pair], tokenized=tokenized)
             )
-            estimate.work["name_indexed"].add(_task_here("name_indexed", 2, settings, copied=pair))
+            estimate.work["name_indexed"].add(task_here("name_indexed", 2, settings, copied=pair))
     return estimate
 
 
 def _merge(shard: dict[str, Any], sizes: dict[str, int], stored: dict[str, int], settings: dict[str, Any]) -> Work:
-    copied = [part["stop"] - part["start"] for part in shard["ranges"] if part["stop"] is not None]
-    streamed = [part["path"] for part in shard["ranges"] if part["stop"] is None]
-    expanded = [sizes[path] for path in streamed]
-    downloaded = [stored[path] for path in streamed]
-    return _task(
+    plain = [part["stop"] - part["start"] for part in shard["ranges"] if part["stop"] is not None]
+    whole = [part["path"] for part in shard["ranges"] if part["stop"] is None]
+    if not whole:
+        return node_task("merge_shard", 3 + 2 * len(plain), settings, copied=plain)
+    expanded = sum(sizes[path] for path in whole)
+    return node_task(
         "merge_shard",
-        3 + 2 * len(copied),
+        3 + 4 * len(plain) + len(whole),
         settings,
-        copied=copied,
-        downloaded=downloaded,
-        uploaded=expanded,
-        expanded=sum(expanded),
+        read=[*plain, *(stored[path] for path in whole)],
+        uploaded=[sum(plain) + expanded],
+        expanded=expanded,
     )
 
 
-def _task(
-    rule: str,
-    single_reads: int,
-    settings: dict[str, Any],
-    *,
-    downloaded: Sequence[int] = (),
-    uploaded: Sequence[int] = (),
-    copied: Sequence[int] = (),
-    expanded: int = 0,
-    tokenized: int = 0,
-) -> Work:
-    """Return the work of a task on a node; its pieces of data are given by their bytes."""
-    node, rates, files = settings["node"], settings["rates"], FILES_WRITTEN[rule]
-
-    def blocks(pieces: Sequence[int]) -> int:
-        return sum(ceil(piece / settings["block_bytes"]) for piece in pieces)
-
-    through = sum(downloaded) + sum(uploaded)
-    alone = (
-        rates["start_seconds"]
-        + (single_reads + 3 * files) * rates["request_seconds"]
-        + sum(copied) / (rates["copy_mb_per_second_per_task"] * MB)
-    )
-    node_seconds = (
-        alone / node["tasks"]
-        + through / (node["network_mb_per_second"] * MB)
-        + expanded / (rates["decompress_mb_per_second_per_core"] * node["cores"] * MB)
-        + tokenized / (rates["tokenize_mb_per_second_per_core"] * node["cores"] * MB)
-    )
-    return Work(
-        tasks=1,
-        through_nodes_bytes=through,
-        copied_bytes=sum(copied),
-        writes=2 * files + blocks(uploaded) + blocks(copied),
-        reads=single_reads + 2 * files + blocks(downloaded) + blocks(copied),
-        node_seconds=node_seconds,
-        longest_seconds=node_seconds * node["tasks"],
-        here_seconds=files * rates["request_seconds"],
-    )
+def _join_held_out(corpora: list[CorpusEstimate], held_out_fraction: float, settings: dict[str, Any]) -> Work:
+    """Return the work of joining a validation set."""
+    shards = sum(corpus.shards for corpus in corpora)
+    jsonl = sum(corpus.jsonl_bytes for corpus in corpora)
+    held_out = round(held_out_fraction * jsonl * settings["ratios"]["indexed_per_jsonl"])
+    each = [held_out // shards] * shards
+    return node_task("join_held_out", 2 + 3 * shards, settings, read=each, uploaded=[held_out])
 
 
-def _task_here(
-    rule: str, single_reads: int, settings: dict[str, Any], *, copied: int = 0, reads_at_once: int = 1
-) -> Work:
-    """Return the work of a task on the machine that starts the run; `copied` bytes of whole files."""
-    files = FILES_WRITTEN[rule]
-    return Work(
-        tasks=1,
-        copied_bytes=copied,
-        writes=2 * files,
-        reads=single_reads + 2 * files,
-        here_seconds=(single_reads / reads_at_once + 4 * files) * settings["rates"]["request_seconds"],
-    )
-
-
-def total(corpora: list[CorpusEstimate], tokenizers: int, settings: dict[str, Any]) -> CorpusEstimate:
-    """Return the sum over all corpora, with the tasks that belong to none: sign_data and check_conservation."""
+def total(
+    corpora: list[CorpusEstimate], tokenizers: int, held_out_fraction: float, settings: dict[str, Any]
+) -> CorpusEstimate:
+    """Return the sum over all corpora, with the tasks that belong to several: signing, checking, validation sets."""
+    sets: dict[str, list[CorpusEstimate]] = defaultdict(list)
+    for estimate in corpora:
+        sets[estimate.validation_set].append(estimate)
     summed = CorpusEstimate("total", work={rule: Work() for rule in FILES_WRITTEN})
     for estimate in corpora:
         for key in ("files", "stored_bytes", "shards", "jsonl_bytes", "guessed_files", "guessed_bytes"):
@@ -218,11 +147,15 @@ def total(corpora: list[CorpusEstimate], tokenizers: int, settings: dict[str, An
         for rule, work in estimate.work.items():
             summed.work[rule].add(work)
     for _ in range(tokenizers):
-        summed.work["sign_data"].add(_task_here("sign_data", summed.shards + len(corpora), settings))
-        reads = 7 * summed.shards + len(corpora) + 1
+        summed.work["sign_data"].add(task_here("sign_data", summed.shards + len(corpora), settings))
+        reads = 8 * summed.shards + len(corpora) + 1
         summed.work["check_conservation"].add(
-            _task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
+            task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
         )
+        reads = summed.shards + len(corpora) + 1
+        summed.work["plot_documents"].add(task_here("plot_documents", reads, settings, reads_at_once=ASKED_AT_ONCE))
+        for of_a_set in sets.values() if held_out_fraction else ():
+            summed.work["join_held_out"].add(_join_held_out(of_a_set, held_out_fraction, settings))
     return summed
 
 
@@ -243,7 +176,7 @@ def wall_clock_seconds(estimate: CorpusEstimate, nodes: int, settings: dict[str,
     """
     slots = settings["node"]["tasks"]
     seconds = with_nodes = 0.0
-    for work in estimate.work.values():
+    for work in (work for work in estimate.work.values() if work.tasks):
         waves = ceil(work.tasks / (nodes * slots))
         mean = slots * work.node_seconds / work.tasks
         busy = max(waves * mean, work.longest_seconds)

@@ -57,8 +57,28 @@ def empty(corpus: Corpus) -> Plan:
 
 
 def record(path: str | Path, plan: Plan) -> None:
-    """Write a plan whole or not at all."""
+    """Write a plan whole or not at all.
+
+    Raises:
+        OperatorError: another run has recorded one meanwhile that this plan does not go on from.
+    """
+    recorded = stores.read_small(path)
+    if recorded is not None and not _goes_on_from(json.loads(recorded), plan):
+        raise OperatorError(
+            f"another run recorded a plan of {plan['corpus']} since this one read it",
+            where=path,
+            action="run again: it goes on from that plan",
+        )
     stores.write_small(path, files.json_text(plan).encode())
+
+
+def _goes_on_from(recorded: Plan, plan: Plan) -> bool:
+    """Say whether a plan has the recorded files and shards, in their places, and maybe more."""
+    same_files = all(
+        plan["files"].get(path, {}).get("fingerprint") == file["fingerprint"]
+        for path, file in recorded["files"].items()
+    )
+    return same_files and plan["shards"][: len(recorded["shards"])] == recorded["shards"]
 
 
 def read(path: str | Path, shard: str) -> Plan:

@@ -1,17 +1,15 @@
 """How far the shards of each corpus are."""
 
-from collections import Counter
+import glob
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pretrain_llama import stores
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.errors import PretrainError
+from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.shards import plan
-
-ASKED_AT_ONCE = 32
 
 
 @dataclass
@@ -45,7 +43,7 @@ class CorpusStatus:
 
 
 def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
-    """Return how far a corpus is.
+    """Return how far a corpus is: by a listing of the receipts of each stage, and what those of tokenizing say.
 
     Args:
         corpus: a row of the table.
@@ -58,11 +56,11 @@ def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
     merged = [f"{results}/shards/{shard}.receipt.json" for shard in shards]
     tokenized = [f"{results}/tokenized/{tokenizer}/{shard}{PREFIX_SUFFIX}.receipt.json" for shard in shards]
     try:
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
-            status.merged = Counter(threads.map(_is_there, merged))[True]
-            for receipt in threads.map(_receipt, tokenized):
-                if receipt:
-                    status.add(receipt)
+        status.merged = len(_those_there(f"{results}/shards/{corpus.name}", merged))
+        there = _those_there(f"{results}/tokenized/{tokenizer}/{corpus.name}", tokenized)
+        with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
+            for receipt in threads.map(TokenizeReceipt.read, there):
+                status.add(receipt)
         listed = {file.path for file in stores.list_files(corpus.source, corpus.place)}
         status.new_files = len(listed - recorded["files"].keys())
     except PretrainError as error:
@@ -80,9 +78,10 @@ def total(corpora: list[CorpusStatus]) -> CorpusStatus:
     return summed
 
 
-def _is_there(place: str) -> bool:
-    return stores.read_small(place) is not None
-
-
-def _receipt(place: str) -> TokenizeReceipt | None:
-    return TokenizeReceipt.read(place) if _is_there(place) else None
+def _those_there(beginning: str, receipts: list[str]) -> list[str]:
+    """Return those receipts that are there; all of them begin alike."""
+    try:
+        there = {file.path for file in stores.list_files(f"{glob.escape(beginning)}_*.receipt.json", "")}
+    except ConfigError:  # none is
+        return []
+    return [receipt for receipt in receipts if receipt in there]

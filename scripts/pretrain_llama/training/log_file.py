@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama import stores
 from pretrain_llama.files import write_text
 
 NAME, VALIDATION, CONSUMPTION = "log.jsonl", "validation.jsonl", "consumption.jsonl"
@@ -22,9 +23,8 @@ def read_log(output: str | Path, name: str = NAME) -> list[dict[str, Any]]:
 
     What follows the last newline is half a line, of a killed training, and is left out.
     """
-    path = Path(output) / name
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-    return [json.loads(line) for line in lines[:-1]]
+    content = stores.read_small(f"{output}/{name}") or b""
+    return [json.loads(line) for line in content.decode().split("\n")[:-1]]
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

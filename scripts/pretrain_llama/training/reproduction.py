@@ -27,7 +27,6 @@ PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenize
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code", "environment")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 SIGNATURE, DIFF = "data_signature.json", "git.diff"
-ASKED_AT_ONCE = 32
 
 
 def write_run_folder(
@@ -130,7 +129,7 @@ def _files(output: Path) -> list[Path]:
 
 def _hashes(tokenized: str, names: list[str]) -> dict[str, str]:
     """Return the BLAKE3 of each .bin that a receipt tells, by its path in the run folder."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+    with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
         hashes = threads.map(lambda name: _hash(tokenized, name), names)
     return {f"data/{name}.bin": found for name, found in zip(names, hashes, strict=True) if found}
 
