@@ -121,6 +121,7 @@ lint: $(INSTALLED)
 	ruff check $(PYTHON_FILES)
 	ruff format --check $(PYTHON_FILES)
 	snakefmt --check $(RULE_FILES)
+	mypy
 
 format: $(INSTALLED)
 	ruff check --fix $(PYTHON_FILES)

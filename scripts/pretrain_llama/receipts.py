@@ -8,6 +8,7 @@ from pretrain_llama import files, stores
 from pretrain_llama.errors import DataError
 
 
+@dataclass
 class Receipt:
     """What one hop did with the lines of one shard; `adds_up` says whether its sums do."""
 
@@ -74,9 +75,9 @@ class MergeReceipt(Receipt):
         self.ranges = [part if isinstance(part, MergedRange) else MergedRange(**part) for part in self.ranges]
 
     def adds_up(self) -> bool:
-        counted = [part.lines for part in self.ranges]
+        counted = [part.lines for part in self.ranges if part.lines is not None]
         return self.bytes == sum(part.bytes + part.newline_added for part in self.ranges) and (
-            self.lines == (None if None in counted else sum(counted))
+            self.lines == (sum(counted) if len(counted) == len(self.ranges) else None)
         )
 
 

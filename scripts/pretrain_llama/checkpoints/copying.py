@@ -46,7 +46,9 @@ def copy_tensors(
     """
     names = list(source.specs)
     in_files = {name for held in files.values() for name in held}
-    order: list[str | Path] = [task for path, held in files.items() for task in (path, *held)]
+    order: list[str | Path] = []
+    for path, held in files.items():
+        order += [path, *held]
     order += [name for name in names if name not in in_files]
     with OpenFiles() as opened, _progress(source, names, title) as progress, ThreadPoolExecutor(THREADS) as threads:
 

@@ -7,6 +7,7 @@ process needs of each chunk.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pretrain_llama.checkpoints import mapping, pickles, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture

@@ -27,12 +27,12 @@ class StoredTensor:
     """A tensor that a pickle refers to.
 
     Attributes:
-        dtype: ours, or None where it is of another kind.
+        dtype: ours, or nothing where it is of another kind.
         strides: in elements.
         offset: in the file, in bytes.
     """
 
-    dtype: str | None
+    dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     path: Path
@@ -54,7 +54,7 @@ def _rebuild_tensor(
     storage: tuple[str | None, Path, int], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
 ) -> StoredTensor:
     dtype, path, start = storage
-    return StoredTensor(dtype, tuple(shape), tuple(strides), path, start + Spec(dtype or "fp32", (offset,)).bytes)
+    return StoredTensor(dtype or "", tuple(shape), tuple(strides), path, start + Spec(dtype or "fp32", (offset,)).bytes)
 
 
 def check_rows(tensor: StoredTensor, name: str) -> None:

@@ -25,7 +25,7 @@ class Account:
         from azure.mgmt.batch import BatchManagementClient
         from snakemake_executor_plugin_azure_batch.util import AzureIdentityCredentialAdapter
 
-        self._group, self.host = settings.resource_group, urlsplit(settings.batch_url).netloc
+        self._group, self.host = settings.resource_group, urlsplit(settings.batch_url or "").netloc
         self.name = self.host.partition(".")[0]
         self._management = BatchManagementClient(management_login, settings.subscription, retry_total=1)
         adapted = AzureIdentityCredentialAdapter(batch_login, BATCH_SCOPE)
@@ -55,7 +55,8 @@ class Account:
             raise Failed(f"{account.location} has no machines of size {missing[0]}", "choose another in the profile")
         if account.dedicated_core_quota is None:
             raise Unknown("the account's quota is the subscription's", "look at it in the portal: Quotas, Compute")
-        needed, used = Counter(), Counter()
+        needed: Counter[str] = Counter()
+        used: Counter[str] = Counter()
         for size in pool.vm_sizes:
             family, cores = families[size]
             needed[family] += pool.nodes * cores

@@ -46,10 +46,11 @@ def read_profile(path: Path) -> Passed:
         def setting(name: str) -> str:
             return os.path.expandvars(str(given.get(name, getattr(defaults, f"pool_{name}"))))
 
-        image = [setting(f"image_{part}") for part in ("publisher", "offer", "sku")]
+        publisher, offer, sku = (setting(f"image_{part}") for part in ("publisher", "offer", "sku"))
         resources = [profile.get("default-resources") or {}, *(profile.get("set-resources") or {}).values()]
         sizes = [setting("vm_size"), *(os.path.expandvars(rule["vm_size"]) for rule in resources if "vm_size" in rule)]
-        pool = Pool(list(dict.fromkeys(sizes)), int(setting("node_count")), *image, setting("vm_node_agent_sku_id"))
+        nodes, agent = int(setting("node_count")), setting("vm_node_agent_sku_id")
+        pool = Pool(list(dict.fromkeys(sizes)), nodes, publisher, offer, sku, agent)
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azurebatch-pool-… keys") from error
     return Passed(f"up to {pool.nodes} nodes of {' and of '.join(pool.vm_sizes)}, from {pool.image}", pool)

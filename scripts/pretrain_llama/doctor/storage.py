@@ -51,6 +51,7 @@ class Container:
 
     def compare_clocks(self) -> Passed:
         """Hold this machine's clock against the account's."""
+        assert self._skew_s is not None, "asked for only once the account has told its time"
         if abs(self._skew_s) > MOST_SKEW_SECONDS:
             side = "ahead of" if self._skew_s > 0 else "behind"
             raise Failed(f"this machine is {abs(self._skew_s):.0f} s {side} the service", "set its clock, e.g. by NTP")

@@ -26,7 +26,7 @@ from typing import Any
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError
 from pretrain_llama.shards import plan
-from pretrain_llama.shards.sources import FORMATS, can_be_cut, check_format
+from pretrain_llama.shards.sources import can_be_cut, check_format, format_of
 from pretrain_llama.shards.work import FILES_WRITTEN, Work, node_task, task_here
 from pretrain_llama.stores import ASKED_AT_ONCE, SourceFile
 
@@ -54,8 +54,7 @@ class CorpusEstimate:
 
 def jsonl_bytes(file: SourceFile, ratios: dict[str, float]) -> int:
     """Return about how many bytes of jsonl a file becomes: its size, if it is plain, or its size x the ratio."""
-    match = FORMATS.fullmatch(file.path)
-    kind = (match["compression"] or match["parquet"] or "").removeprefix(".")
+    kind = format_of(file.path).removeprefix(".")
     return max(1, round(file.size_bytes * ratios[kind])) if kind and file.size_bytes else file.size_bytes
 
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from pretrain_llama import files, globs
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
-COLUMNS = {field.name: field.type for field in fields(SourceFile)}
+COLUMNS: dict[str, Any] = {field.name: field.type for field in fields(SourceFile)}
 HEADER = "\t".join(COLUMNS)
 LIST_ANEW = "list the store anew, or correct the line"
 

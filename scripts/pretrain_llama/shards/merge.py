@@ -51,7 +51,7 @@ def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
                 merged.newline_added = True
             merged.lines = read_back.lines()
             receipt.ranges.append(merged)
-        receipt.lines = sum(merged.lines for merged in receipt.ranges)
+        receipt.lines = sum(merged.lines or 0 for merged in receipt.ranges)
         receipt.bytes = file.tell()
     receipt.blake3 = read_back.digest.hexdigest()
     return receipt

@@ -69,8 +69,8 @@ def _append(parts: list[Piece | bytes], content: Piece | bytes) -> None:
     """Append to the parts; bytes that follow each other are sent together, up to 4 MiB."""
     if not _length(content):
         return
-    together = parts and isinstance(parts[-1], bytes) and isinstance(content, bytes)
-    if together and len(parts[-1]) + len(content) <= SENT_BYTES:
-        parts[-1] += content
+    last = parts[-1] if parts else None
+    if isinstance(last, bytes) and isinstance(content, bytes) and len(last) + len(content) <= SENT_BYTES:
+        parts[-1] = last + content
     else:
         parts.append(content)

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 import orjson
 from backports import zstd
@@ -20,8 +20,8 @@ from pretrain_llama import files, stores
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
-FORMATS = re.compile(r".*(\.jsonl|\.json|\.ndjson)(?P<compression>\.gz|\.zst)?|.*(?P<parquet>\.parquet)")
-OPENERS = {".gz": gzip.open, ".zst": zstd.open}
+FORMATS = re.compile(r".*(?:\.jsonl|\.json|\.ndjson)(\.gz|\.zst)?|.*(\.parquet)")
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".zst": zstd.open}
 BLOCK_BYTES = 1 << 22
 SAMPLE_BYTES = 1 << 16
 PARQUET_ROWS = 64
@@ -29,7 +29,7 @@ PARQUET_ROWS = 64
 
 def check_format(path: str, place: str) -> None:
     """Raise ConfigError for a file whose name ends in no format that is read; place: what names the file."""
-    if not FORMATS.fullmatch(path):
+    if FORMATS.fullmatch(path) is None:
         raise ConfigError(
             f"{path} is no vendor file: .jsonl, .json or .ndjson, also with .gz or .zst, or .parquet is read",
             where=place,
@@ -37,15 +37,20 @@ def check_format(path: str, place: str) -> None:
         )
 
 
+def format_of(path: str) -> str:
+    """Return what makes a file's bytes other than its lines: .gz, .zst, .parquet, or nothing."""
+    match = FORMATS.fullmatch(path)
+    return next(filter(None, match.groups()), "") if match else ""
+
+
 def is_parquet(path: str) -> bool:
     """Say whether a file's lines are made of its text column."""
-    return path.endswith(".parquet")
+    return format_of(path) == ".parquet"
 
 
 def can_be_cut(path: str) -> bool:
     """Say whether a file can be read in byte ranges."""
-    match = FORMATS.fullmatch(path)
-    return not (match["compression"] or match["parquet"])
+    return not format_of(path)
 
 
 def text_bytes(file: SourceFile, text_key: str) -> int:
@@ -60,16 +65,16 @@ def text_bytes(file: SourceFile, text_key: str) -> int:
     Raises:
         DataError: the file cannot be read.
     """
-    match = FORMATS.fullmatch(file.path)
-    if match["parquet"]:
+    kind = format_of(file.path)
+    if kind == ".parquet":
         with _reading(file.path):
             return _parquet_text_bytes(file, text_key)
-    if not match["compression"] or file.size_bytes == 0:
+    if not kind or file.size_bytes == 0:
         return file.size_bytes
     with _reading(file.path):
         head = stores.read_range(file.path, 0, SAMPLE_BYTES, file.etag)
-        estimate = max(1, _expanded_bytes(head, match["compression"]) * file.size_bytes // len(head))
-        if match["compression"] == ".gz":
+        estimate = max(1, _expanded_bytes(head, kind) * file.size_bytes // len(head))
+        if kind == ".gz":
             told = int.from_bytes(_last_bytes(file, head, 4), "little")
         else:
             told = zstd.get_frame_info(head).decompressed_size or 0
@@ -99,12 +104,12 @@ def copy_range(
     Raises:
         DataError: the file is gone, damaged, another one by now, or ends before the range does.
     """
-    match = FORMATS.fullmatch(path)
+    kind = format_of(path)
     blocks: Iterator[bytes | memoryview]
-    if match["parquet"]:
+    if kind == ".parquet":
         blocks = _parquet_blocks(path, text_key, etag)
-    elif match["compression"]:
-        blocks = _decompressed_blocks(path, match["compression"], etag)
+    elif kind:
+        blocks = _decompressed_blocks(path, kind, etag)
     else:
         yield from _copy_bytes(output, path, start, stop, etag)
         return
@@ -189,7 +194,7 @@ def _parquet_blocks(path: str, text_key: str, etag: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _open_parquet(path: str, text_key: str, etag: str):
+def _open_parquet(path: str, text_key: str, etag: str) -> Iterator[Any]:
     from pyarrow import parquet
 
     with stores.open_binary(path, etag) as stream:
@@ -198,7 +203,7 @@ def _open_parquet(path: str, text_key: str, etag: str):
         yield file
 
 
-def _check_column(file, path: str, text_key: str) -> None:
+def _check_column(file: Any, path: str, text_key: str) -> None:
     columns = [file.schema.column(index) for index in range(len(file.schema))]
     known = {column.path: column.logical_type.type for column in columns}
     if known.get(text_key) != "STRING":

@@ -31,7 +31,7 @@ from pretrain_llama.files import replacing
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
-DTYPE_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
+DTYPE_CODES: dict[np.dtype, int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
 HEADER = struct.Struct("<9sQBQQ")
 CHUNK = 1 << 20
 
@@ -121,7 +121,7 @@ def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]
     if len(header) < HEADER.size or not header.startswith(MAGIC):
         raise _damaged("the .idx is no Megatron index", place)
     _, version, code, sequences, boundaries = HEADER.unpack(header)
-    dtypes: dict[int, np.dtype] = {number: dtype for dtype, number in DTYPE_CODES.items()}
+    dtypes = {number: dtype for dtype, number in DTYPE_CODES.items()}
     if version != VERSION or code not in dtypes:
         raise _damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}", place)
     return dtypes[code], sequences, boundaries
