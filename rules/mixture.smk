@@ -58,7 +58,7 @@ rule plot_mixture:
     input:
         "results/runs/{run}/mixture/probabilities.json",
     output:
-        report("results/runs/{run}/mixture.html", category="Mixture", labels={"run": "{run}"}),
+        report(local("results/runs/{run}/mixture.html"), category="Mixture", labels={"run": "{run}"}),
     log:
         "results/logs/plot_mixture/{run}.log",
     benchmark:

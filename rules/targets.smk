@@ -2,14 +2,22 @@
 What is made: all that the runs need and became, or less of it by name; and how a run of Snakemake begins and ends.
 """
 
+# What the report's first page shows; `make report` has just asked for it.
+PENDING = Path("results/pending.txt")
+config["pending"] = PENDING.read_text() if PENDING.exists() else ""
+
+
+def run_pages(name):
+    return [local(f"results/runs/{run}/{name}.html") for run in RUNS]
+
 
 def all_targets():
     """What `rule all` of both Snakefiles asks for."""
     return [
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
-        expand("results/runs/{run}/mixture.html", run=RUNS),
-        expand("results/runs/{run}/training.html", run=RUNS),
+        run_pages("mixture"),
+        run_pages("training"),
         documents_pages(*map(run_tokenizer, RUNS)),
         fertility_plots(*map(run_tokenizer, RUNS)),
     ]
@@ -30,7 +38,7 @@ rule data:
 rule mixture:
     input:
         tokenized(*map(run_tokenizer, RUNS)),
-        expand("results/runs/{run}/mixture.html", run=RUNS),
+        run_pages("mixture"),
         mixture_checks(*RUNS),
 
 

@@ -42,8 +42,8 @@ def counted_files(*identities):
 
 
 def documents_pages(*identities):
-    """What became of the documents, of some tokenizers."""
-    return expand("results/tokenized/{tokenizer}/documents.html", tokenizer=identities)
+    """What became of the documents, of some tokenizers. Pages stay with the person who looks at them."""
+    return [local(f"results/tokenized/{identity}/documents.html") for identity in identities]
 
 
 def counted_name(wildcards):
@@ -163,7 +163,9 @@ rule plot_documents:
         "results/tokenized/{tokenizer}/conservation.json",
     output:
         report(
-            "results/tokenized/{tokenizer}/documents.html", category="Documents", labels={"tokenizer": "{tokenizer}"}
+            local("results/tokenized/{tokenizer}/documents.html"),
+            category="Documents",
+            labels={"tokenizer": "{tokenizer}"},
         ),
     log:
         "results/logs/plot_documents/{tokenizer}.log",

@@ -122,7 +122,7 @@ rule plot_training:
     input:
         "results/runs/{run}/summary.json",
     output:
-        report("results/runs/{run}/training.html", category="Training", labels={"run": "{run}"}),
+        report(local("results/runs/{run}/training.html"), category="Training", labels={"run": "{run}"}),
     log:
         "results/logs/plot_training/{run}.log",
     benchmark:

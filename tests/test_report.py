@@ -109,6 +109,12 @@ def test_no_page_is_wider_than_a_screen(built: Project, name: str) -> None:
     assert overflows(path, 390, 1280) == [0, 0], "a wide table scrolls by itself"
 
 
+def test_snakemakes_report_needs_no_preview(built: Project, tmp_path: Path) -> None:
+    result = built.snakemake("--report", str(tmp_path / "report.html"))
+    assert result.returncode == 0, result.stderr
+    assert "What is pending now" not in (tmp_path / "report.html").read_text()
+
+
 def test_snakemakes_report_holds_the_pages_and_what_is_pending(copy: Project) -> None:
     copy.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
     preview = copy.snakemake("--dry-run")
@@ -119,6 +125,6 @@ def test_snakemakes_report_holds_the_pages_and_what_is_pending(copy: Project) ->
     for name in ("documents.html", "mixture.html", "training.html"):
         assert name in report
     described = json.loads(re.search(r"var workflow_desc = (\".*\");", report)[1])
-    assert "merge_shard" in described and "System Message" not in described
+    assert "What is pending now" in described and "merge_shard" in described and "System Message" not in described
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="?https?:', report), "nothing is fetched"
     assert (ROOT / "docs" / "report.css").read_text() in report
