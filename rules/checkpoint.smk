@@ -13,6 +13,21 @@ OUTPUTS
 """
 
 
+def checkpoint_config(name):
+    """The config.json of a checkpoint that is converted, delivered or expanded."""
+    if name in config["checkpoints"]:
+        return f"{config['checkpoints'][name]}/config.json"
+    delivered, *identity = name.rsplit(".", 2)
+    return f"results/expansions/{'.'.join(identity)}/{delivered}/config.json"
+
+
+def exported_checkpoint(run, iteration):
+    """What says that a checkpoint of a run is whole."""
+    if iteration == "final":
+        return f"results/runs/{run}/output/finished.json"
+    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"
+
+
 rule convert_checkpoint:
     input:
         config=lambda wildcards: checkpoint_config(wildcards.checkpoint),

@@ -4,7 +4,6 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 
 import gc
 import os
-import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -121,7 +120,6 @@ with readable_errors():
     TOKENIZERS = PLAIN_TOKENIZERS | EXPANSIONS
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
     RUNS = {run: load_run(run) for run in configuration.find_runs(config["runs"], "config/runs")} if HAS_INPUTS else {}
-SUBMITTED = [run for run, chosen in RUNS.items() if chosen["launch"]["launcher"] != "local"]
 NONE = "(?!)"  # a constraint that no name meets
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
 
@@ -140,86 +138,17 @@ wildcard_constraints:
     tp=r"\d+",
     pp=r"\d+",
     iteration=r"final|\d+",
-    expansion="({})".format("|".join(EXPANSIONS) or "_") + r"\.[0-9a-f]{8}",  # "_": there is none
-
-
-def begin_run():
-    """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
-
-    A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
-    """
-
-    def stop(error):
-        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
-
-    try:
-        if "listing" in config:
-            raise ConfigError(
-                "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
-            )
-        if STORE:
-            claim(place("results/running.json"), stop)
-        for corpus, planned in PLANS.items():
-            plan.record(plan_path(corpus), planned)
-        for name, expanded in EXPANSIONS.items():
-            expansion.record(expansion_path(name), expanded.record)
-    except PretrainError as error:
-        stop(error)
-
-
-def print_summaries():
-    for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
-        if path.exists():
-            print(path.read_text())
+    expansion="({})".format("|".join(EXPANSIONS) or NONE) + r"\.[0-9a-f]{8}",
 
 
 def corpus_of(shard):
     return names.parse_shard(shard).corpus
 
 
-def domains():
-    """Languages and domains, in the order of the table."""
-    return list(dict.fromkeys((corpus.language, corpus.domain) for corpus in CORPORA))
-
-
 def run_tokenizer(run):
     return IDENTITIES[RUNS[run]["tokenizer"]]
-
-
-def tokenizer_of(identity):
-    return TOKENIZERS[identity.rpartition(".")[0]]
-
-
-def tokenizer_path(identity):
-    return f"results/tokenizers/{identity}/{tokenizer_of(identity).file_name}"
-
-
-def run_checkpoint(run):
-    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size.
-
-    An expanded one has the identity of its tokenizer in its name, behind a dot.
-    """
-    parallel, name = RUNS[run]["parallel"], RUNS[run]["checkpoint"]
-    if RUNS[run]["tokenizer"] in EXPANSIONS:
-        name = f"{name}.{run_tokenizer(run)}"
-    return f"results/checkpoints/{name}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
-
-
-def checkpoint_config(name):
-    """The config.json of a checkpoint that is converted, delivered or expanded."""
-    if name in config["checkpoints"]:
-        return f"{config['checkpoints'][name]}/config.json"
-    delivered, *identity = name.rsplit(".", 2)
-    return f"results/expansions/{'.'.join(identity)}/{delivered}/config.json"
 
 
 def choice(name):
     """An input: one of a run's choices, in JSON or YAML."""
     return lambda wildcards: str(choices.find(f"config/runs/{wildcards.run}", name))
-
-
-def exported_checkpoint(run, iteration):
-    """What says that a checkpoint of a run is whole."""
-    if iteration == "final":
-        return f"results/runs/{run}/output/finished.json"
-    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"

@@ -3,6 +3,8 @@ Used as a module of another workflow: Snakemake prints our shells with that work
 out. So what is printed gets the values of our names, and a run begins after what its user wants at the start.
 """
 
+import re
+
 
 def named_values(shell):
     valued = re.sub(r"\{config\[(\w+)\]\}", lambda match: str(config[match[1]]), shell)

@@ -2,6 +2,37 @@
 What is made: all that the runs need and became, or less of it by name; and how a run of Snakemake begins and ends.
 """
 
+
+def begin_run():
+    """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
+
+    A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
+    """
+
+    def stop(error):
+        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
+
+    try:
+        if "listing" in config:
+            raise ConfigError(
+                "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
+            )
+        if STORE:
+            claim(place("results/running.json"), stop)
+        for corpus, planned in PLANS.items():
+            plan.record(plan_path(corpus), planned)
+        for name, expanded in EXPANSIONS.items():
+            expansion.record(expansion_path(name), expanded.record)
+    except PretrainError as error:
+        stop(error)
+
+
+def print_summaries():
+    for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
+        if path.exists():
+            print(path.read_text())
+
+
 # What the report's first page shows; `make report` has just asked for it.
 PENDING = Path("results/pending.txt")
 config["pending"] = PENDING.read_text() if PENDING.exists() else ""

@@ -23,6 +23,14 @@ localrules:
     name_indexed,
 
 
+def tokenizer_of(identity):
+    return TOKENIZERS[identity.rpartition(".")[0]]
+
+
+def tokenizer_path(identity):
+    return f"results/tokenizers/{identity}/{tokenizer_of(identity).file_name}"
+
+
 def tokenized(*identities):
     """All planned shards of some tokenizers. Targets ask for each of them: a signature that is there hides none."""
     return expand(

@@ -12,6 +12,8 @@ OUTPUTS
     results/runs/{run}/summary.txt, summary.json, training.html
 """
 
+import re
+
 
 localrules:
     submit_training,
@@ -20,6 +22,20 @@ localrules:
 
 
 ruleorder: submit_training > launch_training
+
+
+SUBMITTED = [run for run, chosen in RUNS.items() if chosen["launch"]["launcher"] != "local"]
+
+
+def run_checkpoint(run):
+    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size.
+
+    An expanded one has the identity of its tokenizer in its name, behind a dot.
+    """
+    parallel, name = RUNS[run]["parallel"], RUNS[run]["checkpoint"]
+    if RUNS[run]["tokenizer"] in EXPANSIONS:
+        name = f"{name}.{run_tokenizer(run)}"
+    return f"results/checkpoints/{name}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
 
 
 rule write_run_folder:

@@ -18,6 +18,11 @@ if not STORE:
         join_held_out,
 
 
+def domains():
+    """Languages and domains, in the order of the table."""
+    return list(dict.fromkeys((corpus.language, corpus.domain) for corpus in CORPORA))
+
+
 def validation_sets(identity):
     """Both files of each validation set; none where nothing is held out."""
     if not config["held_out_fraction"]:

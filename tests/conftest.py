@@ -94,3 +94,13 @@ def training(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path, ll
     made = make_training(tmp_path_factory.mktemp("training") / "run", tokenizer_model, llama, texts, validation)
     made.train()
     return made
+
+
+# What takes seconds to build, or starts Snakemake.
+SLOW = {"built", "copy", "project", "training", "local"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that build nothing: what fails there fails in the first minute."""
+    slow = {item.path for item in items if SLOW & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path in slow)
