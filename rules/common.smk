@@ -5,19 +5,18 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 import gc
 import os
 import re
-from contextlib import contextmanager
+import sys
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.doctor.variables import require
-from pretrain_llama.errors import ConfigError, PretrainError
+from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.claim import claim
 from pretrain_llama.launch.layout import check_launch
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
+from pretrain_llama.status.snakemake_log import failures, newest_run
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
 from pretrain_llama.vocabulary import expansion
@@ -25,14 +24,6 @@ from pretrain_llama.vocabulary import expansion
 # Python looks for garbage in cycles after every 700 new objects. The graph of thousands of shards is millions of
 # objects that stay: looking that often takes a third of the time of a preview.
 gc.set_threshold(100_000)
-
-
-@contextmanager
-def readable_errors():
-    try:
-        yield
-    except PretrainError as error:
-        raise WorkflowError(f"{error.who} error: {error}") from None
 
 
 STORE = workflow.storage_settings.default_storage_prefix if workflow.storage_settings.default_storage_provider else ""
@@ -149,21 +140,20 @@ def begin_run():
     A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
     """
 
-    def stop(error):
-        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
-
+    stop = workflow.scheduler.executor_error_callback
     try:
-        if "listing" in config:
-            raise ConfigError(
-                "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
-            )
-        if STORE:
-            claim(place("results/running.json"), stop)
-        for corpus, planned in PLANS.items():
-            plan.record(plan_path(corpus), planned)
-        for name, expanded in EXPANSIONS.items():
-            expansion.record(expansion_path(name), expanded.record)
-    except PretrainError as error:
+        with readable_errors():
+            if "listing" in config:
+                raise ConfigError(
+                    "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
+                )
+            if STORE:
+                claim(place("results/running.json"), lambda error: stop(ReadableError(error)))
+            for corpus, planned in PLANS.items():
+                plan.record(plan_path(corpus), planned)
+            for name, expanded in EXPANSIONS.items():
+                expansion.record(expansion_path(name), expanded.record)
+    except ReadableError as error:
         stop(error)
 
 
@@ -171,6 +161,12 @@ def print_summaries():
     for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
         if path.exists():
             print(path.read_text())
+
+
+def print_failures():
+    run = newest_run(Path())
+    if run and run.failed:
+        print("What failed; `make status` shows more:", *failures(run, Path(), 2), sep="\n", file=sys.stderr)
 
 
 def corpus_of(shard):

@@ -48,3 +48,8 @@ onstart:
 
 onsuccess:
     print_summaries()
+
+
+# What failed may stand thousands of lines above by now.
+onerror:
+    print_failures()

@@ -1,0 +1,44 @@
+"""
+Errors as a person reads them, and the first look at config/config.yaml: Snakemake names no line of a file that it cannot
+read, takes the last of a key that stands there twice, and shows its own sources where it must not write.
+"""
+
+import errno
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from pretrain_llama import configuration
+from pretrain_llama.errors import PretrainError, of_system
+
+
+class ReadableError(WorkflowError):
+    # Snakemake would print the places in our sources that the error passed, below what to do next.
+    __traceback__ = None
+
+    def __init__(self, error):
+        super().__init__(f"{error.who} error: {error}")
+
+
+@contextmanager
+def readable_errors():
+    try:
+        yield
+    except PretrainError as error:
+        raise ReadableError(error) from None
+    except OSError as error:
+        if (readable := of_system(error)) is None:
+            raise
+        raise ReadableError(readable) from None
+
+
+if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+    with readable_errors():
+        written = ".snakemake" if Path(".snakemake").exists() else "."
+        if not os.access(written, os.W_OK):  # a dry-run writes its log there, too
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(Path(written).resolve()))
+        for path in [*(workflow.overwrite_configfiles or ()), "config/config.yaml"]:
+            if not workflow.overwrite_configfiles or Path(path).exists():
+                configuration.read_keys(path)
