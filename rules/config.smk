@@ -5,13 +5,14 @@ read, takes the last of a key that stands there twice, and shows its own sources
 
 import errno
 import os
+import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from pretrain_llama import configuration
-from pretrain_llama.errors import PretrainError, of_system
+from pretrain_llama.errors import OperatorError, PretrainError, of_system
 
 
 class ReadableError(WorkflowError):
@@ -34,7 +35,20 @@ def readable_errors():
         raise ReadableError(readable) from None
 
 
+# Of the data nodes' image, too, which has no torch.
+PACKAGES = ("blake3", "numpy", "orjson", "pyarrow", "sentencepiece", "tokenizers", "xxhash")
+
+with readable_errors():
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise OperatorError(
+            f"Python packages are missing: {', '.join(missing)}",
+            where=sys.executable,
+            action="make install && source .venv/bin/activate, then type the same command",
+        )
+
 if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+    from pretrain_llama import configuration
+
     with readable_errors():
         written = ".snakemake" if Path(".snakemake").exists() else "."
         if not os.access(written, os.W_OK):  # a dry-run writes its log there, too
