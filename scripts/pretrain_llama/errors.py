@@ -49,7 +49,7 @@ def of_system(error: OSError) -> OperatorError | None:
         action = "give this user the right to it (ls -ld shows whose it is), then type the same command"
     else:
         return None
-    return OperatorError(error.strerror.lower(), where=where, action=action)
+    return OperatorError((error.strerror or str(error)).lower(), where=where, action=action)
 
 
 def run_program(main: Callable[[], None]) -> None:

@@ -180,7 +180,7 @@ def _expanded_bytes(head: bytes, compression: str) -> int:
 
 def first_bytes(file: SourceFile) -> bytes:
     """Return the beginning of a vendor file's text, up to about 64 KiB; of one that is no parquet file."""
-    compression = FORMATS.fullmatch(file.path)["compression"]
+    compression = format_of(file.path)
     with _reading(file.path):
         head = stores.read_range(file.path, 0, SAMPLE_BYTES, file.etag)
         if not compression:
