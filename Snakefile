@@ -4,13 +4,16 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "rules/sources.smk"
+include: "rules/config.smk"
+
+
 configfile: "config/config.yaml"
 
 
 report: "docs/report.rst"
 
 
-include: "rules/sources.smk"
 include: "rules/common.smk"
 include: "rules/shards.smk"
 include: "rules/tokenize.smk"

@@ -4,19 +4,17 @@ The configuration, validated; the plan of the shards; the look-ups that the rule
 
 import gc
 import os
-from contextlib import contextmanager
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.doctor.variables import require
-from pretrain_llama.errors import ConfigError, PretrainError
+from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.claim import claim
 from pretrain_llama.launch.layout import check_launch
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.shards import cost, listing, plan
+from pretrain_llama.status.snakemake_log import failures, newest_run
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.sizes import check_sizes
 from pretrain_llama.vocabulary import expansion
@@ -24,14 +22,6 @@ from pretrain_llama.vocabulary import expansion
 # Python looks for garbage in cycles after every 700 new objects. The graph of thousands of shards is millions of
 # objects that stay: looking that often takes a third of the time of a preview.
 gc.set_threshold(100_000)
-
-
-@contextmanager
-def readable_errors():
-    try:
-        yield
-    except PretrainError as error:
-        raise WorkflowError(f"{error.who} error: {error}") from None
 
 
 STORE = workflow.storage_settings.default_storage_prefix if workflow.storage_settings.default_storage_provider else ""

@@ -8,22 +8,20 @@ def begin_run():
 
     A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
     """
-
-    def stop(error):
-        workflow.scheduler.executor_error_callback(WorkflowError(f"{error.who} error: {error}"))
-
+    stop = workflow.scheduler.executor_error_callback
     try:
-        if "listing" in config:
-            raise ConfigError(
-                "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
-            )
-        if STORE:
-            claim(place("results/running.json"), stop)
-        for corpus, planned in PLANS.items():
-            plan.record(plan_path(corpus), planned)
-        for name, expanded in EXPANSIONS.items():
-            expansion.record(expansion_path(name), expanded.record)
-    except PretrainError as error:
+        with readable_errors():
+            if "listing" in config:
+                raise ConfigError(
+                    "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
+                )
+            if STORE:
+                claim(place("results/running.json"), lambda error: stop(ReadableError(error)))
+            for corpus, planned in PLANS.items():
+                plan.record(plan_path(corpus), planned)
+            for name, expanded in EXPANSIONS.items():
+                expansion.record(expansion_path(name), expanded.record)
+    except ReadableError as error:
         stop(error)
 
 
@@ -31,6 +29,12 @@ def print_summaries():
     for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
         if path.exists():
             print(path.read_text())
+
+
+def print_failures():
+    run = newest_run(Path())
+    if run and run.failed:
+        print("What failed; `make status` shows more:", *failures(run, Path(), 2), sep="\n", file=sys.stderr)
 
 
 # What the report's first page shows; `make report` has just asked for it.
@@ -79,3 +83,8 @@ onstart:
 
 onsuccess:
     print_summaries()
+
+
+# What failed may stand thousands of lines above by now.
+onerror:
+    print_failures()

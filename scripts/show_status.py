@@ -15,7 +15,7 @@ import yaml
 from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
-from pretrain_llama.status.snakemake_log import NewestRun, newest_run
+from pretrain_llama.status.snakemake_log import NewestRun, failures, newest_run
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
 from pretrain_llama.vocabulary import expansion
@@ -67,12 +67,7 @@ def snakemake_lines(run: NewestRun | None) -> list[str]:
     lines += [f"  {verb}: {job.rule} {job.output}" for job in run.in_progress[:SHOWN_JOBS]]
     if len(run.in_progress) > SHOWN_JOBS:
         lines.append(f"  and {len(run.in_progress) - SHOWN_JOBS:,} more")
-    for job in run.failed[:SHOWN_JOBS]:
-        lines.append(f"  failed: {job.rule} {job.output}; its log {job.log or 'is none'}")
-        lines += [f"    | {line}" for line in job.last_lines(Path())]
-    if len(run.failed) > SHOWN_JOBS:
-        lines.append(f"  and {len(run.failed) - SHOWN_JOBS:,} more failed")
-    return lines
+    return lines + failures(run, Path(), SHOWN_JOBS)
 
 
 def tokenizer_identity(name: str, config: dict[str, Any], results: str) -> str:

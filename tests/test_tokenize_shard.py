@@ -1,6 +1,7 @@
 """Tokenizing: every line a document, blank, or rejected with a reason; what a person sees when something is wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_rejections_are_limited(tmp_path: Path, tokenizer_model: Path, good: int
         assert f"{bad} of {good + bad} lines of en_books_tales_split_0000 are rejected: {bad} bad_json" in result.stderr
         assert f'vendor.jsonl, line {good + 1}: bad_json: "not json"' in result.stderr
         assert ("no document is left" if not good else "max_rejected_lines 3 allow fewer") in result.stderr
-        assert f"where: {tmp_path / PREFIX}.rejected.jsonl\n" in result.stderr
+        assert re.search(r"where: .*vendor\.jsonl\n", result.stderr), "Snakemake removes what a failed job wrote"
         assert "correct text_key in config/corpora.tsv" in result.stderr
 
 

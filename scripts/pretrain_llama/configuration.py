@@ -4,7 +4,7 @@ import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jsonschema
 import yaml
@@ -12,6 +12,7 @@ import yaml
 from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
 
+COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
 SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
 
 
@@ -38,7 +39,7 @@ def load_config(path: str | Path) -> dict:
     Raises:
         ConfigError: no such file, no YAML, a key that stands there twice, or a value that the schema does not allow.
     """
-    return validate(mappings.read(path), "config", str(path))
+    return validate(read_keys(path), "config", str(path))
 
 
 def validate(value: Any, schema_name: str, place: str) -> Any:
@@ -93,6 +94,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def read_keys(path: str | Path) -> dict[str, Any]:
+    """Return what a YAML file of the configuration holds.
+
+    Raises:
+        ConfigError: no such file, no YAML, no keys in it, or one that stands there twice.
+    """
+    found = mappings.read(path)
+    if not isinstance(found, dict):
+        raise ConfigError("no keys in the file", where=path, action="write them as key: value, a line each")
+    return found
+
+
+def _check_columns(columns: list[str], path: str | Path) -> None:
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing and (len(columns) == 1 or set(columns) < set(COLUMNS)):
+        raise ConfigError(
+            f"no column {missing[0]!r}",
+            where=f"{path}:1",
+            action="name the columns, separated by one tab: " + ", ".join(COLUMNS),
+        )
+
+
 def load_corpora(path: str | Path) -> list[Corpus]:
     """Return the table of corpora, in its order.
 
@@ -101,25 +124,26 @@ def load_corpora(path: str | Path) -> list[Corpus]:
             the same names.
     """
     corpora: dict[str, Corpus] = {}
-    with _opened(path) as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        columns = rows.fieldnames or []
-        for row in rows:
-            place = f"{path}:{rows.line_num}"
-            if None in row or None in row.values():
-                raise ConfigError(
-                    f"a row with {len(columns)} columns expected",
-                    where=place,
-                    action="separate the columns by one tab: " + ", ".join(columns),
-                )
-            corpus = Corpus(**validate(row, "corpora", place), place=place)
-            if corpus.name in corpora:
-                raise ConfigError(
-                    f"two rows would make the same shards, {corpus.name}_split_…",
-                    where=f"{corpora[corpus.name].place} and {place}",
-                    action="give one of them another subdomain",
-                )
-            corpora[corpus.name] = corpus
+    rows = csv.DictReader(_lines(path), delimiter="\t")
+    columns = list(rows.fieldnames or ())
+    if columns:
+        _check_columns(columns, path)
+    for row in rows:
+        place = f"{path}:{rows.line_num}"
+        if None in row or None in row.values():
+            raise ConfigError(
+                f"a row with {len(columns)} columns expected",
+                where=place,
+                action="separate the columns by one tab: " + ", ".join(columns),
+            )
+        corpus = Corpus(**validate(row, "corpora", place), place=place)
+        if corpus.name in corpora:
+            raise ConfigError(
+                f"two rows would make the same shards, {corpus.name}_split_…",
+                where=f"{corpora[corpus.name].place} and {place}",
+                action="give one of them another subdomain",
+            )
+        corpora[corpus.name] = corpus
     if not corpora:
         raise ConfigError("the table of corpora has no row", where=path, action="add a row for each corpus")
     return list(corpora.values())
@@ -136,7 +160,7 @@ def load_run(folder: str | Path) -> dict:
 
 def load_run_config(path: str | Path) -> dict:
     """Return a run.yaml, as `load_run`."""
-    return validate(mappings.read(path), "run", str(path))
+    return validate(read_keys(path), "run", str(path))
 
 
 def find_runs(names: list[str], folder: str | Path) -> list[str]:
@@ -168,8 +192,10 @@ def check_choice(name: str, known: dict[str, Any], kind: str, place: str) -> Non
         )
 
 
-def _opened(path: str | Path) -> TextIO:
+def _lines(path: str | Path) -> list[str]:
     try:
-        return open(path, encoding="utf-8", newline="")
+        return Path(path).read_text(encoding="utf-8-sig").splitlines(keepends=True)  # spreadsheets write the mark
     except FileNotFoundError:
         raise ConfigError("no such file", where=path, action="write it, or correct the path that names it") from None
+    except UnicodeDecodeError:
+        raise ConfigError("no text in UTF-8", where=path, action="save it as tab-separated text in UTF-8") from None

@@ -1,7 +1,9 @@
 """Errors that a person can act on: one class per person who must act, each message built from values."""
 
+import errno
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class PretrainError(Exception):
@@ -34,10 +36,34 @@ class OperatorError(PretrainError):
     who = "operation"
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def of_system(error: OSError) -> OperatorError | None:
+    """Return what a full disk or a missing permission means to a person; None for anything else."""
+    where = error.filename or "the file that was being written"
+    if error.errno in DISK_FULL:
+        action = "make room there (df -h; ulimit -f), then type the same command: what is whole was kept"
+    elif error.errno in _FORBIDDEN:
+        action = "give this user the right to it (ls -ld shows whose it is), then type the same command"
+    else:
+        return None
+    return OperatorError((error.strerror or str(error)).lower(), where=where, action=action)
+
+
 def run_program(main: Callable[[], None]) -> None:
-    """Run a program's main; a PretrainError becomes one readable message and exit code 2."""
+    """Run a program's main; what a person can act on becomes one readable message and exit code 2."""
     try:
         main()
     except PretrainError as error:
-        print(f"{error.who} error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(error)
+    except OSError as error:
+        if (readable := of_system(error)) is None:
+            raise
+        _end(readable)
+
+
+def _end(error: PretrainError) -> NoReturn:
+    print(f"{error.who} error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from pretrain_llama.errors import DISK_FULL
+
 Created = TypeVar("Created")
 
 
@@ -28,7 +30,7 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
     part = _create_beside(path, opened)
     ours = Path(part.name)
     try:
-        with part:
+        with _named(path), part:
             yield part
         ours.replace(path)
     finally:
@@ -41,12 +43,24 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Write a folder beside its place and rename it when the block ends; otherwise as `replacing`."""
     ours = _create_beside(path, _made)
     try:
-        yield ours
+        with _named(path):
+            yield ours
         shutil.rmtree(path, ignore_errors=True)
         ours.rename(path)
     finally:
         shutil.rmtree(ours, ignore_errors=True)
         _leave(ours.parent)
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Name the file that a full disk cuts short: the system names only what cannot be opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            error.filename = error.filename or str(path)
+        raise
 
 
 def _create_beside(path: str | Path, create: Callable[[Path], Created]) -> Created:

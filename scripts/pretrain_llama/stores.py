@@ -4,6 +4,7 @@ A place is a path, or az://{container}/{path} in the storage account that AZURE_
 to blobs is in blobs.py, which is imported only where there is one: a job without them does not wait for the SDK.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -66,6 +67,7 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
 
     Raises:
         ConfigError: it matches no file.
+        PermissionError: its folder cannot be listed.
         OperatorError: the store cannot be listed.
     """
     if is_blob(pattern):
@@ -77,10 +79,21 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
         paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
         found = [source_file(path) for path in paths]
     if not found:
-        raise ConfigError(
-            f"source {pattern!r} matches no file", where=place, action="correct the glob, or fetch the vendor's files"
-        )
+        raise _nothing_found(pattern, place)
     return sorted(found, key=lambda file: file.path)
+
+
+def _nothing_found(pattern: str, place: str) -> Exception:
+    if not is_blob(pattern) and Path(pattern).is_dir():
+        action = f"write '{pattern.rstrip('/')}/*' for the files in it"
+        return ConfigError(f"source {pattern!r} is a folder", where=place, action=action)
+    beginning = Path(globs.beginning(pattern)).parent if not is_blob(pattern) else Path()
+    there = next((folder for folder in (beginning, *beginning.parents) if folder.exists()), Path())
+    if not os.access(there, os.R_OK | os.X_OK):  # glob.glob finds nothing there
+        return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+    return ConfigError(
+        f"source {pattern!r} matches no file", where=place, action="correct the glob, or fetch the vendor's files"
+    )
 
 
 def fingerprint(file: SourceFile) -> str:

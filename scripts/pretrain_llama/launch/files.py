@@ -14,7 +14,14 @@ NAMES = ("README.md", "launch.sh", "launch.sbatch", "job.yaml", ".amlignore", "m
 LAUNCH = """\
 #!/usr/bin/env bash
 # Start this run on this machine, or resume it. Needs the packages of sources/requirements.lock.
-cd "$(dirname "${BASH_SOURCE[0]}")" && exec python code/scripts/launch_training.py .
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit
+if ! python -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("torch") is None)'; then
+    echo "operation error: no python with the packages of this run: $(command -v python || echo none on PATH)" >&2
+    echo "  where: $PWD/sources/requirements.lock" >&2
+    echo "  next:  activate their environment, or pip install --requirement this file" >&2
+    exit 2
+fi
+exec python code/scripts/launch_training.py .
 """
 
 

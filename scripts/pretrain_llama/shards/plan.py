@@ -21,6 +21,7 @@ from typing import Any
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.shards.first_documents import check_first_documents
 from pretrain_llama.shards.sources import can_be_cut, check_format, is_parquet, text_bytes
 from pretrain_llama.stores import SourceFile
 
@@ -38,11 +39,16 @@ def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
         target_bytes: size that a shard aims at, in bytes of jsonl.
 
     Raises:
-        ConfigError: the source matches no file, or one of a format that is not read.
+        ConfigError: the source matches no file, or one of a format that is not read; or the first documents have no
+            such text key.
         DataError: a planned file changed or vanished, a new one cannot be read, none holds any text, or the text key
             of planned parquet files changed.
     """
-    return extend(load(path, corpus), stores.list_files(corpus.source, corpus.place), corpus, target_bytes)
+    recorded, listing = load(path, corpus), stores.list_files(corpus.source, corpus.place)
+    planned = extend(recorded, listing, corpus, target_bytes)
+    if len(planned["shards"]) > len(recorded["shards"]):
+        check_first_documents(listing, corpus)
+    return planned
 
 
 def load(path: str | Path, corpus: Corpus) -> Plan:

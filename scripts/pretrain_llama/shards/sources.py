@@ -10,7 +10,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import orjson
@@ -178,6 +178,20 @@ def _expanded_bytes(head: bytes, compression: str) -> int:
     return expanded
 
 
+def first_bytes(file: SourceFile) -> bytes:
+    """Return the beginning of a vendor file's text, up to about 64 KiB; of one that is no parquet file."""
+    compression = format_of(file.path)
+    with _reading(file.path):
+        head = stores.read_range(file.path, 0, SAMPLE_BYTES, file.etag)
+        if not compression:
+            return head
+        expanded = b""
+        with OPENERS[compression](io.BytesIO(head), "rb") as stream, suppress(EOFError):
+            while len(expanded) < SAMPLE_BYTES and (piece := stream.read(1 << 12)):
+                expanded += piece
+        return expanded
+
+
 def _parquet_text_bytes(file: SourceFile, text_key: str) -> int:
     with _open_parquet(file.path, text_key, file.etag) as parquet:
         metadata = parquet.metadata
@@ -217,9 +231,11 @@ def _check_column(file: Any, path: str, text_key: str) -> None:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn what the readers of the formats raise into a DataError that names the file."""
+    """Turn what the readers of the formats raise into a DataError that names the file; a missing right is no damage."""
     try:
         yield
+    except PermissionError:
+        raise
     except (OSError, EOFError, zlib.error, zstd.ZstdError, ValueError) as error:
         raise DataError(
             f"a vendor file cannot be read: {error}", where=path, action="fetch the file again, and check its size"

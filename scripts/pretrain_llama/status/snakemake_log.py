@@ -9,7 +9,9 @@ STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
 FAILED = re.compile(r"^Error in (?:rule|checkpoint) (\w+)")
 FINISHED = re.compile(r"^Finished jobid: (\d+)")
 FIELD = re.compile(r"^ {4}(jobid|log|output): (.+)$")
+ERROR = re.compile(r"^\w+ error: ")  # as errors.py begins a message
 SHOWN_LINES = 5
+SHOWN_OF_ERROR = 10
 
 
 @dataclass
@@ -22,11 +24,13 @@ class Job:
     output: str = ""
 
     def last_lines(self, folder: Path) -> list[str]:
-        """Return the last lines of its log file."""
+        """Return its error, or else the last lines of its log file."""
         path = folder / self.log
         if not self.log or not path.exists():
             return []
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN_LINES:]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [number for number, line in enumerate(lines) if ERROR.match(line)]
+        return lines[errors[-1] :][:SHOWN_OF_ERROR] if errors else lines[-SHOWN_LINES:]
 
 
 @dataclass
@@ -53,6 +57,17 @@ def newest_run(folder: Path) -> NewestRun | None:
         if any(STARTED.match(line) for line in lines):
             return _read(path, lines, _is_running(folder))
     return None
+
+
+def failures(run: NewestRun, folder: Path, shown: int) -> list[str]:
+    """Return lines that show the first failed jobs of a run with their errors, and the number of the others."""
+    lines = []
+    for job in run.failed[:shown]:
+        lines.append(f"  failed: {job.rule} {job.output}; its log {job.log or 'is none'}")
+        lines += [f"    | {line}" for line in job.last_lines(folder)]
+    if len(run.failed) > shown:
+        lines.append(f"  and {len(run.failed) - shown:,} more failed")
+    return lines
 
 
 def _read(path: Path, lines: list[str], is_running: bool) -> NewestRun:

@@ -32,16 +32,17 @@ class RejectionLimits:
 
 
 class Quarantine:
-    """Write rejected lines of a shard to an open file, whose name will be `path`.
+    """Write rejected lines of a shard to an open file.
 
     Attributes:
         reasons: rejected lines by reason.
     """
 
-    def __init__(self, file: IO[str], path: str, shard: str) -> None:
+    def __init__(self, file: IO[str], shard: str) -> None:
         self.reasons: Counter[str] = Counter()
-        self._file, self._path, self._shard = file, path, shard
+        self._file, self._shard = file, shard
         self._first: list[str] = []
+        self._first_file = ""
 
     def reject(self, source: MergedRange, source_line: int, reason: str, pieces: Iterable[bytes]) -> None:
         """Keep a line.
@@ -62,6 +63,7 @@ class Quarantine:
             self._file.write(json.dumps(text)[1:-1])
         self._file.write(json.dumps(decoder.decode(b"", final=True))[1:-1] + '"}\n')
         self.reasons[reason] += 1
+        self._first_file = self._first_file or source.path
         if len(self._first) < FIRST_SHOWN:
             after = f" (counted from byte {source.start:,})" if source.start else ""
             self._first.append(f"{source.path}, line {source_line}{after}: {reason}: {json.dumps(shown.strip())}")
@@ -83,7 +85,7 @@ class Quarantine:
         raise DataError(
             f"{rejected} of {lines} lines of {self._shard} are rejected: {counts}; {why}. The first:\n    "
             + "\n    ".join(self._first),
-            where=self._path,
+            where=self._first_file,
             action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "
             "or raise the limits in config/config.yaml",
         )

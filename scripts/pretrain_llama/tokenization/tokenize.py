@@ -134,7 +134,7 @@ def tokenize(
             open(jsonl, "rb") as file,
             replacing(rejected_path, "w") as rejected,
         ):
-            quarantine = Quarantine(rejected, rejected_path, receipt.shard)
+            quarantine = Quarantine(rejected, receipt.shard)
             reader = ShardReader(file, max_line_bytes)
             outcome = Outcome(trained, held_out, quarantine, Origins(merged), receipt, progress)
 

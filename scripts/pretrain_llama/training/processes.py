@@ -35,7 +35,7 @@ def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -
 
     Raises:
         ConfigError: the number of processes is no multiple of tensor x pipeline.
-        OperatorError: there are fewer GPUs here than processes.
+        OperatorError: there are fewer GPUs here than processes, or they cannot meet: the port is taken, say.
     """
     if own.world_size % (tensor * pipeline):
         raise ConfigError(
@@ -49,7 +49,14 @@ def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -
         # A single process meets nobody: a file needs no free port.
         meeting = f"tcp://{own.address}:{own.port}" if own.address else f"file://{folder}/store"
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, meeting, TIMEOUT, rank=own.rank, world_size=own.world_size)
+        try:
+            dist.init_process_group(backend, meeting, TIMEOUT, rank=own.rank, world_size=own.world_size)
+        except dist.DistNetworkError as error:
+            raise OperatorError(
+                f"process {own.rank} of {own.world_size} cannot meet the others: {str(error).splitlines()[0]}",
+                where=f"MASTER_ADDR and MASTER_PORT: {own.address}:{own.port}",
+                action="choose another MASTER_PORT if it is taken, or an address that all nodes reach",
+            ) from None
         try:
             parallel_state.initialize_model_parallel(tensor, pipeline)
             yield device
