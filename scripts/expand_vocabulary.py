@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama import names
-from pretrain_llama.errors import ConfigError, run_program
+from pretrain_llama.errors import ConfigError, listed, run_program
 from pretrain_llama.files import replacing, write_json
 from pretrain_llama.progress import Progress
 from pretrain_llama.vocabulary.fertility import Fertility, measure
@@ -70,7 +70,7 @@ def main() -> None:
         file.write(model.SerializeToString())
     never = unreachable(model, pieces)
     if never:
-        print(f"warning: {len(never)} given pieces never come about: {', '.join(never[:5])}", file=sys.stderr)
+        print(f"warning: {len(never)} given pieces never come about: {listed(never)}", file=sys.stderr)
     old, new = encoder(base), encoder(model)
     found = {place: measure(texts, old, new) for place, texts in measured.items()}
     sizes = {"vocab_size_before": len(base.pieces), "vocab_size_after": len(model.pieces), "never_used": never}

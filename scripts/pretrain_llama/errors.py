@@ -1,7 +1,9 @@
 """Errors that a person can act on: one class per person who must act, each message built from values."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+SHOWN = 5  # of what a message lists
 
 
 class PretrainError(Exception):
@@ -32,6 +34,12 @@ class OperatorError(PretrainError):
     """Whoever runs the workflow must act: a machine, a file system, a run's state."""
 
     who = "operation"
+
+
+def listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:
+    """Return the first of some items for a message, and how many more there are."""
+    more = [f"and {len(items) - shown:,} more"] * (len(items) > shown)
+    return separator.join([*items[:shown], *more])
 
 
 def run_program(main: Callable[[], None]) -> None:

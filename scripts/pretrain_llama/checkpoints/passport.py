@@ -26,12 +26,11 @@ from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import OperatorError, listed
 from pretrain_llama.files import read_json, sha256, write_json
 
 NAME, VERIFICATION = "conversion.json", "verification.json"
 VERSION = 1
-SHOWN = 8  # differences
 
 
 def write(
@@ -128,10 +127,8 @@ def check(
     differences = [*_differences(folder, passport, tensor_parallel, trained)]
     differences += _other_architecture(passport, read_architecture(like), f"{like}/config.json") if like else []
     if differences:
-        shown = "\n".join(f"    {difference}" for difference in differences[:SHOWN])
-        more = f"\n    and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise OperatorError(
-            f"the checkpoint is not what its passport says:\n{shown}{more}",
+            "the checkpoint is not what its passport says:\n    " + listed(differences, "\n    "),
             where=folder / NAME,
             action="put back what was changed, or convert the checkpoint again for these sizes",
         )

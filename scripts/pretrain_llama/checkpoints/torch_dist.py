@@ -24,7 +24,7 @@ from pretrain_llama.checkpoints import mapping, pickles, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.mapping import Part, Weight
 from pretrain_llama.checkpoints.tensors import ITEM_BYTES, Region, Spec, cover
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError, listed
 from pretrain_llama.files import write_text
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -139,7 +139,7 @@ class TorchDistTensors:
         ]
         if unknown:
             raise ConfigError(
-                f"{len(unknown)} weights are not a Llama's: {', '.join(sorted(unknown)[:5])}",
+                f"{len(unknown)} weights are not a Llama's: {listed(sorted(unknown))}",
                 where=self.place,
                 action="use a Llama without biases or adapters",
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain_llama import stores
-from pretrain_llama.errors import DataError
+from pretrain_llama.errors import DataError, listed
 from pretrain_llama.names import CountedName, parse_counted, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
 
@@ -87,7 +87,7 @@ def _whole_pairs(entries: list[str], path: str | Path) -> set[str]:
     for present, missing, names in ((".bin", ".idx", bins - idxs), (".idx", ".bin", idxs - bins)):
         if idxs and names:
             raise DataError(
-                f"{min(names)}{present} has no {missing}" + f", and {len(names) - 1} more" * (len(names) > 1),
+                listed([f"{name}{present} has no {missing}" for name in sorted(names)], shown=1),
                 where=path,
                 action="list both of each shard, after making those that are missing, or .bin alone throughout",
             )

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama.errors import listed
 from pretrain_llama.files import json_text, read_json, sha256
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
@@ -24,7 +25,6 @@ CUTTING_KEYS = ("micro_batch_size_sequences",)
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padding", "files")
 HASHED_AT_ONCE = 8  # .idx files
-SHOWN = 5  # differences of a part
 
 
 def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[str, str]) -> dict[str, Any]:
@@ -70,6 +70,5 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _difference(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        shown = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys[:SHOWN])
-        return shown + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+        return listed([f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys], "; ")
     return f"{before} -> {now}"

@@ -19,7 +19,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.copying import hash_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
-from pretrain_llama.errors import PretrainError
+from pretrain_llama.errors import PretrainError, listed
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.megatron_lm_check import parse
 from pretrain_llama.mixture import choices, signature
@@ -33,7 +33,6 @@ from pretrain_llama.training.reproduction import SIGNATURE
 from pretrain_llama.training.run_folder import read_manifest
 from pretrain_llama.training.sizes import process_count, training_sequences
 
-SHOWN = 5  # differences
 CHUNK_BYTES = 1 << 24
 LOCK = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)", re.M)
 
@@ -231,5 +230,4 @@ def check_megatron_lm(folder: Path, checkout: Path) -> Passed:
 
 def _fail(wrong: list[str], action: str) -> None:
     if wrong:
-        more = [f"and {len(wrong) - SHOWN:,} more"] if len(wrong) > SHOWN else []
-        raise Failed("".join(f"\n    {difference}" for difference in wrong[:SHOWN] + more) + "\n   ", action)
+        raise Failed("\n    " + listed(wrong, "\n    ") + "\n   ", action)
