@@ -58,11 +58,10 @@ def check_names(prefixes: list[Path], shard: ShardName) -> None:
                 where=prefix,
                 action="join the shards of one domain: rates and probabilities go by language and domain",
             )
-        pair = IndexedReader(prefix)
-        found = CountedName(own, pair.documents, pair.sequences, pair.tokens)
-        if found != counted:
+        found = IndexedReader(prefix).counts
+        if found != counted.counts:
             raise DataError(
-                f"{prefix.name} holds dc={pair.documents} sc={pair.sequences} tc={pair.tokens}",
+                f"{prefix.name} holds {found}",
                 where=prefix,
                 action="tokenize this shard again; its name or its files were changed",
             )

@@ -77,7 +77,7 @@ def test_a_counted_name_that_lies_is_refused(tmp_path: Path) -> None:
     prefix = tmp_path / PREFIX
     wrong = run_script("name_indexed.py", "--prefix", prefix, "--output-prefix", f"{prefix}_dc=1_sc=1_tc=3")
     assert wrong.returncode == 2
-    assert "counts 1 documents, 1 sequences and 2 tokens, not those of" in wrong.stderr
+    assert "the pair holds dc=1 sc=1 tc=2, not those of" in wrong.stderr
     right = run_script("name_indexed.py", "--prefix", prefix, "--output-prefix", f"{prefix}_dc=1_sc=1_tc=2")
     assert right.returncode == 0, right.stderr
     linked = Path(f"{prefix}_dc=1_sc=1_tc=2.bin")

@@ -52,6 +52,18 @@ class ShardName:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Documents, sequences and tokens of a pair; `str()` gives them as its name has them."""
+
+    documents: int
+    sequences: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"dc={self.documents} sc={self.sequences} tc={self.tokens}"
+
+
+@dataclass(frozen=True)
 class CountedName:
     """A tokenized shard with its counts; `str()` gives the file name without .bin or .idx."""
 
@@ -59,6 +71,11 @@ class CountedName:
     documents: int
     sequences: int
     tokens: int
+
+    @property
+    def counts(self) -> Counts:
+        """What the name says that the pair holds."""
+        return Counts(self.documents, self.sequences, self.tokens)
 
     def __str__(self) -> str:
         return f"{self.shard}{PREFIX_SUFFIX}_dc={self.documents}_sc={self.sequences}_tc={self.tokens}"

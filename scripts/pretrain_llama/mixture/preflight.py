@@ -175,9 +175,9 @@ def _check_contents(
         prefix = f"{indexed}/{shard.name}"
         counts = read_counts(prefix)
         lengths = read_lengths(prefix, counts.sequences)
-        found = (counts.documents, counts.sequences, counts.tokens, int(lengths.sum(dtype=np.int64)))
-        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens, shard.name.tokens):
-            wrong.append("{} holds dc={} sc={}, the .bin tc={}, the .idx tc={}".format(shard.name, *found))
+        in_index = int(lengths.sum(dtype=np.int64))
+        if counts != shard.name.counts or in_index != counts.tokens:
+            wrong.append(f"{shard.name} holds {counts}, the .idx tc={in_index}")
         for split, (start, stop) in ranges.items():
             # As BlendedMegatronDatasetBuilder cuts.
             part = lengths[round(start * float(len(lengths))) : round(stop * float(len(lengths)))]

@@ -88,11 +88,9 @@ def _name_defects(pair: IndexedReader) -> list[str]:
     name = pair.prefix.name
     if "_dc=" not in name:
         return []
-    counted = parse_counted(name)
-    found = (pair.documents, pair.sequences, pair.tokens)
-    if found == (counted.documents, counted.sequences, counted.tokens):
+    if pair.counts == parse_counted(name).counts:
         return []
-    return ["the name says other counts than the index: dc={} sc={} tc={}".format(*found)]
+    return [f"the name says other counts than the index: {pair.counts}"]
 
 
 def _id_range(pair: IndexedReader) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.ranks import Ranks
-from pretrain_llama.names import parse_counted
+from pretrain_llama.names import Counts, parse_counted
 from pretrain_llama.tokenization.engines import load_reference
-from pretrain_llama.tokenization.indexed import Counts, IndexedReader, read_counts
+from pretrain_llama.tokenization.indexed import IndexedReader, read_counts
 from pretrain_llama.training.run_folder import RunFolder
 from pretrain_llama.training.sizes import check_sizes, process_count
 
@@ -99,15 +99,14 @@ def allow_open_files(pairs: int) -> None:
 
 
 def _check_pair(folder: RunFolder, counted_name: str) -> None:
-    prefix, stated = folder.prefix(counted_name), parse_counted(counted_name)
+    prefix, stated = folder.prefix(counted_name), parse_counted(counted_name).counts
     try:
         found = read_counts(prefix)
     except FileNotFoundError:
         found = Counts(0, 0, 0)
-    if (found.documents, found.tokens) != (stated.documents, stated.tokens):
+    if found != stated:
         raise DataError(
-            f"a shard of {stated.documents} documents and {stated.tokens} tokens has {found.documents} and "
-            f"{found.tokens}",
+            f"a shard of {stated} holds {found}",
             where=prefix,
             action="bring its .bin and .idx back: snakemake --forcerun write_run_folder",
         )
