@@ -25,7 +25,7 @@ def exported_checkpoint(run, iteration):
     """What says that a checkpoint of a run is whole."""
     if iteration == "final":
         return f"results/runs/{run}/output/finished.json"
-    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"
+    return f"{iteration_folder(f'results/runs/{run}/output/checkpoints', int(iteration))}/metadata.json"
 
 
 rule convert_checkpoint:

@@ -165,7 +165,7 @@ def open_many_shards(folder: Path, allowed: int) -> None:
     """Open 60 shards where so many files are allowed; print how many each takes."""
     import resource
 
-    from pretrain_llama.training.checks import allow_open_files
+    from pretrain_llama.files import allow_open_files
 
     count = 60
     prefixes = tuple(str(folder / f"shard_{number}") for number in range(count))

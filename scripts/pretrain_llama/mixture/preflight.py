@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from pretrain_llama.errors import DataError, listed
+from pretrain_llama.files import OTHER_OPEN_FILES, allow_open_files
 from pretrain_llama.mixture import blend
 from pretrain_llama.mixture.bounds import harmonic_number, is_possible
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.tokenization.indexed import read_counts, read_lengths
-from pretrain_llama.training.checks import OTHER_OPEN_FILES, allow_open_files
 
 MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
 FILES_A_PREFIX = 6  # measured: that Megatron-LM holds open where it reads its index from the cache; 3 where it builds

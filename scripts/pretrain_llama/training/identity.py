@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama.checkpoints.architecture import PASSPORT
 from pretrain_llama.errors import listed
 from pretrain_llama.files import json_text, read_json, sha256
+from pretrain_llama.training.run_folder import mixture_path
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
@@ -36,13 +38,13 @@ def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[
         tokenizer: its identity.
         blake3: of .bin files, by their path in the folder, where it is known.
     """
-    mixture = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+    mixture = read_json(mixture_path(folder))["probabilities"]
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
         hashes = list(threads.map(lambda name: sha256(folder / "data" / f"{name}.idx"), mixture))
     return {
         "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
         "tokenizer": tokenizer,
-        "checkpoint": _checkpoint_identity(folder / "checkpoint" / "conversion.json"),
+        "checkpoint": _checkpoint_identity(folder / "checkpoint" / PASSPORT),
         "mixture": mixture,
         "data": {
             name: {"idx": found, "bin": blake3.get(f"data/{name}.bin")}

@@ -30,7 +30,7 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.identity import identity
 from pretrain_llama.training.reproduction import SIGNATURE
-from pretrain_llama.training.run_folder import read_manifest
+from pretrain_llama.training.run_folder import mixture_path, read_manifest
 from pretrain_llama.training.sizes import process_count, training_sequences
 
 CHUNK_BYTES = 1 << 24
@@ -148,7 +148,7 @@ def _check_probabilities(folder: Path) -> Passed:
     if not (sources / SIGNATURE).exists():
         raise Unknown("the folder has no data signature", "write the run folder with --tokenized")
     try:
-        recorded = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+        recorded = read_json(mixture_path(folder))["probabilities"]
         derived = derive_probabilities(folder)
     except (OSError, PretrainError) as error:
         raise Failed(f"they cannot be derived: {error}", "put back sources/ and mixture/") from None
