@@ -41,6 +41,12 @@ def dtype_for(vocab_size: int) -> np.dtype:
     return np.dtype(np.uint16 if vocab_size < 65500 else np.int32)
 
 
+def prefix_of(path: str | Path) -> Path:
+    """Return the prefix of a pair, given as PREFIX, PREFIX.bin or PREFIX.idx."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".bin", ".idx") else path
+
+
 @contextmanager
 def writing_indexed(prefix: str | Path, dtype: np.dtype) -> Iterator["IndexedWriter"]:
     """Write a .bin/.idx pair; both appear when the block ends, neither if it raises."""
