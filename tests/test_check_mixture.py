@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from check_mixture import as_text
-from mixtures import RUN, compute, write_pair, write_shard, write_shards
+from mixtures import RUN, compute, write_shard, write_shards
+from pairs import write_random_pair
 from pretrain_llama.errors import DataError
 from pretrain_llama.mixture import preflight
 from pretrain_llama.mixture.bounds import harmonic_number, is_possible
@@ -148,7 +149,7 @@ def damaged(folder: Path, mixed: Path) -> Path:
 
 
 def rewrite(prefix: Path) -> None:
-    write_pair(prefix, [30, 40])
+    write_random_pair(prefix, [30, 40])
 
 
 FIRST = "ar_news_daily_split_0003"
