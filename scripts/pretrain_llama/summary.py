@@ -54,10 +54,10 @@ def _by_domain(corpora: dict[str, dict[str, Any]], mixture: Mixture) -> list[dic
         made[language, domain].update({key: sums[key] for key in ("documents", "tokens")})
     drawn = ledger.by_domain(mixture)
     rows = []
-    for language, domain in sorted(made):
-        line = drawn.get((language, domain), ledger.Line())
-        what = {"language": language, "domain": domain} | made[language, domain]
-        rows.append(what | {"probability": line.probability, "epochs": line.epochs})
+    for of in sorted(made.keys() | drawn.keys()):
+        line = drawn.get(of, ledger.Line())
+        values = (*of, made[of]["documents"], made[of]["tokens"], line.probability, line.epochs)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 
 
