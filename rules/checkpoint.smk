@@ -12,6 +12,8 @@ OUTPUTS
     results/runs/{run}/sample.txt
 """
 
+from pretrain_llama.checkpoints.torch_dist import iteration_folder
+
 
 def checkpoint_config(name):
     """The config.json of a checkpoint that is converted, delivered or expanded."""

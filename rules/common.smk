@@ -11,7 +11,6 @@ from snakemake.exceptions import WorkflowError
 
 from pretrain_llama import configuration, names
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.torch_dist import iteration_folder
 from pretrain_llama.doctor.variables import require
 from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.launch.claim import claim
