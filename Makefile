@@ -12,12 +12,15 @@ RULE_FILES := Snakefile workflow/Snakefile rules
 BENCH := resources/bench
 EMULATOR := tests/azure_emulator
 
-.PHONY: install demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
+.PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: lint format lock clean azurite azure-doctor azureml docs-test reference
 .DELETE_ON_ERROR:
 
-install: $(INSTALLED)
+install: $(INSTALLED) ## the virtual environment, with what is locked
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 20
 
 $(INSTALLED): envs/requirements.lock $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
 	$(PYTHON) -m venv $(VENV)
@@ -59,7 +62,8 @@ $(EMULATOR)/node_modules/.installed: $(EMULATOR)/package-lock.json
 	npm ci --prefix $(EMULATOR)
 	touch $@
 
-test: $(if $(shell command -v npm),azurite) ## without npm, the tests of Azure are skipped, but not in CI
+# Without npm, the tests of Azure are skipped, but not in CI.
+test: $(if $(shell command -v npm),azurite)
 
 azureml: $(VENV)/.azureml ## what submits jobs to Azure Machine Learning, and reads job.yaml: 10 seconds
 
@@ -71,7 +75,7 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 	python scripts/check_azure.py
 
 # A file's tests stay together: some build a project that all of them look at.
-test: demo-inputs ## some tests hold the programs against the demo's text
+test: demo-inputs ## all tests but those of Slurm, some against the demo's text: in about 10 minutes
 	pytest -n 2 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
@@ -117,13 +121,13 @@ plan-estimate: | $(INSTALLED) ## LISTING=listing.tsv, NODES="8 32": what it will
 simulate-shards: demo-inputs ## Snakemake on 10,000 shards without data: a table, in about 12 minutes
 	python benchmarks/simulate_shards.py --scratch $(BENCH)/simulated
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## what CI asks of the sources
 	ruff check $(PYTHON_FILES)
 	ruff format --check $(PYTHON_FILES)
 	snakefmt --check $(RULE_FILES)
 	mypy
 
-format: $(INSTALLED)
+format: $(INSTALLED) ## put the sources into their one form
 	ruff check --fix $(PYTHON_FILES)
 	ruff format $(PYTHON_FILES)
 	snakefmt $(RULE_FILES)

@@ -12,6 +12,8 @@ OUTPUTS
     results/runs/{run}/sample.txt
 """
 
+from pretrain_llama.checkpoints.torch_dist import iteration_folder
+
 
 def checkpoint_config(name):
     """The config.json of a checkpoint that is converted, delivered or expanded."""
@@ -25,7 +27,7 @@ def exported_checkpoint(run, iteration):
     """What says that a checkpoint of a run is whole."""
     if iteration == "final":
         return f"results/runs/{run}/output/finished.json"
-    return f"results/runs/{run}/output/checkpoints/iter_{int(iteration):07d}/metadata.json"
+    return f"{iteration_folder(f'results/runs/{run}/output/checkpoints', int(iteration))}/metadata.json"
 
 
 rule convert_checkpoint:

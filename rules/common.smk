@@ -116,7 +116,7 @@ TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}
 
 wildcard_constraints:
     shard=names.SHARD,
-    tokenizer=r"[A-Za-z0-9-]+\.[0-9a-f]{8}",
+    tokenizer=names.TOKENIZER,
     dc=r"\d+",
     sc=r"\d+",
     tc=r"\d+",
@@ -128,7 +128,7 @@ wildcard_constraints:
     tp=r"\d+",
     pp=r"\d+",
     iteration=r"final|\d+",
-    expansion="({})".format("|".join(EXPANSIONS) or NONE) + r"\.[0-9a-f]{8}",
+    expansion="({})".format("|".join(EXPANSIONS) or NONE) + names.HASH,
 
 
 def corpus_of(shard):

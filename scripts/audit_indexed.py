@@ -8,23 +8,22 @@ BOS and ends with EOS, and the counts in the name. Exits with 2 if a pair has a 
 """
 
 import argparse
-from pathlib import Path
 
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.tokenization.audit import audit, decoded_documents
 from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.indexed import prefix_of
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=Path, nargs="+", help="pairs: PREFIX, PREFIX.bin or PREFIX.idx")
+    parser.add_argument("pairs", type=prefix_of, nargs="+", help="pairs: PREFIX, PREFIX.bin or PREFIX.idx")
     parser.add_argument("--tokenizer-model", help="SentencePiece model or tokenizer.json, to check ids and to decode")
     parser.add_argument("--bos-token", help="the BOS token, for a tokenizer.json")
     parser.add_argument("--eos-token", help="the EOS token, for a tokenizer.json")
     parser.add_argument("--without-bos", action="store_true", help="documents do not begin with BOS")
     parser.add_argument("--without-eos", action="store_true", help="documents do not end with EOS")
     parser.add_argument("--show", type=int, default=0, help="number of random documents to decode, of each pair")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of documents")
     return parser.parse_args()
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     reference = load_reference(args.tokenizer_model) if args.tokenizer_model else None
     bos = reference.token_id(args.bos_token, "bos") if reference and not args.without_bos else None
     eos = reference.token_id(args.eos_token, "eos") if reference and not args.without_eos else None
-    prefixes = sorted({path.with_suffix("") if path.suffix in (".bin", ".idx") else path for path in args.pairs})
+    prefixes = sorted(set(args.pairs))
     defective = []
     for prefix in prefixes:
         found = audit(prefix, reference, bos, eos)
@@ -47,7 +46,7 @@ def main() -> None:
         if found.defects:
             defective.append(prefix)
         elif reference:
-            for number, text in decoded_documents(prefix, reference, args.show, args.seed):
+            for number, text in decoded_documents(prefix, reference, args.show):
                 print(f"    document {number}: {text!r}")
     if defective:
         raise DataError(

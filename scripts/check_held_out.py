@@ -10,11 +10,9 @@ of memory each; of the others, only eight ids each are read, and the whole of th
 import argparse
 from pathlib import Path
 
-from pretrain_llama.errors import DataError, run_program
+from pretrain_llama.errors import DataError, listed, run_program
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.overlap import DocumentSet
-
-SHOWN = 5
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +39,7 @@ def main() -> None:
             common += held_out.common_with(prefix)
             progress.advance(1)
     if common:
-        shown = "\n    ".join(f"{one.pair}, document {one.document}" for one in common[:SHOWN])
+        shown = listed([f"{one.pair}, document {one.document}" for one in common], "\n    ")
         raise DataError(
             f"{len(common):,} documents are trained on and held out. The first:\n    {shown}",
             where=common[0].pair,

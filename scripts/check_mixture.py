@@ -11,10 +11,12 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import listed, run_program
 from pretrain_llama.files import write_json
 from pretrain_llama.mixture.mixture import Mixture
-from pretrain_llama.mixture.preflight import Report, check, first_of
+from pretrain_llama.mixture.preflight import Report, check
+
+NEXT_LINE = "\n  "
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,7 +53,7 @@ def as_text(report: Report, mixture: Mixture) -> str:
         f"{report.prefixes:,} prefixes, {report.sequences:,} sequences: built in {report.build_seconds:.2f} s, with an "
         f"index of {report.cache_bytes:,} bytes",
         f"sequences drawn and wanted differ by at most {report.largest_difference:,} in a shard",
-        f"by more than 1 in {len(off):,} of {report.prefixes:,} shards:\n  {first_of(off)}" * bool(off),
+        f"by more than 1 in {len(off):,} of {report.prefixes:,} shards:\n  {listed(off, NEXT_LINE)}" * bool(off),
         f"open files: {report.megatron_open_files:,} in each process of Megatron-LM; ulimit -n here: {allowed}",
         f"warning: {report.warning}" * bool(report.warning),
         f"advice: {report.advice}" * bool(report.advice),

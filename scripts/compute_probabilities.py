@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 
 from pretrain_llama import configuration
+from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.files import write_json, write_text
 from pretrain_llama.mixture import choices, ledger, outputs, signature
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--exclude", type=Path, help="shards to leave out (JSON or YAML)")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--run-config", type=Path, help="run.yaml: length of the training, and its section mixture")
-    length.add_argument("--total-tokens", type=tokens, help="tokens that the whole training draws: 500_000_000_000")
+    length.add_argument("--total-tokens", type=count, help="tokens that the whole training draws: 500_000_000_000")
     parser.add_argument(
         "--omissions",
         choices=["error", "list"],
@@ -52,13 +53,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tokens(text: str) -> int:
-    """Return a number of tokens, at least 1."""
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
-
-
 def folder(text: str) -> str:
     """Return a path that Megatron reads as one word."""
     if re.search(r"\s", text):
@@ -72,7 +66,7 @@ def folder(text: str) -> str:
 
 def main() -> None:
     args = parse_args()
-    run = configuration.load_run_config(args.run_config) if args.run_config else {}
+    run = configuration.load_run_file(args.run_config) if args.run_config else {}
     chosen = choices.load(
         args.data_ratio,
         args.language_probability,

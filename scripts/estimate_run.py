@@ -16,6 +16,7 @@ from typing import Any
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import run_program
+from pretrain_llama.tables import text_table
 from pretrain_llama.training.cost import estimate
 from pretrain_llama.training.flops import PEAK_FLOPS
 
@@ -62,8 +63,7 @@ def main() -> None:
 
 def as_text(f: dict[str, Any]) -> str:
     """Return the figures as a table for a terminal."""
-    rows = [("parameters", "", "")]
-    rows += [(f"  {part}", f"{number:,}", "") for part, number in f["parameters"].items()]
+    rows = [(f"  {part}", f"{number:,}", "") for part, number in f["parameters"].items()]
     if f["padding_parameters"]:
         rows.append(("  of which padding", f"{f['padding_parameters']:,}", "of the vocabulary"))
     rows.append(("memory of the fullest process", "", ""))
@@ -76,8 +76,7 @@ def as_text(f: dict[str, Any]) -> str:
         ("a checkpoint", f"{f['checkpoint_bytes'] / GB:,.3f} GB", "weights and optimizer"),
         ("checkpoints kept", f"{f['checkpoints_bytes'] / GB:,.3f} GB", f"{f['checkpoints_kept']:,} of them"),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return "".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() + "\n" for a, b, c in rows)
+    return text_table(("parameters", "", ""), rows, words=1, notes=1)
 
 
 def _assumption(f: dict[str, Any]) -> str:

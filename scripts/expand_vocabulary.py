@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama import names
-from pretrain_llama.errors import ConfigError, run_program
+from pretrain_llama.arguments import count
+from pretrain_llama.errors import ConfigError, listed, run_program
 from pretrain_llama.files import replacing, write_json
 from pretrain_llama.progress import Progress
 from pretrain_llama.vocabulary.fertility import Fertility, measure
@@ -38,13 +39,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="jsonl shards to train and measure on")
     parser.add_argument("--text-keys", nargs="+", required=True, help="key of the text in each shard, or one for all")
     parser.add_argument("--languages", nargs="*", default=[], help="of the shards to train new pieces on")
-    parser.add_argument("--new-pieces", type=int, help="number of pieces to train")
+    parser.add_argument("--new-pieces", type=count, help="number of pieces to train")
     parser.add_argument("--pieces", type=Path, help="new pieces, one a line, in place of training")
     parser.add_argument("--unchanged-languages", nargs="*", default=[], help="whose texts no new piece may be used in")
     parser.add_argument(
-        "--sample-bytes", type=int, default=50_000_000, help="bytes of each shard to look at, evenly spread over it"
+        "--sample-bytes", type=count, default=50_000_000, help="bytes of each shard to look at, evenly spread over it"
     )
-    parser.add_argument("--max-line-bytes", type=int, default=1 << 24, help="a longer line is passed over")
+    parser.add_argument("--max-line-bytes", type=count, default=1 << 24, help="a longer line is passed over")
     parser.add_argument("--output", type=Path, required=True, help="SentencePiece model to write")
     parser.add_argument("--pieces-output", type=Path, required=True, help="table of new pieces and their old ids (TSV)")
     parser.add_argument("--fertility", type=Path, required=True, help="writes FERTILITY.json and FERTILITY.csv")
@@ -70,7 +71,7 @@ def main() -> None:
         file.write(model.SerializeToString())
     never = unreachable(model, pieces)
     if never:
-        print(f"warning: {len(never)} given pieces never come about: {', '.join(never[:5])}", file=sys.stderr)
+        print(f"warning: {len(never)} given pieces never come about: {listed(never)}", file=sys.stderr)
     old, new = encoder(base), encoder(model)
     found = {place: measure(texts, old, new) for place, texts in measured.items()}
     sizes = {"vocab_size_before": len(base.pieces), "vocab_size_after": len(model.pieces), "never_used": never}

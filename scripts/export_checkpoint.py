@@ -11,11 +11,10 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.checkpoints import passport, torch_dist
-from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.architecture import PASSPORT, read_architecture
 from pretrain_llama.checkpoints.conversion import to_huggingface
 from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.errors import OperatorError, run_program
-from pretrain_llama.training.checkpoint_files import numbered
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +40,7 @@ def main() -> None:
     else:
         like, checkpoint, tokenizer = args.like, args.checkpoint, None
         for converted in (checkpoint, checkpoint.parent):  # a folder of checkpoints, or one of them
-            if (converted / passport.NAME).exists():
+            if (converted / PASSPORT).exists():
                 passport.check(converted, like=like)
     architecture = read_architecture(like)
     to_huggingface(open_tensors(checkpoint, architecture), architecture, like, args.output, tokenizer)
@@ -56,7 +55,7 @@ def _trained(run_folder: Path, iteration: str) -> Path:
         return newest
     chosen = torch_dist.iteration_folder(checkpoints, int(iteration)) if iteration.isdigit() else None
     if chosen is None or not chosen.exists():
-        there = ", ".join(map(str, sorted(numbered(checkpoints))))
+        there = ", ".join(map(str, sorted(torch_dist.numbered(checkpoints))))
         raise OperatorError(
             f"no checkpoint of iteration {iteration}", where=checkpoints, action=f"choose one of {there}"
         )

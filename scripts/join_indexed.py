@@ -13,22 +13,21 @@ from pathlib import Path
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.mixture.signature import check_one_tokenizer, tokenizer_of
 from pretrain_llama.names import PREFIX_SUFFIX, CountedName, ShardName, parse_counted, parse_shard
-from pretrain_llama.tokenization.indexed import IndexedReader
+from pretrain_llama.tokenization.indexed import IndexedReader, prefix_of
 from pretrain_llama.tokenization.joining import join, joined_counts
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=Path, nargs="+", help="pairs, in order: PREFIX, PREFIX.bin or PREFIX.idx")
+    parser.add_argument("pairs", type=prefix_of, nargs="+", help="pairs, in order: PREFIX, PREFIX.bin or PREFIX.idx")
     parser.add_argument("--shard", required=True, help="name of the joined shard, as en_web_joined_split_0000")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to write the joined pair to")
     return parser.parse_args()
 
 
-def prefixes_of(paths: list[Path]) -> list[Path]:
-    """Return the prefixes of pairs, each once, whether by its .bin or .idx, from here or from the root."""
-    whole = (path.parent.resolve() / path.name for path in paths)
-    return list(dict.fromkeys(path.with_suffix("") if path.suffix in (".bin", ".idx") else path for path in whole))
+def each_once(prefixes: list[Path]) -> list[Path]:
+    """Return the prefixes of pairs, each once, whether given from here or from the root."""
+    return list(dict.fromkeys(prefix.parent.resolve() / prefix.name for prefix in prefixes))
 
 
 def check_not_twice(prefixes: list[Path]) -> None:
@@ -58,11 +57,10 @@ def check_names(prefixes: list[Path], shard: ShardName) -> None:
                 where=prefix,
                 action="join the shards of one domain: rates and probabilities go by language and domain",
             )
-        pair = IndexedReader(prefix)
-        found = CountedName(own, pair.documents, pair.sequences, pair.tokens)
-        if found != counted:
+        found = IndexedReader(prefix).counts
+        if found != counted.counts:
             raise DataError(
-                f"{prefix.name} holds dc={pair.documents} sc={pair.sequences} tc={pair.tokens}",
+                f"{prefix.name} holds {found}",
                 where=prefix,
                 action="tokenize this shard again; its name or its files were changed",
             )
@@ -70,7 +68,7 @@ def check_names(prefixes: list[Path], shard: ShardName) -> None:
 
 def main() -> None:
     args = parse_args()
-    prefixes = prefixes_of(args.pairs)
+    prefixes = each_once(args.pairs)
     shard = parse_shard(args.shard)
     check_one_tokenizer({tokenizer_of(str(prefix)) for prefix in prefixes}, args.output_dir)
     check_not_twice(prefixes)

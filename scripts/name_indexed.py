@@ -11,7 +11,7 @@ from pretrain_llama import stores
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.files import link_or_copy
 from pretrain_llama.names import parse_counted
-from pretrain_llama.tokenization.indexed import Counts, read_counts
+from pretrain_llama.tokenization.indexed import read_counts
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,11 +29,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    named, counts = parse_counted(args.output_prefix.name), read_counts(args.prefix)
-    if Counts(named.documents, named.sequences, named.tokens) != counts:
+    counts = read_counts(args.prefix)
+    if counts != parse_counted(args.output_prefix.name).counts:
         raise DataError(
-            f"the index counts {counts.documents} documents, {counts.sequences} sequences and {counts.tokens} tokens, "
-            f"not those of {args.output_prefix.name}",
+            f"the pair holds {counts}, not those of {args.output_prefix.name}",
             where=args.prefix,
             action="delete the pair, its receipt and the signature, and run again",
         )

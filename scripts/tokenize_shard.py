@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from pretrain_llama import __version__
+from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, DataError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Reference, load_reference
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-rejected-lines", type=int, default=3, help="number of lines that may be rejected whatever the fraction"
     )
-    parser.add_argument("--max-line-bytes", type=int, default=1 << 24, help="bytes of the longest line that is read")
+    parser.add_argument("--max-line-bytes", type=count, default=1 << 24, help="bytes of the longest line that is read")
     parser.add_argument(
         "--on-engine-difference",
         choices=["fallback", "fail"],
@@ -57,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--held-out-fraction", type=float, default=0.0, help="fraction of documents, 0 to 1, held out for validation"
     )
-    parser.add_argument("--threads", type=int, default=1, help="cores to encode with")
+    parser.add_argument("--threads", type=count, default=1, help="cores to encode with")
     parser.add_argument(
         "--output-prefix",
         type=Path,

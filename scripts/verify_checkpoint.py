@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from pretrain_llama.checkpoints import passport
-from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.checkpoints.architecture import PASSPORT, read_architecture
 from pretrain_llama.checkpoints.memory import available_bytes, comparison_bytes
 from pretrain_llama.checkpoints.verification import verify_padding, verify_tensors
 from pretrain_llama.errors import run_program
@@ -38,7 +38,7 @@ def main() -> None:
     args = parse_args()
     passport.check(args.checkpoint)
     result = {
-        "conversion": sha256(args.checkpoint / passport.NAME),
+        "conversion": sha256(args.checkpoint / PASSPORT),
         "tensors": verify_tensors(args.source, args.checkpoint),
         "padding_rows": verify_padding(args.checkpoint),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pretrain_llama.tokenization.indexed import writing_indexed
+from pairs import counted_name, write_random_pair
 from project import Result, run_script
 
 SIGNATURE = [
@@ -87,18 +87,10 @@ def epochs(folder: Path) -> dict[str, float]:
     return {shard: p * written(folder)["training_tokens"] / tokens[shard] for shard, p in probabilities(folder).items()}
 
 
-def write_pair(prefix: Path, lengths: list[int], dtype: type = np.uint16) -> None:
-    """Write a pair of documents of these lengths, in tokens."""
-    ids = np.random.default_rng(0).integers(3, 500, sum(lengths)).astype(dtype)
-    with writing_indexed(prefix, np.dtype(dtype)) as writer:
-        writer.add_documents(ids, np.array(lengths, int))
-
-
 def write_shard(folder: Path, corpus: str, number: int, lengths: list[int]) -> str:
     """Write a counted pair; return its name in a signature."""
-    counts = f"dc={len(lengths)}_sc={len(lengths)}_tc={sum(lengths)}"
-    name = f"{corpus}_split_{number:04d}_text_document_{counts}"
-    write_pair(folder / name, lengths)
+    name = counted_name(f"{corpus}_split_{number:04d}", lengths)
+    write_random_pair(folder / name, lengths)
     return f"{name}.bin"
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from processes import free_ports, wait_for
+
 DAEMONS = ("munged", "slurmctld", "slurmd")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 30, 10, 0.1
 
@@ -119,16 +121,10 @@ def _configure(folder: Path) -> None:
     (folder / "munge.key").write_bytes(secrets.token_bytes(64))
     (folder / "munge.key").chmod(0o600)
     host, user = socket.gethostname().split(".")[0], getpass.getuser()
-    settings = CONFIGURATION.format(folder=folder, host=host, user=user, ports=_free_ports(2))
+    settings = CONFIGURATION.format(folder=folder, host=host, user=user, ports=free_ports(2))
     (folder / "slurm.conf").write_text(settings)
     (folder / "bin" / "srun").write_text(SRUN.format(folder=folder, srun=shutil.which("srun")))
     (folder / "bin" / "srun").chmod(0o755)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [opened.getsockname()[1] for opened in sockets]
 
 
 @contextlib.contextmanager
@@ -147,12 +143,11 @@ def _daemon(folder: Path, *command: str) -> Iterator[None]:
 
 
 def _wait_for(ready: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if time.monotonic() > deadline:
-            said = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.out")))
-            raise RuntimeError(f"Slurm is not ready after {START_SECONDS} seconds; its daemons say:\n{said}")
-        time.sleep(POLL_SECONDS)
+    try:
+        wait_for(ready, START_SECONDS)
+    except AssertionError:
+        said = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.out")))
+        raise RuntimeError(f"Slurm is not ready after {START_SECONDS} seconds; its daemons say:\n{said}") from None
 
 
 def _end_jobs() -> None:

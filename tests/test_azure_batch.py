@@ -25,8 +25,8 @@ from azure_emulator.login import IDENTITY_HEADER, make_token
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
 from azure_emulator.traffic import SIGNED
-from azure_emulator.waiting import wait_for
 from pretrain_llama.blob_lease import LEASE_SECONDS
+from processes import wait_for
 from project import ROOT, Project, Result, jsonl
 
 # What differs from profiles/azure-batch: the emulator has few slots, and a test does not wait 20 s for a status.

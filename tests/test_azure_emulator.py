@@ -19,7 +19,7 @@ from azure_emulator import subscription as names
 from azure_emulator.azurite import PROGRAM, Azurite
 from azure_emulator.faults import Refuse, Where
 from azure_emulator.service import EmulatedAzure
-from azure_emulator.waiting import wait_for
+from processes import wait_for
 
 MIB = 1 << 20
 STORE = f"https://{names.BLOB_HOST}"

@@ -14,7 +14,6 @@ from azure.storage.blob import BlobLeaseClient
 from azure_emulator.faults import Cut, Delay, Refuse, Where
 from azure_emulator.service import EmulatedAzure
 from azure_emulator.subscription import BLOB_HOST
-from azure_emulator.waiting import wait_for
 from pretrain_llama import blob_lease, blob_service, ranged_reader, stores
 from pretrain_llama.errors import DataError, OperatorError
 from pretrain_llama.launch import claim as claims
@@ -22,6 +21,7 @@ from pretrain_llama.ranged_reader import RangedReader
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
 from pretrain_llama.stores import Piece
+from processes import wait_for
 from project import SHARD, jsonl, run_script, tokenize_shard
 from stored import both_ways, plan_blobs, upload
 

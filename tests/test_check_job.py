@@ -4,7 +4,6 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import yaml
 from pretrain_llama.configuration import load_run
 from pretrain_llama.launch import azureml_job
 from pretrain_llama.launch.azureml_checks import problems_of
+from processes import free_ports
 from project import SCRIPTS, Project, run_script
 
 HAS_SDK = importlib.util.find_spec("azure.ai") is not None
@@ -203,11 +203,6 @@ def test_the_parts_of_a_run_are_mounted_by_all_processes_at_once(tmp_path: Path)
     assert (run / "checkpoint").is_dir()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def test_the_command_trains_as_azureml_calls_it(folder: Path, tmp_path: Path) -> None:
     """Two processes of one node, with the ranks that AzureML sets; code, inputs and output in folders of their own."""
     parts = [part for part in azureml_job.LARGE_PARTS if (folder / part).exists()]
@@ -222,7 +217,8 @@ def test_the_command_trains_as_azureml_calls_it(folder: Path, tmp_path: Path) ->
     command = yaml.safe_load((folder / "job.yaml").read_text())["command"]
     command = re.sub(r"\$\{\{(?:in|out)puts\.(\w+)\}\}", lambda match: str(mounts[match[1]]), command)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ranks = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    (port,) = free_ports()
+    ranks = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
             ["bash", "-c", command],

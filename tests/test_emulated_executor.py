@@ -19,7 +19,7 @@ from azure_emulator import subscription as names
 from azure_emulator.autoscale import nodes_asked
 from azure_emulator.faults import Cut, Lose, Refuse, Where
 from azure_emulator.service import CONTAINER, EmulatedAzure
-from azure_emulator.waiting import wait_for
+from processes import wait_for
 
 SNAKEFILE = """
 rule greet:

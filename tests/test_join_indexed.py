@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixtures import compute, write_pair, write_shard, write_shards
+from mixtures import compute, write_shard, write_shards
+from pairs import write_random_pair
 from pretrain_llama.mixture import preflight
 from pretrain_llama.mixture.mixture import Mixture
 from pretrain_llama.tokenization.indexed import HEADER, MAGIC
@@ -29,8 +30,8 @@ def test_joined_pairs_are_megatrons_to_the_byte(tmp_path: Path, dtype: type) -> 
 
     parts = [tmp_path / "a", tmp_path / "b", tmp_path / "empty", tmp_path / "c"]
     write_sequences(parts[0], [[3, 4], [5]], dtype)
-    write_pair(parts[1], [7, 0, 900], dtype)
-    write_pair(parts[2], [], dtype)
+    write_random_pair(parts[1], [7, 0, 900], dtype)
+    write_random_pair(parts[2], [], dtype)
     write_sequences(parts[3], [[1], [2, 2, 2]], dtype)
     builder = IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=dtype)
     for part in parts:
@@ -61,15 +62,15 @@ def test_joined_shards_are_counted_and_can_be_trained_on(tmp_path: Path) -> None
 
 
 def test_pairs_that_do_not_belong_together_are_not_joined(tmp_path: Path) -> None:
-    write_pair(tmp_path / "narrow", [3])
-    write_pair(tmp_path / "wide", [3], np.int32)
+    write_random_pair(tmp_path / "narrow", [3])
+    write_random_pair(tmp_path / "wide", [3], np.int32)
     result = join_program(tmp_path, tmp_path / "narrow", tmp_path / "wide")
     assert "narrow holds uint16 ids, wide int32" in result.stderr
     web = tmp_path / write_shard(tmp_path, "en_web_crawl", 0, [3])
     result = join_program(tmp_path, web)
     assert "en_web_crawl_split_0000 is of en web, the joined shard of en books" in result.stderr
     for tokenizer in ("toy.01234567", "toy.89abcdef"):
-        write_pair(tmp_path / tokenizer / "pair", [3])
+        write_random_pair(tmp_path / tokenizer / "pair", [3])
     result = join_program(tmp_path, *tmp_path.glob("toy.*/pair.bin"))
     assert "shards of different tokenizers: toy.01234567, toy.89abcdef" in result.stderr
     result = join_program(tmp_path, tmp_path / "nothing")
@@ -100,7 +101,7 @@ def test_a_shard_twice_is_refused(tmp_path: Path) -> None:
     both = "en_books_tales_split_0000_text_document_dc=2_sc=2_tc=7 and as en_books_tales_split_0000_text_document_dc=1"
     assert f"en_books_tales_split_0000 is given twice, as {both}" in result.stderr
     uncounted = tmp_path / "other" / "en_books_tales_split_0000_text_document"
-    write_pair(uncounted, [3])
+    write_random_pair(uncounted, [3])
     result = join_program(tmp_path, pairs[0], uncounted)
     assert "en_books_tales_split_0000 is given twice" in result.stderr
     assert f"{tmp_path / 'other'} and {tmp_path}\n" in result.stderr
@@ -109,7 +110,7 @@ def test_a_shard_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_pair_that_is_not_as_its_name_says_is_refused(tmp_path: Path) -> None:
     pair = tmp_path / write_shard(tmp_path, "en_books_tales", 0, [3])
-    write_pair(pair.with_suffix(""), [3, 4])
+    write_random_pair(pair.with_suffix(""), [3, 4])
     result = join_program(tmp_path, pair)
     assert result.returncode == 2
     assert "_dc=1_sc=1_tc=3 holds dc=2 sc=2 tc=7" in result.stderr
@@ -117,7 +118,7 @@ def test_a_pair_that_is_not_as_its_name_says_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_join_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_pair(tmp_path / "a", [3])
+    write_random_pair(tmp_path / "a", [3])
 
     def full_disk(*_: object) -> int:
         raise OSError("no space left")

@@ -5,17 +5,16 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import yaml
 
 import slurm
+from processes import wait_for
 from project import ROOT, Project, Result, jsonl
 
 pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd or munged is missing: make test-slurm")
@@ -24,8 +23,7 @@ PROFILES = {name: yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_te
 # The queue is looked at from 1 second on; as shipped, from 40 on.
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
 SHARDS = ("ar_news_daily_split_0000", *(f"en_books_tales_split_000{number}" for number in range(3)))
-WAIT_SECONDS, POLL_SECONDS = 60, 0.05
-Seen = TypeVar("Seen")
+WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,14 +74,6 @@ def submitted(project: Project) -> dict[str, int]:
 
 def tokenize_jobs(project: Project, shard: str) -> list[slurm.Job]:
     return [job for job in slurm.jobs(project.folder) if job.rule == "tokenize_shard" and job.wildcards.endswith(shard)]
-
-
-def wait_for(look: Callable[[], Seen | None]) -> Seen:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while (seen := look()) is None:
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(POLL_SECONDS)
-    return seen
 
 
 def running_job(project: Project, shard: str) -> int | None:
@@ -161,8 +151,8 @@ def test_a_cancelled_and_a_killed_job_cost_a_retry_each(local: Project, tmp_path
     cancelled, killed, *spared = SHARDS
     with ThreadPoolExecutor() as beside:
         running = beside.submit(project.snakemake, *SLURM, "mixture")
-        subprocess.run(["scancel", str(wait_for(lambda: running_job(project, cancelled)))], check=True)
-        os.kill(wait_for(lambda: running_program(project, killed)), signal.SIGKILL)
+        subprocess.run(["scancel", str(wait_for(lambda: running_job(project, cancelled), WAIT_SECONDS))], check=True)
+        os.kill(wait_for(lambda: running_program(project, killed), WAIT_SECONDS), signal.SIGKILL)
         succeed(running.result())
 
     states = {shard: [job.state for job in tokenize_jobs(project, shard)] for shard in SHARDS}

@@ -4,8 +4,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,13 @@ from pretrain_llama.configuration import load_run
 from pretrain_llama.files import write_text
 from pretrain_llama.launch import slurm_script
 from pretrain_llama.training.log_file import read_log
+from processes import wait_for
 from project import SCRIPTS, run_script
 from trainings import Training
 
 pytestmark = pytest.mark.skipif(not slurm.installed(), reason="slurmctld, slurmd or munged is missing: make test-slurm")
 
-ITERATIONS, WAIT_SECONDS, POLL_SECONDS = 100, 120, 0.05
+ITERATIONS, WAIT_SECONDS = 100, 120
 ASKED = {"gpus": False, "cpus_per_process": 1, "time_limit_minutes": 5, "save_seconds": 60}
 
 
@@ -43,13 +43,6 @@ def folder(training: Training, tmp_path: Path) -> Path:
     return copied
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(POLL_SECONDS)
-
-
 def described(job: str) -> dict[str, str]:
     """What Slurm says of a job."""
     said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
@@ -59,7 +52,7 @@ def described(job: str) -> dict[str, str]:
 def test_a_training_that_is_told_to_end_saves_and_goes_on_in_the_queue(folder: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "submit_training.py"), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as submitting:
-        wait_for(lambda: len(read_log(folder / "output")) > 3 or submitting.poll() is not None)
+        wait_for(lambda: len(read_log(folder / "output")) > 3 or submitting.poll() is not None, WAIT_SECONDS)
         (submitted,) = map(json.loads, (folder / "output" / "submissions.jsonl").read_text().splitlines())
         # As Slurm does ahead of the time limit: to the processes, not to the script.
         subprocess.run(["scancel", "--signal=TERM", submitted["job"]], check=True)

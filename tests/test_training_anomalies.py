@@ -10,7 +10,7 @@ from pretrain_llama.files import read_json
 from pretrain_llama.training.anomalies import NOT_FINITE, SPIKE, WINDOW, AnomalyDetector
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import read_log
-from test_training_resume import flip_a_bit, wait_for
+from test_training_resume import flip_a_bit
 from trainings import Training, start, train
 
 POISONED = 40  # sequences before the batch that has no loss: iteration 6
@@ -91,7 +91,7 @@ def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: 
 
     resumed = training.copied(tmp_path / "killed", operation={"on_not_finite": "rewind"})
     started = start(train_on_poison, resumed.folder, outputs=tmp_path / "killed.out")
-    wait_for(lambda: (resumed.output / "rewinds.json").exists(), started)
+    started.wait_for(lambda: (resumed.output / "rewinds.json").exists())
     started.kill()
     assert train_poisoned(resumed)[0] == 0
     assert resumed.losses() == copy.losses(), "a kill after the rewind changes nothing"

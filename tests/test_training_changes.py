@@ -13,7 +13,7 @@ from pretrain_llama.training.history import History
 from pretrain_llama.training.identity import identity
 from pretrain_llama.training.log_file import CONSUMPTION, read_log
 from test_training_resume import copied_with_output
-from trainings import Training, write_pair
+from trainings import Training, write_shard
 
 
 def shifted(training: Training) -> dict[str, float]:
@@ -116,7 +116,7 @@ def test_a_new_phase_has_something_to_train(training: Training, tmp_path: Path) 
 
 def another_pair(copy: Training, shard: str) -> str:
     """Write a shard to data/; return its counted name."""
-    return write_pair(copy.folder / "data", shard, [[1, *range(10, 200), 2]] * 8)
+    return write_shard(copy.folder / "data", shard, [[1, *range(10, 200), 2]] * 8)
 
 
 def test_a_shard_can_be_dropped_and_another_added(training: Training, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pairs import write_pair
 from pretrain_llama.training.blend import Blend, BlendPlan, blend_indices, build, remove_others, rounded_up
 from pretrain_llama.training.data import TokenizerFacts
 from pretrain_llama.training.sequences import build_indices
-from trainings import Training, start, write_documents
+from trainings import Training, start
 
 LENGTH, SEED = 16, 7
 
@@ -89,7 +90,7 @@ def shards(tmp_path: Path) -> tuple[str, ...]:
     """Two shards in which token number n has the id n, and n + 1000."""
     for name, first in {"a": 0, "b": 1000}.items():
         ids = iter(range(first, first + 400))
-        write_documents(tmp_path / name, [[next(ids) for _ in range(length)] for length in (13, 150, 1, 36, 200)])
+        write_pair(tmp_path / name, [[next(ids) for _ in range(length)] for length in (13, 150, 1, 36, 200)])
     return str(tmp_path / "a"), str(tmp_path / "b")
 
 
@@ -165,12 +166,12 @@ def open_many_shards(folder: Path, allowed: int) -> None:
     """Open 60 shards where so many files are allowed; print how many each takes."""
     import resource
 
-    from pretrain_llama.training.checks import allow_open_files
+    from pretrain_llama.files import allow_open_files
 
     count = 60
     prefixes = tuple(str(folder / f"shard_{number}") for number in range(count))
     for prefix in prefixes:
-        write_documents(Path(prefix), [[1] * 100])
+        write_pair(Path(prefix), [[1] * 100])
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, allowed))
     allow_open_files(count)
     plan = BlendPlan(prefixes, (1 / count,) * count, (0,) * count, 600, LENGTH, SEED, ("",) * count)

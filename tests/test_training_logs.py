@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.training.flops import flops_per_token, multiplied_parameters, peak_flops
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import CONSUMPTION, VALIDATION, read_log
-from test_training_resume import wait_for
+from processes import free_ports
 from trainings import Training, start, train
 
 MANY = {"training": {"iterations": 3000}, "operation": {"checkpoint_every_iterations": 15, "log_every_iterations": 5}}
@@ -65,9 +64,7 @@ class Page:
     """TensorBoard's own server, as AzureML's service runs it."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        (port,) = free_ports()
         command = ["tensorboard.main", "--logdir", str(folder), "--port", str(port), "--reload_interval", "1"]
         self._process = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL)
         self._address = f"http://127.0.0.1:{port}/data/plugin/scalars/scalars?tag=training%2Floss&run="
@@ -98,8 +95,8 @@ def test_the_page_shows_a_training_live_and_its_copy_outlives_a_kill(
     copy, live = training.copied(tmp_path / "run", **MANY), tmp_path / "node" / "tensorboard"
     kept, history = copy.output / "tensorboard", History(copy.output)
     started = copy.start(live)
-    wait_for(lambda: len(page.steps("node/tensorboard")) > 20, started)
-    wait_for(lambda: len(history.events("saved")) > 1, started)
+    started.wait_for(lambda: len(page.steps("node/tensorboard")) > 20)
+    started.wait_for(lambda: len(history.events("saved")) > 1)
     started.kill()
     saved = history.events("saved")[-1]["iteration"]
     assert set(steps(kept)) >= set(range(1, saved + 1)), "complete up to the checkpoint; what follows is done again"
@@ -130,7 +127,7 @@ def test_events_are_rotated_and_copied_by_a_thread(training: Training, tmp_path:
     copy, live = training.copied(tmp_path / "run", training={"iterations": 3000}, operation=never), tmp_path / "live"
     started = start(train_with_small_files, copy.folder, live, outputs=tmp_path / "rotated")
     kept = copy.output / "tensorboard"
-    wait_for(lambda: len(list(kept.glob("events*"))) >= 3, started)
+    started.wait_for(lambda: len(list(kept.glob("events*"))) >= 3)
     started.kill()
     assert len(steps(kept)) > 30 and steps(kept) == list(range(1, len(steps(kept)) + 1))
 
@@ -219,7 +216,7 @@ def test_a_tracker_that_hangs_delays_nothing(training: Training, tmp_path: Path)
     copy = training.copied(tmp_path / "run", training={"iterations": 2})
     hanging = {"packages": tmp_path, "MLFLOW_TRACKING_URI": "https://tracking"}
     started = start(train_impatiently, copy.folder, outputs=tmp_path / "hanging", **hanging)
-    wait_for((copy.output / "finished.json").exists, started)  # while it waits
+    started.wait_for((copy.output / "finished.json").exists)  # while it waits
     code, printed = started.wait()
     assert code == 0, printed
     assert "warning: the trackers did not end within 2 seconds" in printed

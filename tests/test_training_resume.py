@@ -13,20 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pretrain_llama.training.history import History
 from pretrain_llama.training.log_file import read_log
-from trainings import Started, Training, program, start, train
+from trainings import Training, program, start, train
 
 KILLS = 20
 LONG = {"training": {"iterations": 100}, "operation": {"checkpoint_every_iterations": 4, "log_every_iterations": 50}}
-
-
-def wait_for(condition: Callable[[], object], started: Started) -> None:
-    """Wait until something is so, while a training goes on."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        if not started.processes[0].is_alive() or time.monotonic() > deadline:
-            started.kill()
-            pytest.fail(started.outputs[0].read_text())
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +30,7 @@ def killed(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Trai
 def kill_after_checkpoint(copy: Training) -> None:
     """Train until the first checkpoint has its name, and kill."""
     started = copy.start()
-    wait_for(lambda: History(copy.output).events("saved"), started)
+    started.wait_for(lambda: History(copy.output).events("saved"))
     started.kill()
 
 
@@ -69,9 +59,9 @@ def test_however_often_it_is_killed_the_losses_are_the_same(
         begun = len(history.events("started") + history.events("resumed"))
         started = copy.start()
         if kill % 4:  # after some steps; else while it starts
-            wait_for(lambda begun=begun: len(history.events("started") + history.events("resumed")) > begun, started)
+            started.wait_for(lambda begun=begun: len(history.events("started") + history.events("resumed")) > begun)
             further = len(read_log(copy.output)) + chance.randint(0, 20 if "operation" in how else 9)
-            wait_for(lambda further=further: len(read_log(copy.output)) >= further, started)
+            started.wait_for(lambda further=further: len(read_log(copy.output)) >= further)
         time.sleep(chance.uniform(0, 0.2))
         assert started.processes[0].is_alive(), "it ended before it was killed"
         started.kill()
@@ -138,7 +128,7 @@ def test_it_saves_and_ends_when_asked_to(training: Training, tmp_path: Path, why
     copy = training.copied(tmp_path / "run", operation=limit | {"checkpoint_every_iterations": 1000})
     started = copy.start()
     if why == "SIGTERM":
-        wait_for(lambda: read_log(copy.output), started)
+        started.wait_for(lambda: read_log(copy.output))
         started.terminate()
     code, printed = started.wait()
     assert code == 0, printed
@@ -252,7 +242,7 @@ def train_without_patience(folder: Path) -> None:
 def test_two_trainings_do_not_share_an_output(training: Training, tmp_path: Path) -> None:
     copy = training.copied(tmp_path / "run", training={"iterations": 1000})
     started = copy.start()
-    wait_for(lambda: read_log(copy.output), started)
+    started.wait_for(lambda: read_log(copy.output))
     code, printed = start(train_without_patience, copy.folder, outputs=tmp_path / "second").wait()
     assert code == 2 and "another training writes to this output" in printed, printed
     assert started.processes[0].is_alive()

@@ -119,7 +119,7 @@ def test_a_shard_with_other_counts_than_its_name_is_found(folder: Path) -> None:
         shutil.copy(second.with_suffix(suffix), first.with_suffix(suffix))
     said = verify(folder, code=1)
     assert "counts of the shards" in failures(said)
-    assert re.search(rf"{first.stem}: has \d+ documents", said)
+    assert re.search(rf"{first.stem}: holds dc=\d+ ", said)
 
 
 def test_a_changed_package_is_named(folder: Path) -> None:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -14,18 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sentencepiece
 import yaml
 
+from pairs import counted_name, write_pair
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
-from pretrain_llama.names import parse_counted
-from pretrain_llama.tokenization.indexed import writing_indexed
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.reproduction import write_run_folder
 from pretrain_llama.training.sizes import process_count
+from processes import free_ports
 from project import ROOT, SCRIPTS
 
 PRELOADED = ["pretrain_llama.training.loop", "transformers.models.llama", "torch.distributed._functional_collectives"]
@@ -90,6 +88,15 @@ class Started:
         code = next((code for code in codes if code not in (0, -signal.SIGKILL)), max(codes, key=abs))
         return code, "".join(output.read_text() for output in self.outputs if output.exists())
 
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so, while they go on; else fail with what the first printed."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            if not self.processes[0].is_alive() or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(self.outputs[0].read_text())
+            time.sleep(0.005)
+
     def kill(self) -> None:
         """Kill all with -9."""
         for process in self.processes:
@@ -121,9 +128,7 @@ def start(
         environment: further variables.
     """
     server, outputs = _server(), outputs.with_suffix("")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     started = Started([], [])
     for rank in range(processes):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
@@ -224,19 +229,11 @@ RUN = {
 }
 
 
-def write_pair(folder: Path, shard: str, documents: list[list[int]]) -> str:
+def write_shard(folder: Path, shard: str, documents: list[list[int]]) -> str:
     """Write a shard of documents; return its counted name."""
-    tokens = sum(map(len, documents))
-    name = f"{shard}_text_document_dc={len(documents)}_sc={len(documents)}_tc={tokens}"
-    write_documents(folder / name, documents)
-    return str(parse_counted(name))
-
-
-def write_documents(prefix: Path, documents: list[list[int]]) -> None:
-    """Write a .bin and .idx of documents."""
-    with writing_indexed(prefix, np.dtype(np.uint16)) as writer:
-        ids = np.array([token for document in documents for token in document], np.uint16)
-        writer.add_documents(ids, np.array([len(document) for document in documents]))
+    name = counted_name(shard, [len(document) for document in documents])
+    write_pair(folder / name, documents)
+    return name
 
 
 def make_training(
@@ -258,7 +255,7 @@ def make_training(
         return [[encoder.bos_id(), *ids, encoder.eos_id()] for ids in encoder.encode(documents)]
 
     sources = folder.with_name("sources")
-    names = [write_pair(sources / "indexed", shard, encoded(documents)) for shard, documents in texts.items()]
+    names = [write_shard(sources / "indexed", shard, encoded(documents)) for shard, documents in texts.items()]
     copied = sources / tokenizer.identity / "tokenizer.model"
     copied.parent.mkdir(parents=True)
     shutil.copyfile(model, copied)
@@ -271,7 +268,7 @@ def make_training(
     mixture["probabilities"] = {name: 1 / len(names) for name in names}
     write_json(folder / "mixture" / "probabilities.json", mixture)
     for name, documents in validation.items():
-        write_documents(sources / "validation" / name, encoded(documents))
+        write_pair(sources / "validation" / name, encoded(documents))
     parts = [sources / part for part in ("run", "indexed", "validation")]
     write_run_folder(*parts, copied, sources / "checkpoint", [], folder)
     return Training(folder, deepcopy(RUN))

@@ -149,17 +149,17 @@ def load_corpora(path: str | Path) -> list[Corpus]:
     return list(corpora.values())
 
 
-def load_run(folder: str | Path) -> dict:
-    """Return a run's run.yaml, validated and with defaults.
+def load_run(folder: str | Path) -> dict[str, Any]:
+    """Return the run.yaml of a folder, of config/runs/ or a run folder, validated and with defaults.
 
     Raises:
         ConfigError: no such run, or a value that the schema does not allow.
     """
-    return load_run_config(Path(folder) / "run.yaml")
+    return load_run_file(Path(folder) / "run.yaml")
 
 
-def load_run_config(path: str | Path) -> dict:
-    """Return a run.yaml, as `load_run`."""
+def load_run_file(path: str | Path) -> dict[str, Any]:
+    """Return a run.yaml, given by its own path; otherwise as `load_run`."""
     return validate(read_keys(path), "run", str(path))
 
 

@@ -2,8 +2,12 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
+
+SHOWN = 5  # of what a message lists
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class PretrainError(Exception):
@@ -36,10 +40,6 @@ class OperatorError(PretrainError):
     who = "operation"
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
 def of_system(error: OSError) -> OperatorError | None:
     """Return what a full disk or a missing permission means to a person; None for anything else."""
     where = error.filename or "the file that was being written"
@@ -50,6 +50,12 @@ def of_system(error: OSError) -> OperatorError | None:
     else:
         return None
     return OperatorError((error.strerror or str(error)).lower(), where=where, action=action)
+
+
+def listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:
+    """Return the first of some items for a message, and how many more there are."""
+    more = [f"and {len(items) - shown:,} more"] * (len(items) > shown)
+    return separator.join([*items[:shown], *more])
 
 
 def run_program(main: Callable[[], None]) -> None:

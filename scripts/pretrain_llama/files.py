@@ -1,8 +1,9 @@
-"""Files: write beside then rename, hash, copy, link."""
+"""Files: write beside then rename, hash, copy, link; and how many may be open."""
 
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from pretrain_llama.errors import DISK_FULL
+from pretrain_llama.errors import DISK_FULL, OperatorError
 
+OPEN_FILES_A_PAIR = 3  # of .bin and .idx: the .bin as a file and as a map, the .idx as a map
+OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 Created = TypeVar("Created")
 
 
@@ -168,3 +171,21 @@ def link_or_copy_tree(source: str | Path, target: str | Path) -> None:
     for path in sorted(Path(source).rglob("*")):
         if path.is_file():
             link_or_copy(path, Path(target) / path.relative_to(source))
+
+
+def allow_open_files(pairs: int) -> None:
+    """Raise this process's limit of open files to what so many pairs need.
+
+    Raises:
+        OperatorError: the machine does not allow it.
+    """
+    needed = OPEN_FILES_A_PAIR * pairs + OTHER_OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise OperatorError(
+            f"{pairs} shards and validation sets need {needed} open files, {hard} are allowed",
+            where="ulimit -Hn",
+            action="raise the hard limit of open files, or make larger shards",
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -5,6 +5,7 @@
     prefix   {shard}_text_document                              en_code_python_split_0003_text_document
     counted  {prefix}_dc={documents}_sc={sequences}_tc={tokens}
     {shard}_held_out_document                               its documents for validation
+    tokenizer  {name}.{hash}                                demo-8k.0a1b2c3d, its identity
 
 A language holds letters, digits and "-"; a domain holds no "_"; a subdomain may hold "_", "-" and even
 "split": the last "_split_<digits>" counts. We write split ids with four digits. Historical names, without a
@@ -21,6 +22,8 @@ DOMAIN = r"[A-Za-z0-9.+-]+"
 SUBDOMAIN = r"[A-Za-z0-9_.+-]+"
 CORPUS = f"{LANGUAGE}_{DOMAIN}_{SUBDOMAIN}"
 SHARD = rf"{CORPUS}_split_\d{{4}}\d*"  # Snakemake does not read an open repetition, \d{{4,}}, in a constraint
+HASH = r"\.[0-9a-f]{8}"  # of what a name alone does not tell
+TOKENIZER = rf"[A-Za-z0-9-]+{HASH}"
 PREFIX_SUFFIX = "_text_document"
 HELD_OUT_SUFFIX = "_held_out_document"
 
@@ -52,6 +55,18 @@ class ShardName:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Documents, sequences and tokens of a pair; `str()` gives them as its name has them."""
+
+    documents: int
+    sequences: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"dc={self.documents} sc={self.sequences} tc={self.tokens}"
+
+
+@dataclass(frozen=True)
 class CountedName:
     """A tokenized shard with its counts; `str()` gives the file name without .bin or .idx."""
 
@@ -59,6 +74,11 @@ class CountedName:
     documents: int
     sequences: int
     tokens: int
+
+    @property
+    def counts(self) -> Counts:
+        """What the name says that the pair holds."""
+        return Counts(self.documents, self.sequences, self.tokens)
 
     def __str__(self) -> str:
         return f"{self.shard}{PREFIX_SUFFIX}_dc={self.documents}_sc={self.sequences}_tc={self.tokens}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from pretrain_llama.errors import ConfigError
 
+PASSPORT = "conversion.json"  # beside the config.json of a converted checkpoint; see passport.py
 VOCAB_MULTIPLE = 128  # Megatron-LM's make_vocab_size_divisible_by
 
 
@@ -122,7 +123,7 @@ def read_architecture(folder: str | Path) -> Architecture:
             action="correct the config.json",
         )
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}  # in the order of transformers 5
-    passport = Path(folder) / "conversion.json"
+    passport = Path(folder) / PASSPORT
     padding = _read_json(passport).get("padding", {}) if passport.exists() else {}
     return Architecture(
         layers=config["num_hidden_layers"],

@@ -9,7 +9,7 @@ from pretrain_llama.checkpoints import mapping
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.safetensors_files import FETCH_AGAIN, Entry, header, read_header
 from pretrain_llama.checkpoints.tensors import SAFETENSORS_DTYPES, TORCH_DTYPES, Region, Spec, whole
-from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.errors import ConfigError, DataError, listed
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDING, OUTPUT = mapping.EMBEDDING.huggingface[0], mapping.OUTPUT.huggingface[0]
@@ -86,7 +86,7 @@ class HuggingFaceTensors:
         unknown = sorted(name for name in others if not name.endswith("rotary_emb.inv_freq"))
         if unknown:
             raise ConfigError(
-                f"{len(unknown)} tensors are not a Llama's: {', '.join(unknown[:5])}",
+                f"{len(unknown)} tensors are not a Llama's: {listed(unknown)}",
                 where=self.place,
                 action="use a Llama without biases or adapters",
             )
@@ -124,7 +124,7 @@ def _paths(folder: Path) -> list[Path]:
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise DataError(
-            f"{len(missing)} of the {len(names)} files of the index are missing: {', '.join(missing[:5])}",
+            f"{len(missing)} of the {len(names)} files of the index are missing: {listed(missing)}",
             where=folder / INDEX,
             action="fetch them",
         )

@@ -23,15 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.checkpoints.architecture import PASSPORT, Architecture, read_architecture
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import OperatorError, listed
 from pretrain_llama.files import read_json, sha256, write_json
 
-NAME, VERIFICATION = "conversion.json", "verification.json"
+VERIFICATION = "verification.json"
 VERSION = 1
-SHOWN = 8  # differences
 
 
 def write(
@@ -66,7 +65,7 @@ def write(
         "tensors": {name: _tensor(spec) | {"blake3": digests[name]} for name, spec in specs.items()},
         "files": {str(path.relative_to(folder)): path.stat().st_size for path in sorted(weights)},
     }
-    write_json(folder / NAME, {key: value for key, value in passport.items() if value is not None})
+    write_json(folder / PASSPORT, {key: value for key, value in passport.items() if value is not None})
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def read(folder: str | Path) -> dict[str, Any]:
         OperatorError: there is no passport, or one of another version.
     """
     folder = Path(folder)
-    path = folder / NAME
+    path = folder / PASSPORT
     passport = read_json(path) if path.exists() else {}
     if passport.get("version") != VERSION:
         raise OperatorError(
@@ -121,18 +120,16 @@ def check(
     passport = read(folder)
     if "padding" not in passport:
         raise OperatorError(
-            f"no Megatron checkpoint: its {NAME} is that of a Hugging Face folder",
+            f"no Megatron checkpoint: its {PASSPORT} is that of a Hugging Face folder",
             where=folder,
             action="give a folder that convert_checkpoint.py wrote",
         )
     differences = [*_differences(folder, passport, tensor_parallel, trained)]
     differences += _other_architecture(passport, read_architecture(like), f"{like}/config.json") if like else []
     if differences:
-        shown = "\n".join(f"    {difference}" for difference in differences[:SHOWN])
-        more = f"\n    and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise OperatorError(
-            f"the checkpoint is not what its passport says:\n{shown}{more}",
-            where=folder / NAME,
+            "the checkpoint is not what its passport says:\n    " + listed(differences, "\n    "),
+            where=folder / PASSPORT,
             action="put back what was changed, or convert the checkpoint again for these sizes",
         )
 
@@ -187,7 +184,7 @@ def _differences(
     padded = architecture.padded_vocab_size(tensor_parallel or passport["padding"]["tensor_parallel"])
     if padded != passport["padding"]["padded_vocab_size"]:
         yield f"padded vocabulary: {passport['padding']['padded_vocab_size']} -> {padded} as the model is built"
-    if passport["verification"] and passport["verification"]["conversion"] != sha256(folder / NAME):
+    if passport["verification"] and passport["verification"]["conversion"] != sha256(folder / PASSPORT):
         yield "verification: of another conversion"
     if others:
         return  # the tensors would differ as well

@@ -17,6 +17,7 @@ The weights of all layers stand under one name, stacked along a first axis (laye
 Megatron-LM write them, under a name each.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from pretrain_llama.checkpoints import mapping, pickles, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.mapping import Part, Weight
 from pretrain_llama.checkpoints.tensors import ITEM_BYTES, Region, Spec, cover
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError, listed
 from pretrain_llama.files import write_text
 
 TRACKER = "latest_checkpointed_iteration.txt"
 CHECKPOINT_VERSION = 3.0  # Megatron-LM takes a checkpoint without it for version 0, with another order of q, k, v
 METADATA = ".metadata"
+_NUMBERED = re.compile(r"iter_\d{7,}")
 _MODEL = ("embedding.", "decoder.", "output_layer.")  # how the names of weights begin; others are the training's
 
 
@@ -50,6 +52,17 @@ def newest(checkpoints: str | Path) -> Path:
             f"no checkpoint: {TRACKER} is missing", where=checkpoints, action="convert or train one into this folder"
         )
     return found
+
+
+def numbered(checkpoints: Path) -> dict[int, Path]:
+    """Return the folders of checkpoints by iteration, newest first."""
+    found = [path for path in checkpoints.glob("iter_*") if _NUMBERED.fullmatch(path.name)]
+    return {iteration_of(path): path for path in sorted(found, key=iteration_of, reverse=True)}
+
+
+def iteration_of(checkpoint: Path) -> int:
+    """Return the iteration that a checkpoint's folder is named by."""
+    return int(checkpoint.name.removeprefix("iter_"))
 
 
 def latest(checkpoints: str | Path) -> Path | None:
@@ -139,7 +152,7 @@ class TorchDistTensors:
         ]
         if unknown:
             raise ConfigError(
-                f"{len(unknown)} weights are not a Llama's: {', '.join(sorted(unknown)[:5])}",
+                f"{len(unknown)} weights are not a Llama's: {listed(sorted(unknown))}",
                 where=self.place,
                 action="use a Llama without biases or adapters",
             )

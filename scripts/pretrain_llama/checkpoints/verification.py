@@ -9,7 +9,7 @@ from pretrain_llama.checkpoints.copying import OpenFiles, hash_tensors, one_buff
 from pretrain_llama.checkpoints.new_rows import new_row
 from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import OperatorError, listed
 
 CONVERT_AGAIN = "delete the checkpoint, and convert it again"
 
@@ -27,7 +27,7 @@ def verify_tensors(source: Path, converted: Path) -> int:
     differing = [name for name in wanted if not wanted[name] == found[name] == recorded[name]]
     if differing:
         raise OperatorError(
-            f"{len(differing)} of {len(wanted)} tensors are not those of {source}: {', '.join(differing[:5])}",
+            f"{len(differing)} of {len(wanted)} tensors are not those of {source}: {listed(differing)}",
             where=converted,
             action=CONVERT_AGAIN,
         )

@@ -7,6 +7,7 @@ from typing import Protocol
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
+from pretrain_llama.training.run_folder import FINISHED, UNFINISHED
 
 # Between looks at a job: a tenth of what it has been waited for, so as to be no burden.
 FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
@@ -64,9 +65,9 @@ def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> N
         completed = state.upper() == "COMPLETED"
         if completed:
             jobs.fetch(submission.job)
-        if _marker(output, SHARED_SECONDS if completed else 0) == "finished.json":
+        if _marker(output, SHARED_SECONDS if completed else 0) == FINISHED:
             return
-        if not completed or not left or not (output / "continue.json").exists():
+        if not completed or not left or not (output / UNFINISHED).exists():
             break
         submission = _submit(jobs, output)
     raise OperatorError(
@@ -80,7 +81,7 @@ def _marker(output: Path, seconds: float) -> str | None:
     """Return the file by which a training said how it ended, as soon as it is seen."""
     deadline = time.monotonic() + seconds
     while True:
-        for name in ("finished.json", "continue.json"):
+        for name in (FINISHED, UNFINISHED):
             if (output / name).exists():
                 return name
         if time.monotonic() >= deadline:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import ConfigError, listed
 from pretrain_llama.names import ShardName
 
 TO_LIST = "or choose omissions: list (mixture in run.yaml, or --omissions list): they are listed, with their tokens"
 MOST_SHOWN = 20
+NEXT_LINE = "\n         "
 
 
 @dataclass
@@ -44,9 +45,6 @@ class Omissions:
         """Raise ConfigError if something looks forgotten and omissions are not listed; it names all of that."""
         if self.listed or not self._forgotten:
             return
-        shown = self._forgotten[:MOST_SHOWN]
-        problems, places, actions = ("\n         ".join(dict.fromkeys(part)) for part in zip(*shown, strict=True))
-        more = len(self._forgotten) - len(shown)
-        raise ConfigError(
-            problems + f"\n         and {more} more" * (more > 0), where=places, action=f"{actions}\n         {TO_LIST}"
-        )
+        parts = (list(dict.fromkeys(part)) for part in zip(*self._forgotten, strict=True))
+        problems, places, actions = (listed(part, NEXT_LINE, MOST_SHOWN) for part in parts)
+        raise ConfigError(problems, where=places, action=f"{actions}{NEXT_LINE}{TO_LIST}")

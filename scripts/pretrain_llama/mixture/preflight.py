@@ -12,19 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain_llama.errors import DataError
+from pretrain_llama.errors import DataError, listed
+from pretrain_llama.files import OTHER_OPEN_FILES, allow_open_files
 from pretrain_llama.mixture import blend
 from pretrain_llama.mixture.bounds import harmonic_number, is_possible
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.tokenization.indexed import read_counts, read_lengths
-from pretrain_llama.training.checks import OTHER_OPEN_FILES, allow_open_files
 
 MOST_DATASETS = 32_766  # BlendedDataset: their number in the blend is an int16
 FILES_A_PREFIX = 6  # measured: that Megatron-LM holds open where it reads its index from the cache; 3 where it builds
 MANY_PREFIXES = 500  # measured: 0.6 s to build, on 2 cores
-MOST_NAMED = 5
 COMPUTE = "compute the mixture anew with scripts/compute_probabilities.py"
 JOIN = "join the shards of each domain with scripts/join_indexed.py"
 
@@ -176,9 +175,9 @@ def _check_contents(
         prefix = f"{indexed}/{shard.name}"
         counts = read_counts(prefix)
         lengths = read_lengths(prefix, counts.sequences)
-        found = (counts.documents, counts.sequences, counts.tokens, int(lengths.sum(dtype=np.int64)))
-        if found != (shard.name.documents, shard.name.sequences, shard.name.tokens, shard.name.tokens):
-            wrong.append("{} holds dc={} sc={}, the .bin tc={}, the .idx tc={}".format(shard.name, *found))
+        in_index = int(lengths.sum(dtype=np.int64))
+        if counts != shard.name.counts or in_index != counts.tokens:
+            wrong.append(f"{shard.name} holds {counts}, the .idx tc={in_index}")
         for split, (start, stop) in ranges.items():
             # As BlendedMegatronDatasetBuilder cuts.
             part = lengths[round(start * float(len(lengths))) : round(stop * float(len(lengths)))]
@@ -191,10 +190,4 @@ def _check_contents(
 def _refuse(problems: list[str], where: object, action: str) -> None:
     """Raise a DataError that names the first of some problems, if there are any."""
     if problems:
-        raise DataError(first_of(problems), where=where, action=action)
-
-
-def first_of(lines: list[str]) -> str:
-    """Return the first lines of some, and how many more there are."""
-    more = [f"and {len(lines) - MOST_NAMED:,} more"] * (len(lines) > MOST_NAMED)
-    return "\n  ".join(lines[:MOST_NAMED] + more)
+        raise DataError(listed(problems, "\n  "), where=where, action=action)

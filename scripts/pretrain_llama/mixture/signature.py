@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain_llama import stores
-from pretrain_llama.errors import DataError
-from pretrain_llama.names import CountedName, parse_counted, parse_shard
+from pretrain_llama.errors import DataError, listed
+from pretrain_llama.names import TOKENIZER, CountedName, parse_counted, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
-
-IDENTITY = re.compile(r"[A-Za-z0-9-]+\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def _whole_pairs(entries: list[str], path: str | Path) -> set[str]:
     for present, missing, names in ((".bin", ".idx", bins - idxs), (".idx", ".bin", idxs - bins)):
         if idxs and names:
             raise DataError(
-                f"{min(names)}{present} has no {missing}" + f", and {len(names) - 1} more" * (len(names) > 1),
+                listed([f"{name}{present} has no {missing}" for name in sorted(names)], shown=1),
                 where=path,
                 action="list both of each shard, after making those that are missing, or .bin alone throughout",
             )
@@ -97,7 +95,7 @@ def _whole_pairs(entries: list[str], path: str | Path) -> set[str]:
 def tokenizer_of(prefix: str) -> str | None:
     """Return the identity of the tokenizer that the path of a pair names; older ones name none."""
     folder = prefix.rpartition("/")[0].rpartition("/")[2]
-    return folder if IDENTITY.fullmatch(folder) else None
+    return folder if re.fullmatch(TOKENIZER, folder) else None
 
 
 def check_one_tokenizer(tokenizers: set[str | None], place: object) -> None:

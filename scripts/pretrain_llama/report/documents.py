@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pretrain_llama import stores
+from pretrain_llama.errors import listed
 from pretrain_llama.names import PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.report import html
@@ -215,13 +216,8 @@ def _shards(shards: list[Shard]) -> str:
             f"{shard.receipt.tokens:,}",
             f"{shard.receipt.lines:,}",
             *(f"{count:,}" for count in _fates(shard.receipt).values()),
-            _listed(shard.files),
+            listed(shard.files, shown=SHOWN_FILES),
         )
         for shard in shards
     ]
     return html.table(("", "tokens", "lines", *FATES, "vendor files"), rows, words=("", "vendor files"))
-
-
-def _listed(files: list[str]) -> str:
-    more = len(files) - SHOWN_FILES
-    return ", ".join(files[:SHOWN_FILES]) + (f" and {more:,} more" if more > 0 else "")

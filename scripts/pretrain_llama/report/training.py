@@ -12,7 +12,7 @@ from pretrain_llama.report import html
 from pretrain_llama.report.svg import short
 from pretrain_llama.report.training_figures import POINTS, Records, curve_figure, loss_figure, validation_figure
 from pretrain_llama.training.log_file import CONSUMPTION, VALIDATION, read_log
-from pretrain_llama.training.run_folder import read_manifest
+from pretrain_llama.training.run_folder import FINISHED, read_manifest
 
 LAST_ITERATIONS = 10
 SHOWN_CHARACTERS = 12  # of a hash
@@ -30,7 +30,7 @@ def page(run_folder: Path) -> str:
     records = read_log(output)
     if not records:
         raise OperatorError("nothing was trained yet", where=output, action="start it: bash launch.sh")
-    state = "It has ended." if (output / "finished.json").exists() else "It has not ended."
+    state = "It has ended." if (output / FINISHED).exists() else "It has not ended."
     return html.page(
         f"Training of {run_folder.name}",
         f"{state} Curves are over the tokens consumed.",

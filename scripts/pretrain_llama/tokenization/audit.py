@@ -62,10 +62,10 @@ def audit(prefix: Path, reference: Reference | None, bos_id: int | None, eos_id:
     return Audit(pair.documents, pair.tokens, empty, smallest, largest, bos_rate, eos_rate, defects)
 
 
-def decoded_documents(prefix: Path, reference: Reference, count: int, seed: int) -> Iterator[tuple[int, str]]:
+def decoded_documents(prefix: Path, reference: Reference, count: int) -> Iterator[tuple[int, str]]:
     """Yield random documents of a pair, decoded, each with its number from 0."""
     pair = IndexedReader(prefix)
-    for document in sorted(random.Random(seed).sample(range(pair.documents), min(count, pair.documents))):
+    for document in sorted(random.Random(0).sample(range(pair.documents), min(count, pair.documents))):
         start = int(pair.offsets[document]) // pair.dtype.itemsize
         ids = pair.tokens_array[start : start + int(pair.lengths[document])]
         yield document, reference.decode(ids.tolist())
@@ -88,11 +88,9 @@ def _name_defects(pair: IndexedReader) -> list[str]:
     name = pair.prefix.name
     if "_dc=" not in name:
         return []
-    counted = parse_counted(name)
-    found = (pair.documents, pair.sequences, pair.tokens)
-    if found == (counted.documents, counted.sequences, counted.tokens):
+    if pair.counts == parse_counted(name).counts:
         return []
-    return ["the name says other counts than the index: dc={} sc={} tc={}".format(*found)]
+    return [f"the name says other counts than the index: {pair.counts}"]
 
 
 def _id_range(pair: IndexedReader) -> tuple[int, int]:

@@ -19,7 +19,6 @@ One document is one sequence here, so for 3 documents the .idx has 34 + 3 x 4 + 
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +27,7 @@ import numpy as np
 from pretrain_llama import stores
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import replacing
+from pretrain_llama.names import Counts
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -39,6 +39,12 @@ CHUNK = 1 << 20
 def dtype_for(vocab_size: int) -> np.dtype:
     """Return the smallest dtype that holds every id, as Megatron chooses it: uint16 below 65,500 ids, else int32."""
     return np.dtype(np.uint16 if vocab_size < 65500 else np.int32)
+
+
+def prefix_of(path: str | Path) -> Path:
+    """Return the prefix of a pair, given as PREFIX, PREFIX.bin or PREFIX.idx."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".bin", ".idx") else path
 
 
 @contextmanager
@@ -86,15 +92,6 @@ class IndexedWriter:
         self._idx.seek(0)
         code = DTYPE_CODES[self._dtype]
         self._idx.write(HEADER.pack(MAGIC, VERSION, code, self._documents, self._documents + 1))
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Documents, sequences and tokens of a pair."""
-
-    documents: int
-    sequences: int
-    tokens: int
 
 
 def read_counts(prefix: str | Path) -> Counts:
@@ -168,6 +165,11 @@ class IndexedReader:
             raise _damaged(
                 f"the .bin has {bin_bytes} bytes, the .idx speaks of {self.tokens} {self.dtype} tokens", prefix
             )
+
+    @property
+    def counts(self) -> Counts:
+        """The counts, to be held against those of a name."""
+        return Counts(self.documents, self.sequences, self.tokens)
 
     @property
     def tokens_array(self) -> np.ndarray:

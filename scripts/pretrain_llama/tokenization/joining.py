@@ -10,8 +10,9 @@ import numpy as np
 
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import copy_block, replacing
+from pretrain_llama.names import Counts
 from pretrain_llama.progress import Progress
-from pretrain_llama.tokenization.indexed import DTYPE_CODES, HEADER, MAGIC, VERSION, Counts, IndexedReader
+from pretrain_llama.tokenization.indexed import DTYPE_CODES, HEADER, MAGIC, VERSION, IndexedReader
 
 COPIED_AT_ONCE = 1 << 26  # bytes
 

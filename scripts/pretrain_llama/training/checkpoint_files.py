@@ -7,7 +7,6 @@ checkpoints/.iter_0000500.{host}.{pid}.part/    one that is being written, or wh
 checkpoints/iter_0000500_damaged_1/             one that its manifest did not fit, set aside
 """
 
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,20 +29,6 @@ FACTS = {
     "anomalies",
     "files",
 }
-_NAME = re.compile(r"iter_(\d{7,})")
-
-
-def numbered(checkpoints: Path) -> dict[int, Path]:
-    """Return the folders of checkpoints by iteration, newest first."""
-    found = {
-        int(match[1]): path for path in checkpoints.glob("iter_*") if (match := _NAME.fullmatch(path.name)) is not None
-    }
-    return dict(sorted(found.items(), reverse=True))
-
-
-def iteration_of(checkpoint: Path) -> int:
-    """Return the iteration that a checkpoint's folder is named by."""
-    return int(checkpoint.name.removeprefix("iter_"))
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
@@ -99,7 +84,7 @@ def publish(beside: Path, folder: Path, manifest: dict[str, Any]) -> None:
 
 def name_newest(folder: Path) -> None:
     """Write the tracker."""
-    torch_dist.write_tracker(folder.parent, iteration_of(folder))
+    torch_dist.write_tracker(folder.parent, torch_dist.iteration_of(folder))
 
 
 def set_aside(checkpoint: Path) -> Path:
@@ -126,7 +111,7 @@ def prune(checkpoints: Path, keep_last: int | None, keep_every: int | None) -> l
     """
     if keep_last is None:
         return []
-    older = list(numbered(checkpoints).items())[keep_last:]
+    older = list(torch_dist.numbered(checkpoints).items())[keep_last:]
     removed = [path for iteration, path in older if not keep_every or iteration % keep_every]
     for path in removed:
         doomed = path.rename(path.with_name(f".{path.name}.pruned.part"))  # half a checkpoint never has its name

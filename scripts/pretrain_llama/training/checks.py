@@ -1,20 +1,16 @@
 """What is checked of a run folder before anything is allocated, on every process alike. Imports no torch."""
 
-import resource
 from pathlib import Path
 
 from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import ConfigError, DataError, OperatorError
-from pretrain_llama.files import read_json, sha256
+from pretrain_llama.files import allow_open_files, sha256
 from pretrain_llama.launch.ranks import Ranks
-from pretrain_llama.names import parse_counted
+from pretrain_llama.names import Counts, parse_counted
 from pretrain_llama.tokenization.engines import load_reference
-from pretrain_llama.tokenization.indexed import Counts, IndexedReader, read_counts
-from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.tokenization.indexed import IndexedReader, read_counts
+from pretrain_llama.training.run_folder import RunFolder, mixture_path
 from pretrain_llama.training.sizes import check_sizes, process_count
-
-OPEN_FILES_A_PAIR = 3  # the .bin as a file and as a map, the .idx as a map
-OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
 
 
 def check_run(folder: RunFolder, own: Ranks) -> None:
@@ -62,11 +58,11 @@ def _check_processes(folder: RunFolder, processes: int) -> None:
 def _check_tokenizer(folder: RunFolder) -> int:
     """Return the number of the tokenizer's ids."""
     identity = folder.tokenizer_identity
-    of_mixture = read_json(folder.path / "mixture" / "probabilities.json")["tokenizer"]
+    of_mixture = folder.mixture["tokenizer"]
     if of_mixture not in (None, identity):
         raise DataError(
             f"the shards are of tokenizer {of_mixture}, the run's is {identity}",
-            where=folder.path / "mixture" / "probabilities.json",
+            where=mixture_path(folder.path),
             action="write the run folder again: snakemake --forcerun write_run_folder",
         )
     files = folder.manifest["files"]
@@ -80,34 +76,15 @@ def _check_tokenizer(folder: RunFolder) -> int:
     return load_reference(path).vocab_size
 
 
-def allow_open_files(pairs: int) -> None:
-    """Raise this process's limit of open files to what so many pairs need.
-
-    Raises:
-        OperatorError: the machine does not allow it.
-    """
-    needed = OPEN_FILES_A_PAIR * pairs + OTHER_OPEN_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise OperatorError(
-            f"{pairs} shards and validation sets need {needed} open files, {hard} are allowed",
-            where="ulimit -Hn",
-            action="raise the hard limit of open files, or make larger shards",
-        )
-    if soft != resource.RLIM_INFINITY and needed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
 def _check_pair(folder: RunFolder, counted_name: str) -> None:
-    prefix, stated = folder.prefix(counted_name), parse_counted(counted_name)
+    prefix, stated = folder.prefix(counted_name), parse_counted(counted_name).counts
     try:
         found = read_counts(prefix)
     except FileNotFoundError:
         found = Counts(0, 0, 0)
-    if (found.documents, found.tokens) != (stated.documents, stated.tokens):
+    if found != stated:
         raise DataError(
-            f"a shard of {stated.documents} documents and {stated.tokens} tokens has {found.documents} and "
-            f"{found.tokens}",
+            f"a shard of {stated} holds {found}",
             where=prefix,
             action="bring its .bin and .idx back: snakemake --forcerun write_run_folder",
         )

@@ -17,14 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama.checkpoints.architecture import PASSPORT
+from pretrain_llama.errors import listed
 from pretrain_llama.files import json_text, read_json, sha256
+from pretrain_llama.training.run_folder import mixture_path
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padding", "files")
 HASHED_AT_ONCE = 8  # .idx files
-SHOWN = 5  # differences of a part
 
 
 def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[str, str]) -> dict[str, Any]:
@@ -36,13 +38,13 @@ def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[
         tokenizer: its identity.
         blake3: of .bin files, by their path in the folder, where it is known.
     """
-    mixture = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+    mixture = read_json(mixture_path(folder))["probabilities"]
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
         hashes = list(threads.map(lambda name: sha256(folder / "data" / f"{name}.idx"), mixture))
     return {
         "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
         "tokenizer": tokenizer,
-        "checkpoint": _checkpoint_identity(folder / "checkpoint" / "conversion.json"),
+        "checkpoint": _checkpoint_identity(folder / "checkpoint" / PASSPORT),
         "mixture": mixture,
         "data": {
             name: {"idx": found, "bin": blake3.get(f"data/{name}.bin")}
@@ -70,6 +72,5 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _difference(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        shown = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys[:SHOWN])
-        return shown + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+        return listed([f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys], "; ")
     return f"{before} -> {now}"

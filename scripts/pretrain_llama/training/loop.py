@@ -13,7 +13,7 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
-from pretrain_llama.training.checkpoint_files import iteration_of, prune
+from pretrain_llama.training.checkpoint_files import prune
 from pretrain_llama.training.checks import pretrained_checkpoint
 from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
@@ -31,7 +31,7 @@ from pretrain_llama.training.resumption import (
     find_resume_point,
     output_lock,
 )
-from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.sizes import batch_size
 from pretrain_llama.training.state import TrainingState
@@ -150,7 +150,7 @@ class Trainer:
         self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
-        for name in ("finished.json", "continue.json"):
+        for name in (FINISHED, UNFINISHED):
             (self._folder.output / name).unlink(missing_ok=True)
         kind, iteration = ("resumed", self._state.iteration) if point else ("started", -1)
         log = TrainingLog(
@@ -270,7 +270,9 @@ class Trainer:
     def _saved(self, checkpoint: Path, seconds: float) -> None:
         keep = self._operation["keep_last_checkpoints"], self._operation["keep_every_iterations"]
         removed = [path.name for path in prune(self._checkpoints, *keep)]
-        self._history.note("saved", iteration=iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed)
+        self._history.note(
+            "saved", iteration=torch_dist.iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed
+        )
 
     def _end(self, reason: str | None) -> None:
         """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
@@ -280,9 +282,9 @@ class Trainer:
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
             self._history.note("finished", iteration=self._state.iteration)
-            write_json(self._folder.output / "finished.json", end)
+            write_json(self._folder.output / FINISHED, end)
         else:
             self._history.note("stopped", iteration=self._state.iteration, reason=reason)
-            write_json(self._folder.output / "continue.json", end | {"reason": reason})
+            write_json(self._folder.output / UNFINISHED, end | {"reason": reason})
             print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
         self._log.close_trackers()

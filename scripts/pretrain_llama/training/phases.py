@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError, listed
 from pretrain_llama.names import parse_counted
 from pretrain_llama.training.identity import differences
 from pretrain_llama.training.sizes import sequences_after
@@ -12,7 +12,6 @@ from pretrain_llama.training.sizes import sequences_after
 # Changed, they would leave the state of the optimizer or the count of the drawn sequences without meaning.
 FIXED_PARTS = ("tokenizer", "checkpoint")
 FIXED_KEYS = ("sequence_length_tokens", "seed", "precision")
-SHOWN = 5  # shards
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,11 @@ def check_epochs(epochs: dict[str, float], most: dict[str, float], sequence_leng
         if name in epochs and epochs[name] > limit + sequence_length / parse_counted(name).tokens
     }
     if over:
-        worst = sorted(over, key=lambda name: over[name], reverse=True)[:SHOWN]
-        shown = "".join(f"\n    {name}: {epochs[name]:.4g} epochs, {most[name]:g} allowed" for name in worst)
+        worst = sorted(over, key=lambda name: over[name], reverse=True)
+        shown = listed([f"{name}: {epochs[name]:.4g} epochs, {most[name]:g} allowed" for name in worst], "\n    ")
         raise ConfigError(
-            f"{len(over)} shards would be drawn more often than max_epochs, with what earlier phases drew:{shown}",
+            f"{len(over):,} shards would be drawn more often than max_epochs, with what earlier phases drew:"
+            f"\n    {shown}",
             where=place,
             action="train fewer iterations, lower the rates of these shards, or raise mixture: max_epochs in run.yaml; "
             "then write the run folder again",
@@ -135,6 +135,5 @@ def check_epochs(epochs: dict[str, float], most: dict[str, float], sequence_leng
 def described(epochs: dict[str, float]) -> str:
     """Return a line on the epochs of shards."""
     ordered = sorted(epochs, key=lambda name: epochs[name], reverse=True)
-    shown = ", ".join(f"{epochs[name]:.3g} of {name}" for name in ordered[:SHOWN])
-    least = f"; at least {epochs[ordered[-1]]:.3g}" if len(ordered) > SHOWN else ""
-    return f"epochs of the shards at its end: {shown}{least}"
+    shown = listed([f"{epochs[name]:.3g} of {name}" for name in ordered])
+    return f"epochs of the shards at its end: {shown}; at least {epochs[ordered[-1]]:.3g}"

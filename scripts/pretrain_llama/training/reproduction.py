@@ -21,6 +21,7 @@ from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.identity import identity
+from pretrain_llama.training.run_folder import mixture_path
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
@@ -60,7 +61,7 @@ def write_run_folder(
     (output / "manifest.json").unlink(missing_ok=True)
     for folder in WRITTEN_FOLDERS:
         shutil.rmtree(output / folder, ignore_errors=True)
-    mixture = read_json(output / "mixture" / "probabilities.json")
+    mixture = read_json(mixture_path(output))
     _check_tokenizer(mixture["tokenizer"], tokenizer)
     names = list(mixture["probabilities"])
     for name in names:

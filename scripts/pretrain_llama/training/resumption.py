@@ -11,9 +11,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.files import read_json
 from pretrain_llama.training import checkpoint_files
 from pretrain_llama.training.history import History
 from pretrain_llama.training.identity import changed_parts, differences, identity
@@ -27,7 +26,7 @@ from pretrain_llama.training.phases import (
     epochs_at_end,
 )
 from pretrain_llama.training.processes import agreed, on_first_process
-from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.training.run_folder import RunFolder, mixture_path
 
 LOCK_WAIT_SECONDS = 60.0  # a killed training may still be writing a checkpoint
 
@@ -141,7 +140,7 @@ def find_resume_point(output: Path) -> ResumePoint | None:
     if is_first:
         checkpoints.mkdir(parents=True, exist_ok=True)
         checkpoint_files.remove_unfinished(checkpoints)
-    for folder in on_first_process(lambda: list(checkpoint_files.numbered(checkpoints).values())):
+    for folder in on_first_process(lambda: list(torch_dist.numbered(checkpoints).values())):
         damage = checkpoint_files.damage(folder, dist.get_rank(), dist.get_world_size())
         if agreed(int(damage is not None))[0]:
             on_first_process(partial(_set_aside, folder, damage, history))
@@ -205,8 +204,8 @@ def _check_phase(folder: RunFolder, phases: list[Phase]) -> None:
     """Check a phase that begins, and print how often its shards will have been passed over."""
     iterations = folder.training["iterations"]
     check_length(phases, iterations, f"{folder.path / 'run.yaml'}: training")
-    epochs, mixture = epochs_at_end(phases, iterations), folder.path / "mixture" / "probabilities.json"
-    check_epochs(epochs, read_json(mixture).get("max_epochs", {}), folder.training["sequence_length_tokens"], mixture)
+    epochs, most = epochs_at_end(phases, iterations), folder.mixture.get("max_epochs", {})
+    check_epochs(epochs, most, folder.training["sequence_length_tokens"], mixture_path(folder.path))
     print(f"phase {len(phases)}, iterations {phases[-1].iteration} to {iterations}: {described(epochs)}", flush=True)
 
 

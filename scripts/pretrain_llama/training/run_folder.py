@@ -25,6 +25,9 @@ from pretrain_llama import configuration
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json
+from pretrain_llama.mixture.mixture import FILE
+
+FINISHED, UNFINISHED = "finished.json", "continue.json"  # in output/: how a training ended
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class RunFolder:
     Attributes:
         run: run.yaml, with defaults.
         manifest: manifest.json, what the folder was written as.
-        probabilities: by counted name.
+        mixture: probabilities.json, what the training samples.
     """
 
     path: Path
     run: dict[str, Any]
     manifest: dict[str, Any]
-    probabilities: dict[str, float]
+    mixture: dict[str, Any]
     architecture: Architecture
 
     @property
@@ -52,6 +55,11 @@ class RunFolder:
     def operation(self) -> dict[str, Any]:
         """How the training is run and watched, of run.yaml."""
         return self.run["operation"]
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """With which a sequence is drawn from each shard, by counted name."""
+        return self.mixture["probabilities"]
 
     @property
     def tokenizer_identity(self) -> str:
@@ -75,6 +83,11 @@ class RunFolder:
     def prefix(self, counted_name: str) -> Path:
         """Return the path of a shard, without .bin and .idx."""
         return self.path / "data" / counted_name
+
+
+def mixture_path(folder: Path) -> Path:
+    """Return where the mixture of a run folder lies."""
+    return folder / "mixture" / FILE
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -104,6 +117,6 @@ def open_run_folder(path: str | Path) -> RunFolder:
         path,
         configuration.load_run(path),
         manifest,
-        read_json(path / "mixture" / "probabilities.json")["probabilities"],
+        read_json(mixture_path(path)),
         read_architecture(path / "checkpoint"),
     )

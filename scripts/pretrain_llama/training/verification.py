@@ -19,7 +19,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.copying import hash_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
-from pretrain_llama.errors import PretrainError
+from pretrain_llama.errors import PretrainError, listed
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.launch.megatron_lm_check import parse
 from pretrain_llama.mixture import choices, signature
@@ -30,10 +30,9 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.training.identity import identity
 from pretrain_llama.training.reproduction import SIGNATURE
-from pretrain_llama.training.run_folder import read_manifest
+from pretrain_llama.training.run_folder import mixture_path, read_manifest
 from pretrain_llama.training.sizes import process_count, training_sequences
 
-SHOWN = 5  # differences
 CHUNK_BYTES = 1 << 24
 LOCK = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)", re.M)
 
@@ -88,14 +87,13 @@ def _check_sizes(folder: Path, manifest: dict[str, Any]) -> Passed:
 def _check_counts(folder: Path, manifest: dict[str, Any]) -> Passed:
     names, wrong = list(manifest["identity"]["data"]), []
     for name in names:
-        stated = parse_counted(name)
         try:
-            found = IndexedReader(folder / "data" / name)
+            found = IndexedReader(folder / "data" / name).counts
         except PretrainError as error:
             wrong.append(f"{name}: {str(error).partition(chr(10))[0]}")
             continue
-        if (found.documents, found.sequences, found.tokens) != (stated.documents, stated.sequences, stated.tokens):
-            wrong.append(f"{name}: has {found.documents} documents, {found.sequences} sequences, {found.tokens} tokens")
+        if found != parse_counted(name).counts:
+            wrong.append(f"{name}: holds {found}")
     there = {path.stem for path in (folder / "data").iterdir()}
     wrong += [f"{name}: is in data/, and not in the mixture" for name in sorted(there - set(names))]
     _fail(wrong, "bring these pairs back")
@@ -150,7 +148,7 @@ def _check_probabilities(folder: Path) -> Passed:
     if not (sources / SIGNATURE).exists():
         raise Unknown("the folder has no data signature", "write the run folder with --tokenized")
     try:
-        recorded = read_json(folder / "mixture" / "probabilities.json")["probabilities"]
+        recorded = read_json(mixture_path(folder))["probabilities"]
         derived = derive_probabilities(folder)
     except (OSError, PretrainError) as error:
         raise Failed(f"they cannot be derived: {error}", "put back sources/ and mixture/") from None
@@ -231,5 +229,4 @@ def check_megatron_lm(folder: Path, checkout: Path) -> Passed:
 
 def _fail(wrong: list[str], action: str) -> None:
     if wrong:
-        more = [f"and {len(wrong) - SHOWN:,} more"] if len(wrong) > SHOWN else []
-        raise Failed("".join(f"\n    {difference}" for difference in wrong[:SHOWN] + more) + "\n   ", action)
+        raise Failed("\n    " + listed(wrong, "\n    ") + "\n   ", action)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sentencepiece import SentencePieceTrainer
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 
-from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.errors import ConfigError, DataError, listed
 from pretrain_llama.files import replacing
 from pretrain_llama.vocabulary.model import NORMAL, encoder, enlarged, piece_encoder, surface
 
@@ -151,7 +151,7 @@ def write_pieces(path: str | Path, base: protobuf.ModelProto, pieces: Sequence[s
     if deleted:
         raise ConfigError(
             f"the tokenizer deletes {len(deleted)} of the new pieces before it encodes: "
-            + ", ".join(map(ascii, deleted[:5])),
+            + listed([ascii(piece) for piece in deleted]),
             where="the new pieces",
             action="leave them out of the list",
         )

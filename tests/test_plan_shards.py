@@ -1,0 +1,92 @@
+"""Planning: even shards, append-only; what is planned is shown before anything runs."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from backports import zstd
+
+from pretrain_llama.files import read_json
+from pretrain_llama.shards import plan
+from pretrain_llama.shards.sources import text_bytes
+from pretrain_llama.stores import source_file
+from project import Project, deliver, jsonl, run_script
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1_000] * 40_000, [300_000_000_000], [1_000, 20_000, 3_000_000, 500_000, 900_000_000], [70_000] * 800],
+    ids=["crumbs", "one giant", "mixed", "some"],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes: list[int], suffix: str) -> None:
+    files = [(f"{number}.{suffix}", size) for number, size in enumerate(sizes)]
+    target = max(sum(sizes) // 40, 1_000_000)
+    shards = plan.cut(files, target)
+    if suffix == "jsonl" or max(sizes) <= target / 10:
+        assert all(0.9 * target <= shard["bytes"] <= 1.1 * target for shard in shards)
+    assert min(shard["bytes"] for shard in shards) >= target / 2, "no tiny last shard"
+    ranges: dict[str, list] = {}
+    for shard in shards:
+        for part in shard["ranges"]:
+            ranges.setdefault(part["path"], []).append(part)
+    assert sum(shard["bytes"] for shard in shards) == sum(sizes)
+    for path, size in files:
+        if suffix == "jsonl":
+            assert [part["start"] for part in ranges[path]] == [0, *(part["stop"] for part in ranges[path][:-1])]
+            assert ranges[path][-1]["stop"] == size
+        else:
+            assert ranges[path] == [{"path": path, "start": 0, "stop": None}], "compressed files are never cut"
+
+
+def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:
+    content = jsonl([f"tale {number} of the sea, the ships and the wind" for number in range(20_000)])
+    size = len(content)
+    for suffix in (".jsonl.gz", ".jsonl.zst"):
+        assert text_bytes(source_file(deliver(tmp_path / f"whole{suffix}", content)), "text") == size
+    halves = [content[: size // 2], content[size // 2 :]]
+    (tmp_path / "members.jsonl.gz").write_bytes(b"".join(map(gzip.compress, halves)) + gzip.compress(b""))
+    (tmp_path / "frames.jsonl.zst").write_bytes(
+        b"".join(zstd.compress(content[i : i + 9_999]) for i in range(0, size, 9_999))
+    )
+    for name in ("members.jsonl.gz", "frames.jsonl.zst"):
+        assert text_bytes(source_file(tmp_path / name), "text") == pytest.approx(size, rel=0.3), name
+    assert text_bytes(source_file(deliver(tmp_path / "a.parquet", content)), "text") == pytest.approx(size, rel=0.3)
+    assert text_bytes(source_file(deliver(tmp_path / "empty.jsonl.gz", b"")), "text") == 1, (
+        "it has a range all the same"
+    )
+
+
+def test_a_dry_run_of_the_planner_shows_shards_bytes_and_tokens(project: Project) -> None:
+    result = run_script("plan_shards.py", "--dry-run", cwd=project.folder)
+    assert result.returncode == 0, result.stderr
+    header, english, arabic = (line.split() for line in result.stdout.splitlines()[:3])
+    assert header[:3] == ["corpus", "files", "shards"]
+    size = (project.folder / "vendor/en_books_tales/a.jsonl").stat().st_size
+    assert english[:5] == ["en_books_tales", "1", "3", "3", f"{size:,}"]
+    assert arabic[0] == "ar_news_daily"
+    assert not (project.folder / "results").exists(), "a dry-run writes nothing"
+    estimated = int(english[-1].removeprefix("~").replace(",", ""))
+    assert run_script("plan_shards.py", cwd=project.folder).returncode == 0
+    assert len(read_json(project.folder / "results/plan/en_books_tales.json")["shards"]) == 3
+    assert project.snakemake("data").returncode == 0
+    sums = next(project.folder.glob("results/tokenized/*/conservation.json"))
+    counted = read_json(sums)["corpora"]["en_books_tales"]
+    tokens, documents = (counted[kind] + counted[f"held_out_{kind}"] for kind in ("tokens", "documents"))
+    assert estimated == pytest.approx(tokens - 2 * documents, rel=0.02), "BOS and EOS frame each"
+
+
+def test_a_stray_file_in_the_source_is_named(project: Project) -> None:
+    (project.folder / "vendor" / "en_books_tales" / "README.txt").write_text("about the tales")
+    result = project.snakemake("--dry-run")
+    assert "vendor/en_books_tales/README.txt is no vendor file" in result.stdout
+    assert "narrow the glob" in result.stdout
+
+
+def test_another_text_key_starts_a_parquet_corpus_over(project: Project) -> None:
+    project.vendor("en_books_tales/b.parquet", b'{"text": "a tale", "title": "its title"}\n')
+    assert run_script("plan_shards.py", cwd=project.folder).returncode == 0
+    table = (project.folder / "config" / "corpora.tsv").read_text()
+    (project.folder / "config" / "corpora.tsv").write_text(table.replace("\ttext\n", "\ttitle\n", 2))
+    result = project.snakemake("--dry-run")
+    assert "text_key was 'text' when parquet files were planned, and is 'title'" in result.stdout
