@@ -1,5 +1,6 @@
 """The executor of envs/snakemake_plugins, with the real clients, against emulated Azure."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.batch import BatchManagementClient
 from snakemake_executor_plugin_azure_batch import ExecutorSettings, build
+from snakemake_executor_plugin_azurebatch import Executor
 from snakemake_executor_plugin_azurebatch.pool import pool_parameters
 
 from azure_emulator import subscription as names
@@ -293,3 +295,12 @@ def test_options_of_the_original_are_not_ignored(azure: EmulatedAzure, tmp_path:
     run = Run(tmp_path / "project", SNAKEFILE, "--azure-batch-pool-node-count", "1")
     assert run.end() == 1
     assert "would do nothing here: use --azurebatch-pool-node-count" in run.log
+
+
+def test_a_status_check_before_the_executor_is_ready_raises_nothing() -> None:
+    executor = Executor.__new__(Executor)
+
+    async def asked() -> list[object]:
+        return [job async for job in executor.check_active_jobs([])]
+
+    assert asyncio.run(asked()) == []

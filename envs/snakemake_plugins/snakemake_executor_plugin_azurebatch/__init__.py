@@ -159,7 +159,13 @@ class Executor(original.Executor):
                 self._delete(Batch(pool.id, pool.id.replace("snakepool-", "snakejob-")))
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Report the tasks that have ended, and yield the others."""
+        """Report the tasks that have ended, and yield the others.
+
+        Snakemake's thread begins to ask before `__post_init__`, while there is no job; if that raised, it would end, and
+        the run wait for ever.
+        """
+        if not active_jobs:
+            return
         for batch in list(self._batches.values()):
             if own := [job for job in active_jobs if job.aux["batch"] == batch]:
                 async for job in self._check(batch, own):
