@@ -161,8 +161,8 @@ class Executor(original.Executor):
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report the tasks that have ended, and yield the others.
 
-        Snakemake's thread begins to ask before `__post_init__`, while there is no job; if that raised, it would end, and
-        the run wait for ever.
+        Snakemake's thread begins to ask before `__post_init__`, while there is no job; if that raised, the thread would
+        end, and the run wait for ever.
         """
         if not active_jobs:
             return
