@@ -50,6 +50,7 @@ def plan_files(folder: Path, *files: Path, text_key: str = "text", target_bytes:
     corpus = Corpus("en", "books", "tales", "", text_key, "corpora.tsv:2")
     empty = plan.load(folder / "none.json", corpus)
     listing = [source_file(file) for file in files]
+    (folder / "plan.json").unlink(missing_ok=True)
     plan.record(folder / "plan.json", plan.extend(empty, listing, corpus, target_bytes))
     return folder / "plan.json"
 
