@@ -74,9 +74,10 @@ $(VENV)/.azureml: envs/requirements-azureml.txt | $(INSTALLED)
 azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the first job
 	python scripts/check_azure.py
 
-# A file's tests stay together: some build a project that all of them look at.
+# A file's tests stay together: some build a project that all of them look at. Three at once keep two cores busy,
+# since many wait for a process or a store.
 test: demo-inputs ## all tests but those of Slurm, some against the demo's text: in about 10 minutes
-	pytest -n 2 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
+	pytest -n 3 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blob*.py tests/test_check_azure*.py tests/test_emulated_*.py \
