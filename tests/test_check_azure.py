@@ -267,7 +267,8 @@ def test_the_containers_of_vendor_blobs_are_listed(azure: EmulatedAzure, tmp_pat
     refused = Visit(tmp_path, "--corpora", table).of("vendor container vendor")
     assert refused.startswith("FAIL: the login may not")
     table.write_text("language\tdomain\n")
-    assert Visit(tmp_path, "--corpora", table).of("table of").startswith("FAIL: it cannot be read: no column 'subdomain'")
+    unread = Visit(tmp_path, "--corpora", table).of("table of")
+    assert unread.startswith("FAIL: it cannot be read: no column 'subdomain'")
 
 
 def test_a_probe_that_cannot_be_deleted_is_named(azure: EmulatedAzure, tmp_path: Path) -> None:
