@@ -191,16 +191,20 @@ def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
     return Passed("a training resumes under the same")
 
 
-def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
-    """Compare what is installed with the locks, of this machine and of the image: they differ where MLflow wants it.
+def _versions(lock: Path) -> dict[str, str]:
+    """Return the versions that a lock names, by package; none where there is no lock."""
+    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+    return {match["name"]: match["version"] for match in LOCK.finditer(text)}
 
-    What is not installed is only missed if the run was written with it.
+
+def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
+    """Compare what is installed with the lock, or with the image's, which differs where MLflow wants it.
+
+    A package that only the image's lock names may be here for something else. What is not installed is only missed if
+    the run was written with it.
     """
-    locks = [folder / part / "requirements.lock" for part in ("sources", "environment")]
-    allowed: dict[str, set[str]] = {}
-    for lock in locks:
-        for match in LOCK.finditer(lock.read_text(encoding="utf-8") if lock.exists() else ""):
-            allowed.setdefault(match["name"], set()).add(match["version"])
+    own, image = (_versions(folder / part / "requirements.lock") for part in ("sources", "environment"))
+    allowed = {name: {locked} | {image.get(name, locked)} for name, locked in own.items()}
     wrong, compared = [], 0
     for name, versions in allowed.items():
         try:
