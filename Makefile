@@ -14,7 +14,7 @@ EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: lint format lock clean azurite azure-doctor azureml docs-test reference
+.PHONY: test-batch lint format lock clean azurite azure-doctor azureml docs-test reference
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED) ## the virtual environment, with what is locked
@@ -76,8 +76,11 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 
 # A file's tests stay together: some build a project that all of them look at. Three at once keep two cores busy,
 # since many wait for a process or a store.
-test: demo-inputs ## all tests but those of Slurm, some against the demo's text: in about 10 minutes
-	pytest -n 3 --dist loadfile --ignore-glob 'tests/test_slurm*.py'
+test: demo-inputs ## all tests but the whole workflow on Slurm and on emulated Azure: in about 10 minutes
+	pytest -n 3 --dist loadfile --ignore-glob 'tests/test_slurm*.py' --ignore tests/test_azure_batch.py
+
+test-batch: demo-inputs $(if $(shell command -v npm),azurite) ## the whole workflow on emulated Azure, in 4 minutes
+	pytest tests/test_azure_batch.py
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
 	pytest tests/test_azure_batch.py tests/test_blob*.py tests/test_check_azure*.py tests/test_emulated_*.py \
