@@ -1,6 +1,7 @@
 """The workflow on Azure Batch, with its data in Blob Storage: the real plugins and SDKs against emulated Azure.
 
-One project goes through all of it, in the order of the file: built, asked again, extended while things go wrong.
+One project goes through all of it, in the order of the file: built, asked again, extended while things go wrong. It
+takes minutes to build, which is why all stands in one file.
 """
 
 import csv

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,8 @@ from azure.identity import DefaultAzureCredential
 from azure.mgmt.batch import BatchManagementClient
 from snakemake_executor_plugin_azure_batch import ExecutorSettings, build
 from snakemake_executor_plugin_azurebatch import Executor
-from snakemake_executor_plugin_azurebatch.pool import pool_parameters
 
 from azure_emulator import subscription as names
-from azure_emulator.autoscale import nodes_asked
 from azure_emulator.faults import Cut, Lose, Refuse, Where
 from azure_emulator.service import CONTAINER, EmulatedAzure
 from processes import wait_for
@@ -115,17 +113,6 @@ def test_a_task_has_the_cores_of_its_node(azure: EmulatedAzure, tmp_path: Path) 
     with azure.azurite.client() as client:
         greeting = client.get_blob_client(CONTAINER, "greetings/greeting.txt").download_blob().readall()
     assert greeting.startswith(f"{min(2, os.cpu_count())} threads".encode())
-
-
-@pytest.mark.parametrize(
-    ("minutes", "pending", "nodes"),
-    [(0, 0, 2), (5, 100, 2), (30, 100, 6), (30, 12, 3), (30, 9, 3), (30, 8, 2), (30, 1, 1), (30, 0, 0)],
-)
-def test_nodes_go_by_the_tasks_that_wait_or_run(minutes: int, pending: int, nodes: int) -> None:
-    """At most six, four tasks on each; at first for the seven that are known to come."""
-    settings = ExecutorSettings(pool_node_count=6, tasks_per_node=4)
-    formula = pool_parameters("pool", settings, "image", STORE, tasks=7).scale_settings.auto_scale.formula
-    assert nodes_asked(formula, datetime.now(UTC), timedelta(minutes=minutes), pending) == nodes
 
 
 def test_the_stand_in_refuses_what_the_original_executor_asks_for(azure: EmulatedAzure) -> None:
