@@ -4,11 +4,12 @@ out. So what is printed gets the values of our names, and a run begins after wha
 """
 
 import re
+import shlex
 
 
 def named_values(shell):
     valued = re.sub(r"\{config\[(\w+)\]\}", lambda match: str(config[match[1]]), shell)
-    return valued.replace("{SCRIPTS:q}", SCRIPTS)
+    return valued.replace("{SCRIPTS:q}", shlex.quote(SCRIPTS))
 
 
 if not workflow.modifier.is_main_snakefile():

@@ -41,6 +41,6 @@ def sources():
 
 
 SOURCES = sources()
-SCRIPTS = f"{SOURCES}/scripts" if SOURCES != "." else "scripts"
-LOCK = f"{SOURCES}/envs/requirements.lock" if SOURCES != "." else "envs/requirements.lock"
+SCRIPTS = os.path.normpath(f"{SOURCES}/scripts")
+LOCK = os.path.normpath(f"{SOURCES}/envs/requirements.lock")
 sys.path.insert(0, str(Path(SCRIPTS).resolve()))

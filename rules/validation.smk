@@ -34,7 +34,7 @@ def validation_sets(identity):
 def held_out_check(identity):
     """Where it stands that no document is on both sides; nowhere where nothing is held out.
 
-    Nor on a store: it reads all pairs, and they never pass through a node. docs/azure.md says who checks.
+    Nor on a store, which would have to send all pairs again. docs/azure.md says who checks.
     """
     if STORE or not config["held_out_fraction"]:
         return []

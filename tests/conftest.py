@@ -1,6 +1,5 @@
 """What many tests need: a small tokenizer, a tiny Llama, a project."""
 
-import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +7,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import pytest
-import sentencepiece
 
-from project import ROOT, Project
+from project import ROOT, Project, train_tokenizer
 from trainings import Training, kill_all, make_training
 
 pytest_plugins = ["azure_emulator.fixtures"]
@@ -19,20 +17,8 @@ pytest_plugins = ["azure_emulator.fixtures"]
 @pytest.fixture(scope="session")
 def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SentencePiece model made as Llama-2's is: BPE with byte fallback; 400 pieces."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter("\n".join(topics.values()).split("\n")[:2000]),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=400,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
-    )
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    path.write_bytes(model.getvalue())
-    return path
+    return train_tokenizer(path, normalization_rule_name="identity", remove_extra_whitespaces=False)
 
 
 @pytest.fixture(scope="session")

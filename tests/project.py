@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import pyarrow
+import sentencepiece
 import yaml
 from backports import zstd
 from pyarrow import parquet
@@ -32,6 +35,22 @@ def run_script(name: str, *args: object, cwd: Path | None = None) -> Result:
     """Run a program of scripts/ as a user would; nothing is raised."""
     command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def train_tokenizer(path: Path, **options: object) -> Path:
+    """Train a SentencePiece model of kind BPE with byte fallback, of 400 pieces, and write it."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter("\n".join(topics.values()).split("\n")[:2000]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=400,
+        byte_fallback=True,
+        minloglevel=2,
+        **options,
+    )
+    path.write_bytes(model.getvalue())
+    return path
 
 
 def deliver(path: Path, content: bytes) -> Path:

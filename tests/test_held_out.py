@@ -1,12 +1,9 @@
 """Documents held out for validation: which, how many, and that none is on both sides."""
 
-import io
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
-import sentencepiece
 import tokenizers
 from tokenizers import models, normalizers
 
@@ -15,7 +12,7 @@ from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.held_out import are_held_out
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.texts import Texts
-from project import PREFIX, SHARD, Result, deliver, jsonl, merge_shard, run_script, tokenize_shard
+from project import PREFIX, SHARD, Result, deliver, jsonl, merge_shard, run_script, tokenize_shard, train_tokenizer
 
 TALES = [f"A tale of {number} ships, and of the sea." for number in range(400)]
 
@@ -86,18 +83,7 @@ def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_mode
 @pytest.fixture(scope="module")
 def normalizing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SentencePiece model with its default normalizer, nmt_nfkc, which also takes away blanks that follow blanks."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter("\n".join(topics.values()).split("\n")[:2000]),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=400,
-        byte_fallback=True,
-        minloglevel=2,
-    )
-    path = tmp_path_factory.mktemp("normalizing") / "tokenizer.model"
-    path.write_bytes(model.getvalue())
-    return path
+    return train_tokenizer(tmp_path_factory.mktemp("normalizing") / "tokenizer.model")
 
 
 def test_what_a_tokenizer_normalizes_is_one_document(tmp_path: Path, normalizing_model: Path) -> None:

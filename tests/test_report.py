@@ -65,7 +65,7 @@ def test_a_shard_without_a_receipt_is_named(tmp_path: Path, tokenizer_model: Pat
     assert f"{PREFIX}.receipt.json" in result.stderr and "run again" in result.stderr
 
 
-def test_the_page_of_a_training_shows_its_curves_and_where_it_came_from(built: Project, training: Training) -> None:
+def test_the_page_of_a_training_shows_its_curves_and_where_it_came_from(built: Project) -> None:
     run_folder = built.folder / "results" / "runs" / "tiny"
     page = Page(run_folder / "training.html")
     page.check_it_stands_alone()

@@ -1,5 +1,6 @@
 """Receipts: the ledger of the documents. Every hop says what went in and what came out, and the next one checks."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
@@ -9,12 +10,12 @@ from pretrain_llama.errors import DataError
 
 
 @dataclass
-class Receipt:
+class Receipt(ABC):
     """What one hop did with the lines of one shard; `adds_up` says whether its sums do."""
 
+    @abstractmethod
     def adds_up(self) -> bool:
         """Say whether every line is accounted for."""
-        raise NotImplementedError
 
     def write(self, path: str | Path) -> None:
         """Write the receipt as JSON; one that does not add up is a defect of ours, and is never written."""
