@@ -29,6 +29,7 @@ MB = 10**6
 DEMO = ROOT / "resources" / "demo"
 FILES, FILE_BYTES = 100, 10 * MB
 LISTED = 10_000
+LISTED_LINE = b'{"text": "A tale."}\n'
 # One rule that fetches a blob and stores a copy of it.
 SNAKEFILE = """
 rule copy:
@@ -73,7 +74,7 @@ def bench_merging(azure: EmulatedAzure, upload: Callable[[str, bytes], object]) 
 
 def bench_listing(azure: EmulatedAzure, upload: Callable[[str, bytes], object]) -> None:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: upload(f"many/{number:05d}.jsonl", b"{}\n"), range(LISTED)))
+        list(threads.map(lambda number: upload(f"many/{number:05d}.jsonl", LISTED_LINE), range(LISTED)))
     azure.traffic.reset()
     start = time.perf_counter()
     found = stores.list_files("az://vendor/many/*.jsonl", "")
@@ -88,7 +89,7 @@ def bench_preview(scratch: Path) -> None:
     scratch.mkdir()
     project = Project(scratch, DEMO / "tokenizer.model", DEMO / "llama")
     project.corpora(["en", "books", "tales", "az://vendor/many/*.jsonl", "text"])
-    project.config["shard_size_bytes"] = 3
+    project.config["shard_size_bytes"] = len(LISTED_LINE)
     project.save()
     project.choose("data_ratio.json", {"books": 1})
     project.choose("lang_prob.json", {"en": 1})

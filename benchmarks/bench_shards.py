@@ -65,8 +65,9 @@ def row(what: str, ours: str, peer: str, ratio: float, goal: str) -> None:
 def merge(files: list[Path], scratch: Path) -> tuple[float, float]:
     """Plan files as one shard, and merge it to shard.jsonl and merge.json."""
     corpus = Corpus("en", "books", "tales", "", "text", "this benchmark")
-    empty = plan.load(scratch / "no plan yet", corpus)
-    plan.record(scratch / "plan.json", plan.extend(empty, [source_file(file) for file in files], corpus, 1 << 50))
+    planned = plan.extend(plan.empty(corpus), [source_file(file) for file in files], corpus, 1 << 50)
+    (scratch / "plan.json").unlink(missing_ok=True)
+    plan.record(scratch / "plan.json", planned)
     program = [sys.executable, ROOT / "scripts/merge_shard.py", "--plan", scratch / "plan.json", "--shard", SHARD]
     (scratch / "shard.jsonl").unlink(missing_ok=True)
     return run(*program, "--output", scratch / "shard.jsonl", "--receipt", scratch / "merge.json")
@@ -129,7 +130,7 @@ def bench_merging(text: Path, scratch: Path, rounds: int) -> None:
             files.append(scratch / f"{copy}_{language}.jsonl")
             os.link(text / f"{language}.jsonl", files[-1])
     size = sum(file.stat().st_size for file in files) / 1e9
-    ours, theirs = in_turn(rounds, lambda: merge(files, scratch)[0], lambda: cat(files, scratch))
+    ours, theirs = in_turn(3 * rounds, lambda: merge(files, scratch)[0], lambda: cat(files, scratch))
     row(
         f"merge {size:.1f} GB, against cat",
         f"{size / ours:.2f} GB/s",

@@ -123,6 +123,12 @@ def test_it_is_told_before_the_first_job(project: Project, case: str) -> None:
     check_screen(run_script("plan_shards.py", "--dry-run", cwd=project.folder), *parts)
 
 
+def test_empty_texts_first_are_no_wrong_key(project: Project) -> None:
+    write(NEWS, jsonl([""] * 8 + ["one"]))(project)
+    result = run_script("plan_shards.py", "--dry-run", cwd=project.folder)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     "case", ["a configuration with a key twice", "a configuration that is no YAML", "a text key that no document has"]
 )

@@ -3,7 +3,7 @@
 import io
 
 from pretrain_llama.shards.plan import Plan
-from pretrain_llama.shards.sources import copy_range
+from pretrain_llama.shards.sources import blocks_of
 from pretrain_llama.tokenization.documents import Rejected, text_of
 from pretrain_llama.tokenization.engines import Reference
 from pretrain_llama.tokenization.texts import Texts
@@ -20,10 +20,9 @@ def tokens_a_byte(plan: Plan, text_key: str, reference: Reference) -> float:
     paths = sorted({part["path"] for shard in plan["shards"] for part in shard["ranges"]})
     tokens = size = 0
     for path in paths[:: -(-len(paths) // SAMPLED_FILES)]:
-        beginning = io.BytesIO()
-        next(copy_range(beginning, path, 0, None, text_key), None)
+        beginning = next(blocks_of(path, 0, None, text_key), b"")
         enough = size + SAMPLED_BYTES_A_FILE
-        for line in io.BytesIO(beginning.getvalue()):
+        for line in io.BytesIO(beginning):
             if size >= enough:
                 break
             try:

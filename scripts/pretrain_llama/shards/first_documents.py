@@ -14,7 +14,7 @@ FILES_LOOKED_AT = 3
 
 
 def check_first_documents(files: list[SourceFile], corpus: Corpus) -> None:
-    """Check that some line at the beginning of a corpus's first files is a document.
+    """Check that some line at the beginning of a corpus's first files has a text.
 
     It reads until it finds one: of most corpora the first 64 KiB. Files of longer lines say nothing.
 
@@ -43,6 +43,8 @@ def check_first_documents(files: list[SourceFile], corpus: Corpus) -> None:
                 text_of(line, corpus.text_key)
                 return
             except Rejected as rejected:
+                if str(rejected) == "empty":  # a text, under its key: the lines that follow may have longer ones
+                    return
                 reasons[str(rejected)] += 1
                 first = first or (file, line)
     if first:

@@ -4,7 +4,7 @@ Lines stay as they are, blank ones and \\r\\n included, so that the n-th line of
 file, and a merge can also happen inside a store, where nothing reads lines.
 """
 
-import os
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergedRange, MergeReceipt
 from pretrain_llama.shards import plan as shards
 from pretrain_llama.shards.plan import Plan
-from pretrain_llama.shards.sources import copy_range
+from pretrain_llama.shards.sources import blocks_of
 
-NEWLINE = ord("\n")
+NEWLINE = b"\n"
+BLOCKS_AHEAD = 3
 
 
 def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
@@ -35,65 +36,65 @@ def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
     planned_shard = shards.planned_shard(plan, shard)
     receipt = MergeReceipt(shard, __version__)
     with (
-        files.replacing(output, "w+b", buffering=0) as file,
+        files.replacing(output, "wb", buffering=0) as file,
         Progress(planned_shard["bytes"], "B", f"merge {shard}") as progress,
-        ReadBack(file.fileno()) as read_back,
+        Tally() as tally,
     ):
         for planned in planned_shard["ranges"]:
             merged = MergedRange(**planned)
-            for count in copy_range(file, text_key=plan["text_key"], etag=shards.etag(plan, merged.path), **planned):
-                read_back.count(count)
-                merged.bytes += count
-                progress.advance(count)
-            if merged.bytes and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                file.write(b"\n")
-                read_back.count(1)
+            last = NEWLINE
+            for block in blocks_of(text_key=plan["text_key"], etag=shards.etag(plan, merged.path), **planned):
+                tally.take(block)
+                files.write_all(file, block)
+                last = block[-1:]
+                merged.bytes += len(block)
+                progress.advance(len(block))
+            if last != NEWLINE:
+                tally.take(NEWLINE)
+                files.write_all(file, NEWLINE)
                 merged.newline_added = True
-            merged.lines = read_back.lines()
+            merged.lines = tally.lines()
             receipt.ranges.append(merged)
         receipt.lines = sum(merged.lines or 0 for merged in receipt.ranges)
         receipt.bytes = file.tell()
-    receipt.blake3 = read_back.digest.hexdigest()
+    receipt.blake3 = tally.digest.hexdigest()
     return receipt
 
 
-class ReadBack:
-    """Count and hash a file as it now is, block after block, beside the thread that appends to it.
+class Tally:
+    """Hashes blocks and counts their newlines, beside the thread that reads and writes them.
 
     Attributes:
-        digest: BLAKE3 of what was counted; complete when the context is left.
+        digest: BLAKE3 of what was taken; complete when the context is left.
     """
 
-    def __init__(self, file_descriptor: int) -> None:
+    def __init__(self) -> None:
         self.digest = blake3()
-        self._file = file_descriptor
-        self._offset = 0
-        self._buffer = bytearray()
+        self._lines = 0
         self._pool = ThreadPoolExecutor(1)
-        self._pending: list[Future[int]] = []
+        self._pending: deque[Future[int]] = deque()
 
-    def __enter__(self) -> "ReadBack":
+    def __enter__(self) -> "Tally":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def count(self, length: int) -> None:
-        """Take the next `length` bytes, which are written."""
-        self._pending.append(self._pool.submit(self._count, self._offset, length))
-        self._offset += length
+    def take(self, block: bytes) -> None:
+        """Take the next block; wait while many are taken and not yet counted."""
+        self._pending.append(self._pool.submit(self._count, block))
+        self._count_until(BLOCKS_AHEAD)
 
     def lines(self) -> int:
         """Return the number of newlines since this was last asked."""
-        lines = sum(future.result() for future in self._pending)
-        self._pending.clear()
+        self._count_until(0)
+        lines, self._lines = self._lines, 0
         return lines
 
-    def _count(self, offset: int, length: int) -> int:
-        if len(self._buffer) < length:
-            self._buffer = bytearray(length)
-        block = memoryview(self._buffer)[:length]
-        read = os.preadv(self._file, [block], offset)
-        assert read == length, (read, length)
+    def _count_until(self, left: int) -> None:
+        while len(self._pending) > left:
+            self._lines += self._pending.popleft().result()
+
+    def _count(self, block: bytes) -> int:
         self.digest.update(block)
-        return int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
+        return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord(NEWLINE)))

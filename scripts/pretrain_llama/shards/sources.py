@@ -1,4 +1,4 @@
-"""Vendor files: which formats are read, how much text they hold, and how their lines are copied.
+"""Vendor files: which formats are read, how much text they hold, and their lines.
 
 .jsonl .json .ndjson             one document a line; cut anywhere: a range owns the lines that start in it
 the same, then .gz or .zst       concatenated members and frames too; never cut
@@ -11,18 +11,18 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import Any
 
 import orjson
 from backports import zstd
 
-from pretrain_llama import files, stores
+from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
 FORMATS = re.compile(r".*(?:\.jsonl|\.json|\.ndjson)(\.gz|\.zst)?|.*(\.parquet)")
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".zst": zstd.open}
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 PARQUET_ROWS = 64
 
@@ -88,13 +88,10 @@ def _last_bytes(file: SourceFile, head: bytes, count: int) -> bytes:
     return stores.read_range(file.path, max(file.size_bytes - count, 0), count, file.etag)
 
 
-def copy_range(
-    output: IO[bytes], path: str, start: int, stop: int | None, text_key: str, etag: str = ""
-) -> Iterator[int]:
-    """Append the lines that start in [start, stop) of a vendor file; yield the bytes of each block, once written.
+def blocks_of(path: str, start: int, stop: int | None, text_key: str, etag: str = "") -> Iterator[bytes]:
+    """Yield the lines that start in [start, stop) of a vendor file, in blocks of about 1 MiB, cut anywhere.
 
     Args:
-        output: an unbuffered file to write to.
         path: the file, in one of the formats above.
         start: first byte; 0 for a file that cannot be cut.
         stop: byte after the last; None for all that follows.
@@ -104,40 +101,30 @@ def copy_range(
     Raises:
         DataError: the file is gone, damaged, another one by now, or ends before the range does.
     """
-    kind = format_of(path)
-    blocks: Iterator[bytes | memoryview]
-    if kind == ".parquet":
-        blocks = _parquet_blocks(path, text_key, etag)
-    elif kind:
-        blocks = _decompressed_blocks(path, kind, etag)
-    else:
-        yield from _copy_bytes(output, path, start, stop, etag)
-        return
-    while True:
-        with _reading(path):
-            block = next(blocks, None)
-        if block is None:
-            return
-        files.write_all(output, block)
-        yield len(block)
-
-
-def _copy_bytes(output: IO[bytes], path: str, start: int, stop: int | None, etag: str) -> Iterator[int]:
-    """Copy whole lines of a plain file, inside the kernel where the file system can."""
     with _reading(path):
-        position, end = line_range(path, stores.size_bytes(path), start, stop, etag)
+        kind = format_of(path)
+        if kind == ".parquet":
+            yield from _parquet_blocks(path, text_key, etag)
+        elif kind:
+            yield from _decompressed_blocks(path, kind, etag)
+        else:
+            yield from _plain_blocks(path, start, stop, etag)
+
+
+def _plain_blocks(path: str, start: int, stop: int | None, etag: str) -> Iterator[bytes]:
+    position, end = line_range(path, stores.size_bytes(path), start, stop, etag)
     with stores.open_binary(path, etag, buffering=0) as stream:
         stream.seek(position)
         while position < end:
-            copied = files.copy_block(stream, output, min(BLOCK_BYTES, end - position))
-            if not copied:
+            block = stream.read(min(BLOCK_BYTES, end - position))
+            if not block:
                 raise DataError(
                     f"a vendor file ends {end - position} bytes early",
                     where=path,
                     action="fetch the file again, and check its size",
                 )
-            position += copied
-            yield copied
+            position += len(block)
+            yield block
 
 
 def line_range(path: str, size: int, start: int, stop: int | None, etag: str = "") -> tuple[int, int]:
@@ -159,11 +146,10 @@ def _line_start(path: str, position: int, etag: str) -> int:
     return position
 
 
-def _decompressed_blocks(path: str, compression: str, etag: str) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(BLOCK_BYTES))
+def _decompressed_blocks(path: str, compression: str, etag: str) -> Iterator[bytes]:
     with stores.open_binary(path, etag) as file, OPENERS[compression](file, "rb") as stream:
-        while count := stream.readinto(buffer):
-            yield buffer[:count]
+        while block := stream.read(BLOCK_BYTES):
+            yield block
 
 
 def _expanded_bytes(head: bytes, compression: str) -> int:
