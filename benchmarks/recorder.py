@@ -66,12 +66,20 @@ def write_pair(prefix: str, output_prefix: str) -> None:
         Path(f"{output_prefix}{suffix}").write_bytes(Path(f"{prefix}{suffix}").read_bytes())
 
 
+def join_held_out(args: dict[str, str]) -> None:
+    write_pair(str(PAIR), args["output-prefix"])
+
+
 def make_folder(args: dict[str, str]) -> None:
     Path(args["output"]).mkdir(parents=True)
 
 
 def write_output(args: dict[str, str]) -> None:
     write_text(args["output"], "")
+
+
+def print_nothing(args: dict[str, str]) -> None:
+    """Snakemake keeps what such a program prints."""
 
 
 def write_run_folder(args: dict[str, str]) -> None:
@@ -91,6 +99,8 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "merge_shard": merge_shard,
     "tokenize_shard": tokenize_shard,
     "name_indexed": name_indexed,
+    "join_held_out": join_held_out,
+    "check_held_out": print_nothing,
     "convert_checkpoint": make_folder,
     "verify_checkpoint": write_output,
     "export_checkpoint": make_folder,
