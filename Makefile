@@ -36,6 +36,7 @@ demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
 
 report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file
+	mkdir -p results
 	snakemake --dry-run > results/pending.txt
 	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
 

@@ -1,5 +1,8 @@
 """The documentation: what it names exists. `make docs-test` runs what it says (run_docs.py)."""
 
+import ast
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -98,3 +101,47 @@ def test_the_worked_bytes_of_an_index_are_those_that_are_written(tmp_path: Path)
 def test_every_reason_of_a_rejection_is_explained() -> None:
     reasons = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "formats.md").read_text(), re.M))
     assert reasons == set(re.findall(r"^    (\w+)  ", Rejected.__doc__, re.M))
+
+
+# Of the errors in docs/troubleshooting.md, those that are not ours.
+OTHERS = {
+    "snakemake: command not found",
+    "Error: No Snakefile found",
+    "MissingRuleException: No rule to produce mixtur",
+    "LockException: Error: Directory cannot be locked",
+    "no YAML: … found character '\\t' that cannot start any token …, line 43",
+    *(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES)),
+}
+
+
+@cache
+def messages() -> list[str]:
+    """What our sources may print; \0 stands for a value."""
+    found = re.findall(
+        r'f"([^"]+)"', re.sub(r"\{[^{}]*(\{[^{}]*\})*[^{}]*\}", "\0", (ROOT / "rules/config.smk").read_text())
+    )
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return [text for text in found if len(text.replace("\0", "")) > 8]
+
+
+def is_printed(error: str) -> bool:
+    """Say whether some message holds all parts of an error between its values, or is the error with values in it."""
+    parts = [part.strip() for part in re.split(r"…|'[^']*'|\d[\d.,]*", error) if len(part.strip()) > 3]
+    return any(
+        all(part in message for part in parts)
+        or ("\0" in message and re.search(".+".join(map(re.escape, message.split("\0"))), error))
+        for message in messages()
+    )
+
+
+def test_every_error_in_troubleshooting_is_one_that_is_printed() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M)
+    errors = [error for row in rows for error in re.findall(r"`([^`]+)`", row)]
+    assert errors
+    assert [error for error in errors if error not in OTHERS and not is_printed(error)] == []
+    assert not is_printed("no such error is printed")

@@ -169,3 +169,13 @@ def test_what_no_schema_can_say_is_checked(tokenizer_model: Path, tmp_path: Path
     with pytest.raises(PretrainError, match=r"no list of pieces"):
         settings = {"tokenizer": "toy", "pieces": str(tmp_path / "pieces.txt")}
         expansion.plan_expansion("x", settings, tokenizers["toy"], {}, tmp_path / "x.json")
+
+
+def test_two_runs_at_once_record_one_expansion(tmp_path: Path) -> None:
+    path = tmp_path / "more.json"
+    ours = {"base": "plain.1", "settings": {"new_pieces": 9}, "texts": {"a": []}, "identity": "more.1"}
+    for record in (ours, ours, ours | {"settings": {"new_pieces": 8}, "identity": "more.2"}, ours):
+        expansion.record(path, record)
+    with pytest.raises(PretrainError, match=r"another run recorded the expansion more\.1"):
+        expansion.record(path, ours | {"texts": {"b": []}, "identity": "more.3"})
+    assert expansion.load(path) == ours

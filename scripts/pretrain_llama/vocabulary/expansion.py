@@ -19,7 +19,7 @@ from typing import Any
 from pretrain_llama import stores
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import json_text, sha256
 from pretrain_llama.shards import plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -27,6 +27,7 @@ from pretrain_llama.vocabulary.model import load_model
 from pretrain_llama.vocabulary.pieces import read_pieces
 
 PLACE = "config/config.yaml: expansions"
+CHOSEN = ("base", "settings", "pieces")  # what a record is kept for
 
 
 @dataclass(frozen=True)
@@ -191,5 +192,18 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def record(path: str | Path, made_from: dict[str, Any]) -> None:
-    """Write the record of an expansion whole or not at all."""
+    """Write the record of an expansion whole or not at all.
+
+    Raises:
+        OperatorError: another run has recorded one meanwhile, of the same settings, from other texts.
+    """
+    there = stores.read_small(path)
+    recorded = made_from if there is None else json.loads(there)
+    chosen = {key: made_from[key] for key in CHOSEN if key in made_from}
+    if recorded["identity"] != made_from["identity"] and _holds(recorded, chosen):
+        raise OperatorError(
+            f"another run recorded the expansion {recorded['identity']} since this one read it",
+            where=path,
+            action="run again: it goes on with that one",
+        )
     stores.write_small(path, json_text(made_from).encode())
