@@ -8,6 +8,7 @@ from pathlib import Path
 SHARDS = Path("shards.txt").read_text().split()
 TOKENIZER = Path("tokenizer.txt").read_text()
 PREFIX = "results/tokenized/{tokenizer}/{shard}_text_document"
+HELD_OUT = "results/tokenized/{tokenizer}/{shard}_held_out_document"
 COUNTED = "results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}"
 
 
@@ -61,6 +62,8 @@ rule tokenize_shard:
         idx=f"{PREFIX}.idx",
         receipt=f"{PREFIX}.receipt.json",
         rejected=f"{PREFIX}.rejected.jsonl",
+        held_out_bin=f"{HELD_OUT}.bin",
+        held_out_idx=f"{HELD_OUT}.idx",
     log:
         "results/logs/tokenize_shard/{tokenizer}/{shard}.log",
     benchmark:
