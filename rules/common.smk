@@ -101,6 +101,7 @@ with readable_errors():
     CORPORA = configuration.load_corpora(config["corpora"])
     LISTED = listing.read(config["listing"]) if "listing" in config else []
     PLANS = {corpus.name: plan_corpus(corpus) for corpus in CORPORA}
+    plan.check_apart(PLANS, CORPORA)
     SHARDS = [shard for planned in PLANS.values() for shard in plan.shard_names(planned)]
     held_out = config["held_out_fraction"]
     PLAIN_TOKENIZERS = {

@@ -99,7 +99,7 @@ rule tokenize_shard:
         " --shard {wildcards.shard:q}"
         " --jsonl {input.jsonl:q}"
         " --merge-receipt {input.receipt:q}"
-        " --text-key {params.text_key:q}"
+        " --text-key={params.text_key:q}"
         " --tokenizer {wildcards.tokenizer:q}"
         " --tokenizer-model {input.tokenizer:q}"
         " --prepend-bos {params.prepend_bos}"
@@ -190,11 +190,10 @@ rule plot_documents:
         " 2> {log:q}"
 
 
-# Hard links share their time with what they link to, so its time says nothing: the counts in the name do. The pair is
-# there when its receipt is; it is no input, because a store copies it without a node that fetches it.
+# The pair is there when its receipt is; it is no input, because a store copies it without a node that fetches it.
 rule name_indexed:
     input:
-        ancient("results/tokenized/{tokenizer}/{shard}_text_document.receipt.json"),
+        "results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
     output:
         bin="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin",
         idx="results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.idx",

@@ -32,8 +32,9 @@ def main() -> None:
     write_json(args.output, sums)
     for corpus, row in [*sums["corpora"].items(), ("total", sums["total"])]:
         print(
-            f"{corpus}: {row['lines']:,} lines = {row['documents']:,} documents + {row['blank']:,} blank "
-            f"+ {sum(row['rejected'].values()):,} rejected"
+            f"{corpus}: {row['lines']:,} lines = {row['documents']:,} documents + "
+            f"{row['held_out_documents']:,} held out + {row['blank']:,} blank + "
+            f"{sum(row['rejected'].values()):,} rejected"
         )
 
 

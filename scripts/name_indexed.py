@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from pretrain_llama import stores
@@ -42,6 +43,7 @@ def main() -> None:
             stores.write_reference(f"{args.output_prefix}{suffix}", f"{args.store}{suffix}", etag)
         else:
             link_or_copy(f"{args.prefix}{suffix}", f"{args.output_prefix}{suffix}")
+            os.utime(f"{args.output_prefix}{suffix}")  # of a link, the pair's, which the receipt is newer than
 
 
 if __name__ == "__main__":

@@ -29,10 +29,15 @@ def main() -> None:
     config = configuration.load_config(args.config)
     tokenizers = {name: load_reference(chosen["model"]) for name, chosen in config["tokenizers"].items()}
     rows: list[list[str]] = [[*COLUMNS, *(f"tokens, {name}" for name in tokenizers)]]
-    for corpus in configuration.load_corpora(config["corpora"]):
-        path = args.plans / f"{corpus.name}.json"
+    corpora = configuration.load_corpora(config["corpora"])
+    paths = {corpus.name: args.plans / f"{corpus.name}.json" for corpus in corpora}
+    plans = {
+        corpus.name: plan.plan_corpus(corpus, paths[corpus.name], config["shard_size_bytes"]) for corpus in corpora
+    }
+    plan.check_apart(plans, corpora)
+    for corpus in corpora:
+        path, planned = paths[corpus.name], plans[corpus.name]
         recorded = len(plan.load(path, corpus)["shards"])
-        planned = plan.plan_corpus(corpus, path, config["shard_size_bytes"])
         if not args.dry_run:
             plan.record(path, planned)
         sizes = [shard["bytes"] for shard in planned["shards"]]

@@ -4,8 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
 from backports import zstd
+from pyarrow import parquet
 
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import read_json
@@ -69,9 +71,10 @@ def test_ranges_own_each_line_once_wherever_they_are_cut(tmp_path: Path, newline
     texts = ["one", "", "ثلاثة", "four" * 9, "five"]
     content = jsonl(texts, newline=newline, final_newline=final_newline)
     path = deliver(tmp_path / "a.jsonl", content)
+    recorded = read_json(plan_files(tmp_path, path))
     for cut in range(len(content) + 1):
         ranges = [{"path": str(path), "start": 0, "stop": cut}, {"path": str(path), "start": cut, "stop": len(content)}]
-        planned = {"text_key": "text", "shards": [{"bytes": 1, "ranges": [part]} for part in ranges]}
+        planned = recorded | {"shards": [{"bytes": 1, "ranges": [part]} for part in ranges]}
         receipts = [merge(planned, f"en_books_tales_split_{n}", tmp_path / f"{n}.jsonl") for n in range(2)]
         shards = [(tmp_path / f"{n}.jsonl").read_bytes() for n in range(2)]
         assert b"".join(shards).removesuffix(b"\n") == content.removesuffix(b"\n"), f"cut at {cut}"
@@ -112,5 +115,34 @@ def test_a_damaged_file_is_named_and_leaves_no_shard(tmp_path: Path, damage: str
     assert result.returncode == 2, result.stderr
     assert "data error: " in result.stderr
     assert str(path) in result.stderr
-    assert not (tmp_path / "y").exists()
+    assert not (tmp_path / "x").exists() and not (tmp_path / "y").exists()
     assert not list(tmp_path.glob(".*.parts"))
+
+
+def test_a_file_that_is_written_to_meanwhile_is_named(tmp_path: Path) -> None:
+    path = deliver(tmp_path / "a.jsonl", jsonl([f"text {n:06d}" for n in range(20_000)]))
+    planned = plan_files(tmp_path, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"text 010000", b"TEXT 010000"))  # of the same size, beginning and end
+    args = ["--shard", SHARD, "--output", tmp_path / "x", "--receipt", tmp_path / "y"]
+    result = run_script("merge_shard.py", "--plan", planned, *args)
+    assert f"data error: planned file {path} was written to while it was read" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_frame_of_a_long_window_is_read(tmp_path: Path) -> None:
+    content = jsonl(["one", "two"])
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 28})
+    half = len(content) // 2  # a size that is not known beforehand leaves the window as it is
+    frame = compressor.compress(content[:half]) + compressor.compress(content[half:]) + compressor.flush()
+    (tmp_path / "a.jsonl.zst").write_bytes(frame)
+    result = merge_shard(tmp_path, tmp_path / "a.jsonl.zst")
+    assert result.returncode == 0, result.stderr
+    assert merged(tmp_path)[0] == content
+
+
+def test_a_parquet_file_without_rows_is_a_file_of_no_lines(tmp_path: Path) -> None:
+    parquet.ParquetWriter(tmp_path / "empty.parquet", pyarrow.schema([("text", pyarrow.string())])).close()
+    result = merge_shard(tmp_path, deliver(tmp_path / "a.jsonl", jsonl(["one"])), tmp_path / "empty.parquet")
+    assert result.returncode == 0, result.stderr
+    assert [part["lines"] for part in merged(tmp_path)[1]["ranges"]] == [1, 0]

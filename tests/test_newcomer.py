@@ -108,6 +108,38 @@ WRONG = {
         ),
         ["is in none of the first 2 documents; the keys of the first: text", "b.jsonl.gz"],
     ),
+    "a file that lies there compressed, too": (
+        lambda project: write("vendor/ar_news_daily/a.jsonl.gz", gzip.compress(jsonl(["one"])))(project),
+        [f"{NEWS} lies there compressed, too", f"{CORPORA}:3; {NEWS}.gz", "remove the one that is not planned yet"],
+    ),
+    "a link to a file that is there": (
+        lambda project: (project.folder / "vendor/ar_news_daily/b.jsonl").symlink_to("a.jsonl"),
+        ["b.jsonl and vendor/ar_news_daily/a.jsonl are one file", f"{CORPORA}:3", "remove the link"],
+    ),
+    "a link to the folder itself": (
+        lambda project: (
+            row_of_news(source="vendor/ar_news_daily/**/*.jsonl")(project),
+            (project.folder / "vendor/ar_news_daily/latest").symlink_to("."),
+        ),
+        ["are one file: its documents would be taken twice", f"{CORPORA}:2"],
+    ),
+    "a link to nowhere": (
+        lambda project: (project.folder / "vendor/ar_news_daily/b.jsonl").symlink_to("/nowhere"),
+        ["a link leads nowhere", "where: vendor/ar_news_daily/b.jsonl", "bring back the file"],
+    ),
+    "a name that is no UTF-8": (
+        lambda project: Path(
+            os.fsdecode(f"{project.folder}/vendor/ar_news_daily/".encode() + b"caf\xe9.jsonl")
+        ).touch(),
+        ["the file's name is no UTF-8", "where: vendor/ar_news_daily/caf\\xe9.jsonl", "rename it"],
+    ),
+    "two rows that have a file in common": (
+        lambda project: project.corpora(
+            ["ar", "news", "daily", "vendor/ar_news_daily/*", "text"],
+            ["ar", "news", "all", "vendor/ar_news_*/*", "text"],
+        ),
+        [f"{NEWS} is in ar_news_daily and in ar_news_all", f"{CORPORA}:2; {CORPORA}:3", "narrow one of the two globs"],
+    ),
     "blank lines alone": (write(NEWS, b"\n\r\n \n"), ["all lines of the corpus are blank", f"{CORPORA}:3"]),
     "one JSON array over many lines": (
         write(NEWS, b'[\n {\n  "text": "one"\n },\n {\n  "text": "two"\n }\n]\n'),
@@ -219,6 +251,17 @@ def test_what_must_not_be_read_is_told(project: Project, path: str) -> None:
     result = as_a_user(project, str(SCRIPTS / "plan_shards.py"), "--dry-run")
     (project.folder / path).chmod(0o755)
     check_screen(result, "permission denied", f"where: {path}", "ls -ld shows whose it is")
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root may do everything")
+def test_a_folder_that_a_glob_must_not_read_is_told(project: Project) -> None:
+    project.vendor("ar_news_daily/closed/b.jsonl", jsonl(["one"]))
+    row_of_news(source="vendor/ar_news_daily/**/*.jsonl")(project)
+    closed = project.folder / "vendor/ar_news_daily/closed"
+    closed.chmod(0)
+    result = as_a_user(project, str(SCRIPTS / "plan_shards.py"), "--dry-run")
+    closed.chmod(0o755)
+    check_screen(result, "permission denied", "where: vendor/ar_news_daily/closed", "ls -ld shows whose it is")
 
 
 @pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root may do everything")

@@ -94,6 +94,15 @@ def test_rejections_are_limited(tmp_path: Path, tokenizer_model: Path, good: int
         assert "correct text_key in config/corpora.tsv" in result.stderr
 
 
+def test_a_line_that_is_most_of_a_shard_is_more_than_a_line(tmp_path: Path, tokenizer_model: Path) -> None:
+    array = json.dumps([{"text": "a document in an array"}] * 10_000).encode() + b"\n"
+    result = tokenize(tmp_path, tokenizer_model, jsonl(["good"] * 200) + array)
+    assert (
+        "1 of 201 lines of en_books_tales_split_0000 are rejected: 1 no_text; 360,000 of 363,401 bytes" in result.stderr
+    )
+    assert not (tmp_path / f"{PREFIX}.bin").exists()
+
+
 def test_the_failure_shows_the_first_five(tmp_path: Path, tokenizer_model: Path) -> None:
     bad = b"".join(b'{"content": "broken %d"}\n' % number for number in range(9))
     result = tokenize(tmp_path, tokenizer_model, bad)

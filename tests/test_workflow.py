@@ -204,6 +204,22 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
     assert copy.pending() == {}
 
 
+def test_a_corpus_that_is_started_over_replaces_its_tokens_whatever_their_number(copy: Project) -> None:
+    source = copy.folder / "vendor" / "en_books_tales" / "a.jsonl"
+    first, second, *others = source.read_bytes().splitlines(keepends=True)
+    source.write_bytes(b"".join([second, first, *others]))  # the same counts
+    (copy.folder / "results" / "plan" / "en_books_tales.json").unlink()
+    for folder in ("shards", "tokenized"):
+        for path in (copy.folder / "results" / folder).rglob("en_books_tales_*"):
+            path.unlink()
+    result = copy.snakemake("data")
+    assert result.returncode == 0, result.stdout + result.stderr
+    (tokenized,) = (copy.folder / "results" / "tokenized").rglob("en_books_tales_split_0000_text_document.bin")
+    (indexed,) = (copy.folder / "results" / "indexed").rglob("en_books_tales_split_0000_text_document_dc=*.bin")
+    assert indexed.read_bytes() == tokenized.read_bytes()
+    assert copy.pending("data") == {}
+
+
 def test_a_planned_file_that_changed_stops_with_its_name(copy: Project) -> None:
     copy.vendor("en_books_tales/a.jsonl", jsonl(["Another tale."]))
     result = copy.snakemake("--dry-run")

@@ -106,7 +106,7 @@ def conserve(plans: list[str], shards: str, tokenized: str, signature: str) -> d
 def _find(shard: str, shards: str, tokenized: str) -> Found:
     prefix = f"{tokenized}/{shard}{PREFIX_SUFFIX}"
     receipt = TokenizeReceipt.read(f"{prefix}.receipt.json")
-    quarantined = (stores.read_small(f"{prefix}.rejected.jsonl") or b"").count(b"\n")
+    quarantined = stores.count_lines(f"{prefix}.rejected.jsonl")
     merged = MergeReceipt.read(f"{shards}/{shard}.receipt.json")
     held_out = read_counts(f"{tokenized}/{shard}{HELD_OUT_SUFFIX}")
     etag = stores.etag_of(f"{shards}/{shard}.jsonl") if merged.etag else None

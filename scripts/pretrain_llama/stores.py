@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ from pretrain_llama.errors import ConfigError, DataError
 
 BLOB = "az://"
 FINGERPRINT_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 20
 # Small files that are looked at together: a store answers each in some ten milliseconds.
 ASKED_AT_ONCE = 32
 
@@ -66,8 +68,9 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
         place: where the glob was given, for the message.
 
     Raises:
-        ConfigError: it matches no file.
-        PermissionError: its folder cannot be listed.
+        ConfigError: it matches no file, or one twice, through a link.
+        DataError: a name is no UTF-8, or a link leads nowhere.
+        PermissionError: a folder cannot be listed.
         OperatorError: the store cannot be listed.
     """
     if is_blob(pattern):
@@ -76,11 +79,40 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
         matches = globs.matcher(pattern)
         found = [file for file in blobs.list_blobs(globs.beginning(pattern)) if matches(file.path)]
     else:
-        paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+        _check_folders(pattern)
+        paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if not Path(path).is_dir()]
+        _check_files(paths, place)
         found = [source_file(path) for path in paths]
     if not found:
         raise _nothing_found(pattern, place)
     return sorted(found, key=lambda file: file.path)
+
+
+def _check_folders(pattern: str) -> None:
+    """Check that all folders that a glob goes through can be listed: glob.glob leaves out those that cannot."""
+    for folder in filter(glob.has_magic, map(str, Path(pattern).parents)):
+        for path in glob.glob(f"{folder}/", recursive=True):
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _check_files(paths: list[str], place: str) -> None:
+    """Check that each path is a file that can be named, and none is another one of them."""
+    found: dict[str, str] = {}
+    for path in paths:
+        if not Path(path).exists():
+            raise DataError("a link leads nowhere", where=path, action="remove the link, or bring back the file")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            raise DataError("the file's name is no UTF-8", where=shown, action="rename it") from None
+        if (other := found.setdefault(os.path.realpath(path), path)) != path:
+            raise ConfigError(
+                f"{path} and {other} are one file: its documents would be taken twice",
+                where=place,
+                action="narrow the glob, or remove the link",
+            )
 
 
 def _nothing_found(pattern: str, place: str) -> Exception:
@@ -177,6 +209,16 @@ def read_small(place: str | Path) -> bytes | None:
 
         return blobs.read_small(str(place))
     return Path(place).read_bytes() if Path(place).exists() else None
+
+
+def count_lines(place: str | Path) -> int:
+    """Return the number of newlines in a small blob, or in a file of any size; 0 where there is none."""
+    if is_blob(place):
+        return (read_small(place) or b"").count(b"\n")
+    if not Path(place).exists():
+        return 0
+    with open(place, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
 def read_json(place: str | Path) -> Any:

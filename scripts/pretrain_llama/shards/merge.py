@@ -31,7 +31,7 @@ def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
         output: the jsonl file.
 
     Raises:
-        DataError: a vendor file cannot be read whole, or a blob has changed since it was planned.
+        DataError: a vendor file cannot be read whole, or has changed since it was planned.
     """
     planned_shard = shards.planned_shard(plan, shard)
     receipt = MergeReceipt(shard, __version__)
@@ -55,6 +55,7 @@ def merge(plan: Plan, shard: str, output: str | Path) -> MergeReceipt:
                 merged.newline_added = True
             merged.lines = tally.lines()
             receipt.ranges.append(merged)
+        shards.check_unchanged(plan, shard)
         receipt.lines = sum(merged.lines or 0 for merged in receipt.ranges)
         receipt.bytes = file.tell()
     receipt.blake3 = tally.digest.hexdigest()

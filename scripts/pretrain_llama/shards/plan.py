@@ -20,9 +20,9 @@ from typing import Any
 
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.errors import ConfigError, DataError, OperatorError
 from pretrain_llama.shards.first_documents import check_first_documents
-from pretrain_llama.shards.sources import can_be_cut, check_format, is_parquet, text_bytes
+from pretrain_llama.shards.sources import OPENERS, can_be_cut, check_format, is_parquet, text_bytes
 from pretrain_llama.stores import SourceFile
 
 Plan = dict[str, Any]
@@ -68,8 +68,11 @@ def record(path: str | Path, plan: Plan) -> None:
     Raises:
         OperatorError: another run has recorded one meanwhile that this plan does not go on from.
     """
-    recorded = stores.read_small(path)
-    if recorded is not None and not _goes_on_from(json.loads(recorded), plan):
+    there = stores.read_small(path)
+    recorded = None if there is None else json.loads(there)
+    if recorded == plan:
+        return
+    if recorded is not None and not _goes_on_from(recorded, plan):
         raise OperatorError(
             f"another run recorded a plan of {plan['corpus']} since this one read it",
             where=path,
@@ -112,27 +115,33 @@ def etag(plan: Plan, path: str) -> str:
     return plan["files"][path]["fingerprint"] if stores.is_blob(path) else ""
 
 
-def check_unchanged(plan: Plan, shard: str, place: object) -> None:
-    """Check that the files of a shard's ranges are what they were when they were planned.
-
-    Args:
-        plan: the recorded plan.
-        shard: the name of the shard.
-        place: of the plan, for the message.
+def check_unchanged(plan: Plan, shard: str) -> None:
+    """Check that the files of a shard's ranges are those of the plan that this run began with.
 
     Raises:
-        DataError: a file changed.
+        DataError: a file changed, or was touched since: nobody knows what was read of it.
     """
     for name in dict.fromkeys(part["path"] for part in planned_shard(plan, shard)["ranges"]):
         if stores.is_blob(name):  # it is read on condition of its ETag
             continue
-        if not _is_unchanged(stores.source_file(name), plan["files"][name]):
-            raise _changed(name, place)
+        try:
+            is_same = _is_same_entry(stores.source_file(name), plan["files"][name])
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise DataError(
+                f"planned file {name} was written to while it was read",
+                where=plan["corpus"],
+                action="wait until nobody writes to it, then run again: planning looks at it anew",
+            )
+
+
+def _is_same_entry(file: SourceFile, planned: dict[str, Any]) -> bool:
+    return (file.size_bytes, file.mtime_ns) == (planned["size_bytes"], planned["mtime_ns"])
 
 
 def _is_unchanged(file: SourceFile, planned: dict[str, Any]) -> bool:
-    is_same_entry = (file.size_bytes, file.mtime_ns) == (planned["size_bytes"], planned["mtime_ns"])
-    return (is_same_entry and not file.etag) or stores.fingerprint(file) == planned["fingerprint"]
+    return (_is_same_entry(file, planned) and not file.etag) or stores.fingerprint(file) == planned["fingerprint"]
 
 
 def shard_names(plan: Plan) -> list[str]:
@@ -162,6 +171,7 @@ def extend(
     new = [file for file in listing if file.path not in plan["files"]]
     for file in new:
         check_format(file.path, corpus.place)
+    _check_compressed(new, current, corpus.place)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
         fingerprints = threads.map(stores.fingerprint, new)
         sizes = list(threads.map(lambda file: (file.path, size_of(file, corpus.text_key)), new))
@@ -176,6 +186,37 @@ def extend(
         )
     planned = plan["files"] | renewed | added
     return {"corpus": plan["corpus"], "text_key": corpus.text_key, "files": planned, "shards": shards}
+
+
+def check_apart(plans: dict[str, Plan], corpora: list[Corpus]) -> None:
+    """Check that no text of a file is in two corpora.
+
+    Raises:
+        ConfigError: two rows of the table have a file in common, and the same text key.
+    """
+    owners: dict[tuple[str, str], Corpus] = {}
+    for corpus in corpora:
+        for path in plans[corpus.name]["files"]:
+            owner = owners.setdefault((path, corpus.text_key), corpus)
+            if owner is not corpus:
+                raise ConfigError(
+                    f"{path} is in {owner.name} and in {corpus.name}: its documents would be trained on twice",
+                    where=f"{owner.place}; {corpus.place}",
+                    action="narrow one of the two globs",
+                )
+
+
+def _check_compressed(new: list[SourceFile], current: dict[str, SourceFile], place: str) -> None:
+    """Check that no new file lies there a second time, compressed."""
+    for path in (file.path for file in new):
+        for suffix in OPENERS:
+            for other in (path + suffix, path.removesuffix(suffix)):
+                if other != path and other in current:
+                    raise DataError(
+                        f"{min(path, other, key=len)} lies there compressed, too: its documents would be taken twice",
+                        where=f"{place}; {max(path, other, key=len)}",
+                        action="remove the one that is not planned yet, or narrow the glob",
+                    )
 
 
 def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,8 +21,10 @@ from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.stores import SourceFile
 
-FORMATS = re.compile(r".*(?:\.jsonl|\.json|\.ndjson)(\.gz|\.zst)?|.*(\.parquet)")
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".zst": zstd.open}
+FORMATS = re.compile(r".*(?:\.jsonl|\.json|\.ndjson)(\.gz|\.zst)?|.*(\.parquet)", re.DOTALL)
+# A window of up to 2 GiB, which zstd --long=31 writes; the library's default is 128 MiB.
+ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max: 31}
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".zst": partial(zstd.open, options=ZSTD_OPTIONS)}
 BLOCK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 PARQUET_ROWS = 64
@@ -68,7 +71,7 @@ def text_bytes(file: SourceFile, text_key: str) -> int:
     kind = format_of(file.path)
     if kind == ".parquet":
         with _reading(file.path):
-            return _parquet_text_bytes(file, text_key)
+            return max(1, _parquet_text_bytes(file, text_key))
     if not kind or file.size_bytes == 0:
         return file.size_bytes
     with _reading(file.path):

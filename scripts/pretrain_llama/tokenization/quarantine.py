@@ -20,12 +20,16 @@ from pretrain_llama.errors import DataError
 from pretrain_llama.receipts import MergedRange
 
 FIRST_SHOWN = 5
+BYTES_A_LINE = 1 << 16  # that a rejected line may have, where their number is allowed
 SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
 class RejectionLimits:
-    """How many lines of a shard may be rejected: a fraction, 0 to 1, of its lines, or a number, whichever is more."""
+    """How much of a shard may be rejected: a fraction, 0 to 1, of its lines, or a number, whichever is more.
+
+    Of its bytes, the same fraction, or 64 KiB for each line of that number: a line may be a whole file.
+    """
 
     fraction: float
     lines: int
@@ -36,10 +40,12 @@ class Quarantine:
 
     Attributes:
         reasons: rejected lines by reason.
+        bytes: of the rejected lines, without their newlines.
     """
 
     def __init__(self, file: IO[str], shard: str) -> None:
         self.reasons: Counter[str] = Counter()
+        self.bytes = 0
         self._file, self._shard = file, shard
         self._first: list[str] = []
         self._first_file = ""
@@ -58,6 +64,7 @@ class Quarantine:
         self._file.write(json.dumps(entry)[:-1] + ', "text": "')
         shown = ""
         for piece in pieces:
+            self.bytes += len(piece)
             text = decoder.decode(piece)
             shown = shown or text[:SHOWN_CHARACTERS]
             self._file.write(json.dumps(text)[1:-1])
@@ -68,14 +75,15 @@ class Quarantine:
             after = f" (counted from byte {source.start:,})" if source.start else ""
             self._first.append(f"{source.path}, line {source_line}{after}: {reason}: {json.dumps(shown.strip())}")
 
-    def check(self, limits: RejectionLimits, documents: int, lines: int) -> None:
-        """Check the number of rejected lines; documents, lines: of the whole shard.
+    def check(self, limits: RejectionLimits, documents: int, lines: int, size: int) -> None:
+        """Check what is rejected; documents, lines, size in bytes: of the whole shard.
 
         Raises:
-            DataError: there are more than allowed, or nothing but rejected lines.
+            DataError: it is more than allowed, or all there is.
         """
         rejected = self.reasons.total()
-        if rejected > max(limits.lines, limits.fraction * lines):
+        too_many = rejected > max(limits.lines, limits.fraction * lines)
+        if too_many or self.bytes > max(limits.lines * BYTES_A_LINE, limits.fraction * size):
             why = f"max_rejected_fraction {limits.fraction} and max_rejected_lines {limits.lines} allow fewer"
         elif rejected and not documents:
             why = "no document is left"
@@ -83,8 +91,8 @@ class Quarantine:
             return
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
         raise DataError(
-            f"{rejected} of {lines} lines of {self._shard} are rejected: {counts}; {why}. The first:\n    "
-            + "\n    ".join(self._first),
+            f"{rejected} of {lines} lines of {self._shard} are rejected: {counts}; {self.bytes:,} of {size:,} bytes; "
+            f"{why}. The first:\n    " + "\n    ".join(self._first),
             where=self._first_file,
             action="look at the lines there; correct text_key in config/corpora.tsv, have the vendor's file mended, "
             "or raise the limits in config/config.yaml",

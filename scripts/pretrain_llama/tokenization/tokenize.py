@@ -151,7 +151,8 @@ def tokenize(
         receipt.jsonl_bytes = jsonl.stat().st_size
         receipt.jsonl_blake3 = reader.digest.hexdigest()
         receipt.check_handover(merged, jsonl)
-        quarantine.check(limits, receipt.documents + receipt.held_out_documents, receipt.lines)
+        documents = receipt.documents + receipt.held_out_documents
+        quarantine.check(limits, documents, receipt.lines, receipt.jsonl_bytes)
 
 
 class Outcome:
