@@ -90,6 +90,9 @@ def load_run(run):
         architecture = expansion.expanded(architecture, tokenizer, f"{folder}/run.yaml")
     check_sizes(chosen, architecture, tokenizer.vocab_size, f"{folder}/run.yaml")
     check_launch(chosen, f"{folder}/run.yaml")
+    if workflow.is_main_process:
+        plain = tokenizer.base if chosen["tokenizer"] in EXPANSIONS else tokenizer
+        plain.check_against_checkpoint(config["checkpoints"][chosen["checkpoint"]], f"{folder}/run.yaml")
     choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
     return chosen
 
@@ -110,6 +113,9 @@ with readable_errors():
     EXPANSIONS = {name: plan_expansion(name, settings) for name, settings in config["expansions"].items()}
     TOKENIZERS = PLAIN_TOKENIZERS | EXPANSIONS
     IDENTITIES = {name: t.identity for name, t in TOKENIZERS.items()} if HAS_INPUTS else {}
+    if workflow.is_main_process:
+        for tokenizer in PLAIN_TOKENIZERS.values():
+            tokenizer.check_frame()
     RUNS = {run: load_run(run) for run in configuration.find_runs(config["runs"], "config/runs")} if HAS_INPUTS else {}
 NONE = "(?!)"  # a constraint that no name meets
 TEXT_KEYS = {corpus.name: corpus.text_key for corpus in CORPORA}

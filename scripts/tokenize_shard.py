@@ -17,13 +17,14 @@ from pathlib import Path
 
 from pretrain_llama import __version__
 from pretrain_llama.arguments import count
-from pretrain_llama.errors import ConfigError, DataError, run_program
+from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Reference, load_reference
 from pretrain_llama.tokenization.heap import limit_heaps
 from pretrain_llama.tokenization.parity import EnginesDiffer, GatedEngine
 from pretrain_llama.tokenization.quarantine import RejectionLimits
 from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
+from pretrain_llama.tokenization.tokenizer import frame_id
 
 
 def flag(text: str) -> bool:
@@ -71,20 +72,9 @@ def parse_args() -> argparse.Namespace:
 
 def frame_of(reference: Reference, args: argparse.Namespace) -> Frame:
     """Return what is put around each document."""
-    ids: dict[str, list[int]] = {"bos": [], "eos": []}
-    for role, wanted, token in [
-        ("bos", args.prepend_bos, args.bos_token),
-        ("eos", args.append_eos, args.eos_token),
-    ]:
-        found = reference.token_id(token, role) if wanted else None
-        if wanted and found is None:
-            raise ConfigError(
-                f"the tokenizer has no {role.upper()} token" + (f" {token!r}" if token else ""),
-                where=args.tokenizer_model,
-                action=f"in config.yaml, name it as {role}_token, or switch it off",
-            )
-        ids[role] = [found] if wanted else []
-    return Frame(ids["bos"], ids["eos"], reference.vocab_size)
+    head = [frame_id(reference, args.tokenizer_model, "bos", args.bos_token)] if args.prepend_bos else []
+    tail = [frame_id(reference, args.tokenizer_model, "eos", args.eos_token)] if args.append_eos else []
+    return Frame(head, tail, reference.vocab_size)
 
 
 def main() -> None:

@@ -55,6 +55,10 @@ class SentencePieceReference:
         self.at_once = 1
         self._threads = threads
 
+    def pieces(self) -> dict[int, str]:
+        """Return the pieces by id."""
+        return {number: self._model.id_to_piece(number) for number in range(self.vocab_size)}
+
     def token_id(self, token: str | None, role: str) -> int | None:
         """Return the id of the model's BOS or EOS (`role`); None if it has none. A token given by name wins."""
         found = self._model.piece_to_id(token) if token else getattr(self._model, f"{role}_id")()
@@ -98,6 +102,10 @@ class TokenizersReference:
         self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
         self.control_strings = [t.content for t in self._model.get_added_tokens_decoder().values() if t.special]
+
+    def pieces(self) -> dict[int, str]:
+        """Return the pieces by id."""
+        return {number: piece for piece, number in self._model.get_vocab(with_added_tokens=True).items()}
 
     def token_id(self, token: str | None, role: str) -> int | None:
         """Return the id of a token; None if it has none. The file does not say which token has which role."""

@@ -1,13 +1,16 @@
 """A tokenizer as configured, and its identity."""
 
+import filecmp
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import sha256
-from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.files import read_json, sha256
+from pretrain_llama.tokenization.engines import Reference, load_reference
+
+SHARED_PIECES = 0.99  # a model's reserved pieces may be given other names
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,85 @@ class Tokenizer:
         return f"{self.name}.{hashlib.sha256(hashed.encode()).hexdigest()[:8]}"
 
     @cached_property
-    def vocab_size(self) -> int:
-        """Number of its ids.
+    def reference(self) -> Reference:
+        """Its reference engine.
 
         Raises:
             ConfigError: the model file is of no kind that is read.
         """
-        return load_reference(self.model).vocab_size
+        return load_reference(self.model)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of its ids; raises as `reference` does."""
+        return self.reference.vocab_size
+
+    def check_frame(self) -> None:
+        """Check that it has the tokens that frame documents; raises as `frame_id` does."""
+        for role, wanted, token in [
+            ("bos", self.prepend_bos, self.bos_token),
+            ("eos", self.append_eos, self.eos_token),
+        ]:
+            if wanted:
+                frame_id(self.reference, self.model, role, token)
+
+    def check_against_checkpoint(self, folder: str | Path, place: str) -> None:
+        """Check that the tokenizer in a checkpoint's folder, if there is one, gives the same pieces the same ids.
+
+        Args:
+            folder: of the checkpoint.
+            place: of what chose the two, for the message.
+
+        Raises:
+            ConfigError: more than 1 % of the ids that both have stand for other pieces.
+        """
+        names = dict.fromkeys([self.file_name, "tokenizer.model", "tokenizer.json"])
+        theirs = next((path for name in names if (path := Path(folder) / name).is_file()), None)
+        if theirs is None or filecmp.cmp(self.model, theirs, shallow=False):
+            return
+        ours, known = self.reference.pieces(), load_reference(theirs).pieces()
+        common = ours.keys() & known.keys()
+        others = [number for number in sorted(common) if ours[number] != known[number]]
+        if len(others) > (1 - SHARED_PIECES) * len(common):
+            first = others[0]
+            raise ConfigError(
+                f"{len(others):,} of {len(common):,} ids of tokenizer {self.name!r} are other pieces to the "
+                f"checkpoint: {first} is {ours[first]!r}, and was {known[first]!r}",
+                where=f"{place}: tokenizer; {theirs}",
+                action="choose the checkpoint's own tokenizer, or one that enlarges it (expansions of config.yaml)",
+            )
 
     @property
     def file_name(self) -> str:
         """What its copy is called: tokenizer.model or tokenizer.json."""
         return "tokenizer.json" if self.model.endswith(".json") else "tokenizer.model"
+
+
+def frame_id(reference: Reference, model: str | Path, role: str, token: str | None) -> int:
+    """Return the id of the BOS or EOS (`role`) that frames documents.
+
+    Args:
+        reference: engine of the model.
+        model: its file.
+        role: "bos" or "eos".
+        token: its name, where config.yaml gives one.
+
+    Raises:
+        ConfigError: the model has none; says what the tokenizer_config.json beside it calls so.
+    """
+    found = reference.token_id(token, role)
+    if found is None:
+        told = _told_beside(model, f"{role}_token")
+        raise ConfigError(
+            f"the tokenizer has no {role.upper()} token" + (f" {token!r}" if token else ""),
+            where=model,
+            action=f"in config.yaml, name it as {role}_token{told}, or switch it off",
+        )
+    return found
+
+
+def _told_beside(model: str | Path, key: str) -> str:
+    beside = Path(model).with_name("tokenizer_config.json")
+    token = read_json(beside).get(key) if beside.is_file() else None
+    token = token.get("content") if isinstance(token, dict) else token
+    return f" ({beside.name} beside it says {token!r})" if token else ""
