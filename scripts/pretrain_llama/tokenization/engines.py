@@ -31,6 +31,8 @@ class SentencePieceReference:
     """SentencePiece's own encoder, for a tokenizer.model.
 
     Attributes:
+        control_strings: of its control tokens.
+        user_strings: of the tokens that are found in a text before all pieces, and are no control tokens.
         normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
     """
 
@@ -49,7 +51,9 @@ class SentencePieceReference:
         self.name = f"sentencepiece {version('sentencepiece')}"
         self.vocab_size = self._model.vocab_size()
         self.control_strings = [self._model.id_to_piece(i) for i in range(self.vocab_size) if self._model.is_control(i)]
-        spec = protobuf.ModelProto.FromString(self._model.serialized_model_proto()).normalizer_spec
+        proto = protobuf.ModelProto.FromString(self._model.serialized_model_proto())
+        self.user_strings = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
+        spec = proto.normalizer_spec
         is_plain = not spec.precompiled_charsmap and not spec.remove_extra_whitespaces
         self.normalize: Normalize | None = None if is_plain else self._model.normalize
         self.at_once = 1
@@ -73,6 +77,8 @@ class TokenizersReference:
     """Hugging Face tokenizers' own encoder, for a tokenizer.json.
 
     Attributes:
+        control_strings: of its control tokens.
+        user_strings: of the tokens that are found in a text before all pieces, and are no control tokens.
         normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
     """
 
@@ -97,7 +103,9 @@ class TokenizersReference:
         self.name = f"tokenizers {version('tokenizers')}"
         self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
-        self.control_strings = [t.content for t in self._model.get_added_tokens_decoder().values() if t.special]
+        added = self._model.get_added_tokens_decoder().values()
+        self.control_strings = [token.content for token in added if token.special]
+        self.user_strings = [token.content for token in added if not token.special]
 
     def token_id(self, token: str | None, role: str) -> int | None:
         """Return the id of a token; None if it has none. The file does not say which token has which role."""
