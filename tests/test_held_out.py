@@ -35,6 +35,7 @@ def test_the_choice_is_stable_and_of_about_the_fraction() -> None:
     assert 900 < held_out.sum() < 1_100
     assert not (held_out & ~are_held_out(texts, 0.2)).any(), "a larger fraction holds out the same documents, and more"
     assert not are_held_out(texts, 0).any()
+    assert are_held_out(texts, 1.0).all()
 
 
 def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_model: Path) -> None:
@@ -57,6 +58,13 @@ def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_mo
 def test_without_a_fraction_the_pair_held_out_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
     assert tokenize(tmp_path, tokenizer_model, TALES[:3], 0).returncode == 0
     assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 0
+
+
+def test_with_the_whole_fraction_the_pair_to_train_on_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
+    result = tokenize(tmp_path, tokenizer_model, TALES[:3], 1.0)
+    assert result.returncode == 0, result.stderr
+    assert IndexedReader(tmp_path / PREFIX).documents == 0
+    assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 3
 
 
 def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_model: Path) -> None:

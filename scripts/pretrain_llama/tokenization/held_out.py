@@ -35,7 +35,7 @@ def are_held_out(texts: Texts, fraction: float, normalize: Normalize | None = No
         texts = Texts.of(texts[number].replace(MARK, b" ") for number in range(len(texts)))
     data = texts.data.data
     hashes = (xxh3_64_intdigest(data[start:end]) for start, end in pairwise(texts.offsets.tolist()))
-    return np.fromiter(hashes, np.uint64, len(texts)) < np.uint64(fraction * 2**64)
+    return np.fromiter(hashes, np.uint64, len(texts)) < int(fraction * 2**64)
 
 
 def _holds_mark(data: np.ndarray) -> bool:
