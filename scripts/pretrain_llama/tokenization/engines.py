@@ -97,9 +97,10 @@ class TokenizersReference:
         self._model.encode_special_tokens = True
         self._model.no_truncation()
         self._model.no_padding()
-        normalizer = orjson.loads(Path(model).read_bytes()).get("normalizer") or {}
-        is_plain = all(part in MARK_SPACES for part in normalizer.get("normalizers", [normalizer]) if part)
-        self.normalize: Normalize | None = None if is_plain else self._model.normalizer.normalize_str
+        definition = orjson.loads(Path(model).read_bytes())
+        is_plain = all(part in MARK_SPACES for part in _parts(definition.get("normalizer"), "normalizers"))
+        normalize = None if is_plain else self._model.normalizer.normalize_str
+        self.normalize = _with_spaces(normalize, _parts(definition.get("pre_tokenizer"), "pretokenizers"))
         self.name = f"tokenizers {version('tokenizers')}"
         self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
@@ -156,6 +157,37 @@ class Gigatoken:
         layout = self._model.encode_batch(_as_awkward(texts), parallel=False).layout
         offsets = layout.offsets.data
         return layout.content.data[offsets[0] : offsets[-1]], np.diff(offsets)
+
+
+def _parts(definition: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """Return a step of a tokenizer.json, or the steps of a sequence of them, which it holds under the key."""
+    if not definition:
+        return []
+    return [part for step in definition[key] for part in _parts(step, key)] if key in definition else [definition]
+
+
+def _with_spaces(normalize: Normalize | None, pre_tokenizers: list[dict[str, Any]]) -> Normalize | None:
+    """Return what normalizes, and then makes one of the texts that pre-tokenizers make one: "x" and " x", say.
+
+    Metaspace writes another character for spaces, not always ▁. It and ByteLevel may put a space before a text that
+    has none.
+    """
+    marks = {"▁"} | {part["replacement"] for part in pre_tokenizers if part["type"] == "Metaspace"}
+    prepends = any(
+        part.get("prepend_scheme", "always") != "never" if part["type"] == "Metaspace" else part["add_prefix_space"]
+        for part in pre_tokenizers
+        if part["type"] in ("Metaspace", "ByteLevel")
+    )
+    if marks == {"▁"} and not prepends:
+        return normalize
+
+    def spaced(text: str) -> str:
+        text = normalize(text) if normalize else text
+        for mark in marks:
+            text = text.replace(mark, " ")
+        return f" {text}" if prepends and text and not text.startswith(" ") else text
+
+    return spaced
 
 
 def _joined(encoded: Iterable[list[int]]) -> Encoded:

@@ -2,7 +2,8 @@
 
 The same text is always on the same side, so no document is on both, and every tokenizer holds out the same ones. Where
 a tokenizer normalizes, "ﬁne" and "fine" are the same text to its model, and the text that is hashed is the normalized
-one: such a tokenizer holds out its own. SentencePiece writes spaces as ▁, so the two are one for all tokenizers.
+one: such a tokenizer holds out its own. So does one that puts a space before a text that has none. SentencePiece
+writes spaces as ▁, so the two are one for all tokenizers.
 """
 
 from itertools import pairwise
