@@ -56,6 +56,7 @@ def through_both_hops(
 
 
 GOOD = jsonl([f"A tale of {number} ships, and of the sea." for number in range(10)])
+OVERHEAD = len(jsonl([""]))
 # What is done to ten good lines, and what it makes of the counts: (documents, blank, rejected by reason).
 DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = {
     "none": (lambda good: good, 10, 0, {}),
@@ -77,8 +78,15 @@ DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = 
     "lone surrogate": (lambda good: good + b'{"text": "\\ud83d"}\n', 10, 0, {"bad_unicode": 1}),
     "utf-16": (lambda good: good + '{"text": "x"}'.encode("utf-16-le") + b"\n", 10, 0, {"bad_json": 1}),
     "nul bytes": (lambda good: good + b"\0\0\0\n", 10, 0, {"bad_json": 1}),
+    "a byte too long": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES + 1 - OVERHEAD)]), 10, 0, {"too_long": 1}),
     "long line": (lambda good: good + jsonl(["x" * MAX_LINE_BYTES]), 10, 0, {"too_long": 1}),
-    "longest line": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES - len(jsonl([""])))]), 11, 0, {}),
+    "longest line": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES - OVERHEAD)]), 11, 0, {}),
+    "longest line, of a block read line by line": (
+        lambda good: b"\n" + good + jsonl(["x" * (MAX_LINE_BYTES - OVERHEAD)]),
+        11,
+        1,
+        {},
+    ),
     "several": (lambda good: b"{\n\n[]\n" + good + b'{"text": 1}', 10, 1, {"bad_json": 1, "no_text": 1, "not_text": 1}),
 }
 
