@@ -56,6 +56,7 @@ def through_both_hops(
 
 
 GOOD = jsonl([f"A tale of {number} ships, and of the sea." for number in range(10)])
+OVERHEAD = len(jsonl([""]))
 # What is done to ten good lines, and what it makes of the counts: (documents, blank, rejected by reason).
 DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = {
     "none": (lambda good: good, 10, 0, {}),
@@ -77,8 +78,15 @@ DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = 
     "lone surrogate": (lambda good: good + b'{"text": "\\ud83d"}\n', 10, 0, {"bad_unicode": 1}),
     "utf-16": (lambda good: good + '{"text": "x"}'.encode("utf-16-le") + b"\n", 10, 0, {"bad_json": 1}),
     "nul bytes": (lambda good: good + b"\0\0\0\n", 10, 0, {"bad_json": 1}),
+    "a byte too long": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES + 1 - OVERHEAD)]), 10, 0, {"too_long": 1}),
     "long line": (lambda good: good + jsonl(["x" * MAX_LINE_BYTES]), 10, 0, {"too_long": 1}),
-    "longest line": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES - len(jsonl([""])))]), 11, 0, {}),
+    "longest line": (lambda good: good + jsonl(["x" * (MAX_LINE_BYTES - OVERHEAD)]), 11, 0, {}),
+    "longest line, of a block read line by line": (
+        lambda good: b"\n" + good + jsonl(["x" * (MAX_LINE_BYTES - OVERHEAD)]),
+        11,
+        1,
+        {},
+    ),
     "several": (lambda good: b"{\n\n[]\n" + good + b'{"text": 1}', 10, 1, {"bad_json": 1, "no_text": 1, "not_text": 1}),
 }
 
@@ -139,19 +147,48 @@ def test_whatever_the_lines_the_sum_holds(
 
 
 PARTS = rb""" "text": "a.text": "a": "id": "x" "" "\ud83d" "\u0000" { } [ ] , 1 01 1e999 NaN null tru """.split()
+PARTS += rb"-NaN nan Inf -Inf +Inf Infinity -Infinity".split()
 PARTS += ['"حكاية"'.encode(), b'"\xff"', b'" "', b" ", b"\r", b"9" * 5_000, b"[" * 1_500 + b"]" * 1_500]
 OBJECTS = st.lists(st.sampled_from(PARTS), max_size=12).map(lambda parts: b"{" + b"".join(parts) + b"}")
 WITH_A_FIELD = st.sampled_from(PARTS).map(lambda value: b'{"text": "x", "id": ' + value + b"}")
 
+# A nested text, beside keys of which some are the dotted one.
+KEYS = rb"a.text a\u002etext \u0061.text b/c.text b\/c.text b\u002fc.text id".split()
+NESTED = st.tuples(st.sampled_from(KEYS), st.sampled_from([b"a", b"b/c", rb"b\/c", rb"\u0061"])).map(
+    lambda keys: b'{"%s": "dotted", "%s": {"text": "nested"}}' % keys
+)
+
 
 @settings(max_examples=600, deadline=None)
-@given(st.lists(LINES | OBJECTS | WITH_A_FIELD, min_size=1, max_size=4), st.sampled_from(["text", "a.text"]))
+@given(
+    st.lists(LINES | OBJECTS | WITH_A_FIELD, min_size=1, max_size=4) | st.lists(NESTED, min_size=1, max_size=4),
+    st.sampled_from(["text", "a.text", "b/c.text"]),
+)
 def test_whole_blocks_are_read_as_their_lines_are(lines: list[bytes], text_key: str) -> None:
     block = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
     texts = texts_of(block, text_key, MAX_LINE_BYTES)
     if texts is not None:
         singly = [text_of(line, text_key) for line in block.splitlines()]
         assert [texts[number] for number in range(len(texts))] == singly
+
+
+@pytest.mark.parametrize("number", ["NaN", "-NaN", "Inf", "-Inf", "Infinity", "-Infinity"])
+def test_what_is_no_number_loses_no_document_in_either_way(number: str) -> None:
+    line = b'{"text": "good", "score": %s}' % number.encode()
+    texts = texts_of(line + b"\n", "text", MAX_LINE_BYTES)
+    assert texts is not None and list(texts) == [text_of(line, "text")] == [b"good"]
+
+
+@pytest.mark.parametrize(
+    ("text_key", "key"),
+    [("data.text", rb"data\u002etext"), ("data.text", rb"d\u0061ta.text"), ("a/b.text", rb"a\/b.text")],
+)
+def test_a_dotted_key_that_escapes_spell_wins(text_key: str, key: bytes) -> None:
+    nested = text_key.removesuffix(".text").encode()
+    line = b'{"%s": "dotted", "%s": {"text": "nested"}}' % (key, nested)
+    assert text_of(line, text_key) == b"dotted"
+    assert texts_of(line + b"\n", text_key, MAX_LINE_BYTES) is None, "left to text_of"
+    assert texts_of(rb'{"text": "caf\u00e9"}' + b"\n", "text", MAX_LINE_BYTES) is not None, "a key without dots"
 
 
 def test_sound_blocks_are_read_whole(built: Project) -> None:

@@ -31,9 +31,13 @@ LLAMA_3 = (
 LINES = "\n".join(topics.values()).split("\n")[:2000]
 
 
-def sentencepiece_model(path: Path, **options: object) -> Path:
+def sentencepiece_model(path: Path, rule: str | None = None, **options: object) -> Path:
+    """Train a SentencePiece model that normalizes nothing, or by a rule of its own: code points, tab, code points."""
     model = io.BytesIO()
     bpe = {"model_type": "bpe", "vocab_size": 400, "byte_fallback": True, "normalization_rule_name": "identity"}
+    if rule:
+        path.with_suffix(".tsv").write_text(rule)
+        bpe |= {"normalization_rule_name": "", "normalization_rule_tsv": str(path.with_suffix(".tsv"))}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(LINES), model_writer=model, minloglevel=2, **(bpe | options)
     )
@@ -41,9 +45,8 @@ def sentencepiece_model(path: Path, **options: object) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer.json made as Llama 3's is: byte-level BPE, control tokens outside the vocabulary."""
+def byte_level_tokenizer() -> tokenizers.Tokenizer:
+    """Train a tokenizer made as Llama 3's is: byte-level BPE, here without control tokens."""
     tokenizer = tokenizers.Tokenizer(models.BPE(ignore_merges=True))
     split = pre_tokenizers.Split(tokenizers.Regex(LLAMA_3), "isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -52,6 +55,13 @@ def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(LINES, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json made as Llama 3's is, with control tokens outside the vocabulary."""
+    tokenizer = byte_level_tokenizer()
     tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>"])
     path = tmp_path_factory.mktemp("json") / "tokenizer.json"
     tokenizer.save(str(path))
@@ -126,7 +136,11 @@ DIFFERING = {
     "unigram": ({"model_type": "unigram", "hard_vocab_limit": False}, "gigatoken cannot load the model"),
     "symbol of the user": (
         {"remove_extra_whitespaces": False, "user_defined_symbols": ["of ships"]},
-        "differ from token 5 of b'A tale of ships",
+        "differ from token 1 of b'aof shipsb of shipsc dof ships of ships",
+    ),
+    "two characters normalized together": (
+        {"remove_extra_whitespaces": False, "rule": "20AC\t45\n20AC 20AC\t45 45 45\n"},
+        "differ from token 26 of b'A tale of ships",
     ),
 }
 
@@ -136,7 +150,7 @@ DIFFERING = {
 def test_where_engines_differ_the_reference_encodes_or_the_shard_fails(tmp_path: Path, case: str, policy: str) -> None:
     options, difference = DIFFERING[case]
     model = sentencepiece_model(tmp_path / "differing.model", **options)
-    texts = [*(f"A tale {number}." for number in range(40)), "A tale of ships\tand  storms."]
+    texts = [*(f"A tale {number}." for number in range(40)), "A tale of ships\tand  storms, for €€."]
     result = tokenize(tmp_path, model, texts, "--on-engine-difference", policy)
     assert difference in result.stderr, result.stderr
     if policy == "fail":
@@ -150,6 +164,37 @@ def test_where_engines_differ_the_reference_encodes_or_the_shard_fails(tmp_path:
     receipt = read_json(tmp_path / f"{PREFIX}.receipt.json")
     assert receipt["engine"].startswith("sentencepiece")
     assert difference in receipt["warning"]
+
+
+@pytest.fixture
+def with_added_tokens(tmp_path: Path) -> Callable[..., str]:
+    """Make a tokenizer.json as Llama 3's is, but with these added tokens."""
+
+    def make(*tokens: tokenizers.AddedToken) -> str:
+        tokenizer = byte_level_tokenizer()
+        tokenizer.add_tokens(list(tokens))
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        return str(tmp_path / "tokenizer.json")
+
+    return make
+
+
+def test_an_added_token_closes_the_gate_only_where_engines_differ(with_added_tokens: Callable[..., str]) -> None:
+    model = with_added_tokens(tokenizers.AddedToken("word", special=False))
+    assert load_reference(model).user_strings == ["word"]
+    GatedEngine(load_reference(model), model, 1)
+    model = with_added_tokens(tokenizers.AddedToken("word", special=False, single_word=True))
+    with pytest.raises(EnginesDiffer, match="of b'awordb wordc dword word e  word'"):
+        GatedEngine(load_reference(model), model, 1)
+
+
+def test_the_gate_is_closed_where_a_control_string_is_not_read_as_text(with_added_tokens: Callable[..., str]) -> None:
+    names = [tokenizers.AddedToken(name, special="<" in name, normalized=False) for name in ("<tool>", "tool")]
+    model = with_added_tokens(names[1])
+    GatedEngine(load_reference(model), model, 1)
+    model = with_added_tokens(*names)  # gigatoken finds the "tool" within "<tool>"
+    with pytest.raises(EnginesDiffer, match="of b'a document that names <tool> goes on'"):
+        GatedEngine(load_reference(model), model, 1)
 
 
 def test_samples_are_spread_and_small() -> None:

@@ -1,11 +1,13 @@
 """Documents held out for validation: which, how many, and that none is on both sides."""
 
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
-from tokenizers import models, normalizers
+from tokenizers import models, normalizers, trainers
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Punctuation, Sequence, Split
 
 from pretrain_llama.files import read_json
 from pretrain_llama.tokenization.engines import load_reference
@@ -35,6 +37,7 @@ def test_the_choice_is_stable_and_of_about_the_fraction() -> None:
     assert 900 < held_out.sum() < 1_100
     assert not (held_out & ~are_held_out(texts, 0.2)).any(), "a larger fraction holds out the same documents, and more"
     assert not are_held_out(texts, 0).any()
+    assert are_held_out(texts, 1.0).all()
 
 
 def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_model: Path) -> None:
@@ -57,6 +60,13 @@ def test_every_document_is_on_one_side_in_its_order(tmp_path: Path, tokenizer_mo
 def test_without_a_fraction_the_pair_held_out_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
     assert tokenize(tmp_path, tokenizer_model, TALES[:3], 0).returncode == 0
     assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 0
+
+
+def test_with_the_whole_fraction_the_pair_to_train_on_is_empty(tmp_path: Path, tokenizer_model: Path) -> None:
+    result = tokenize(tmp_path, tokenizer_model, TALES[:3], 1.0)
+    assert result.returncode == 0, result.stderr
+    assert IndexedReader(tmp_path / PREFIX).documents == 0
+    assert IndexedReader(tmp_path / f"{SHARD}_held_out_document").documents == 3
 
 
 def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_model: Path) -> None:
@@ -121,6 +131,62 @@ def test_a_tokenizer_json_that_normalizes_is_known(tmp_path: Path, name: str) ->
     sides = [are_held_out(each, 0.5, reference.normalize) for each in texts]
     assert np.array_equal(*sides) == normalizes
     assert normalizes or np.array_equal(sides[0], are_held_out(texts[0], 0.5)), "as every tokenizer of that kind"
+
+
+SHIPS = [f"the ship {number}" for number in range(200)]
+SPELLINGS = {
+    "bare": SHIPS,
+    "space": [f" {ship}" for ship in SHIPS],
+    "mark": [f" {ship}".replace(" ", "▁") for ship in SHIPS],
+    "underscore": [f" {ship}".replace(" ", "_") for ship in SHIPS],
+}
+# What a pre-tokenizer makes one of these spellings.
+PRE_TOKENIZERS = {
+    "Metaspace, always": (Metaspace(), {"bare", "space", "mark"}),
+    "Metaspace, first": (Metaspace(prepend_scheme="first", split=False), {"bare", "space", "mark"}),
+    "Metaspace, never": (Metaspace(prepend_scheme="never"), {"space", "mark"}),
+    "another mark": (Metaspace("_", "first"), {"bare", "space", "underscore"}),
+    "another mark, never": (Metaspace("_", "never", split=False), {"space", "underscore"}),
+    "ByteLevel": (ByteLevel(add_prefix_space=True), {"bare", "space"}),
+    "ByteLevel without": (ByteLevel(add_prefix_space=False), set()),
+    "a sequence": (Sequence([Sequence([Punctuation(), Metaspace()])]), {"bare", "space", "mark"}),
+    "a sequence of bytes": (
+        Sequence([Split("e", "isolated"), ByteLevel(add_prefix_space=True, use_regex=False)]),
+        {"bare", "space"},
+    ),
+    "none": (None, set()),
+}
+
+
+@pytest.mark.parametrize("normalizer", [None, normalizers.NFKC()], ids=["plain", "normalizing"])
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
+def test_spellings_of_one_document_are_on_one_side(
+    tmp_path: Path, name: str, normalizer: normalizers.Normalizer | None
+) -> None:
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    pre_tokenizer, same = PRE_TOKENIZERS[name]
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(chain(*SPELLINGS.values()), trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    reference = load_reference(tmp_path / "tokenizer.json")
+    texts = {spelling: Texts.of(ship.encode() for ship in ships) for spelling, ships in SPELLINGS.items()}
+    ids = {spelling: [reference.encode(Texts.of([text]))[0].tolist() for text in texts[spelling]] for spelling in texts}
+    sides = {spelling: are_held_out(texts[spelling], 0.5, reference.normalize).tolist() for spelling in texts}
+    for one, other in combinations(SPELLINGS, 2):
+        assert (ids[one] == ids[other]) == ({one, other} <= same), (one, other)
+        assert (sides[one] == sides[other]) == ({one, other} <= same | {"space", "mark"}), (one, other)
+
+
+def test_a_text_that_becomes_empty_gets_no_space(tmp_path: Path) -> None:
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Strip(), Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    normalize = load_reference(tmp_path / "tokenizer.json").normalize
+    assert normalize and (normalize(" \n"), normalize(" a\n")) == ("", " a")
 
 
 def test_a_mark_and_the_space_that_it_stands_for_are_one(tokenizer_model: Path) -> None:

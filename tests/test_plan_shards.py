@@ -39,6 +39,12 @@ def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes:
             assert ranges[path] == [{"path": path, "start": 0, "stop": None}], "compressed files are never cut"
 
 
+@pytest.mark.parametrize(("last", "shards"), [(49, [200]), (50, [150, 50]), (99, [101, 99])])
+def test_what_is_left_after_a_whole_file_is_a_shard_from_half_a_part_on(last: int, shards: list[int]) -> None:
+    files = [("a.jsonl.gz", 200 - last), ("b.jsonl.gz", last)]
+    assert [shard["bytes"] for shard in plan.cut(files, 100)] == shards
+
+
 def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:
     content = jsonl([f"tale {number} of the sea, the ships and the wind" for number in range(20_000)])
     size = len(content)

@@ -41,7 +41,7 @@ def text_of(line: bytes, text_key: str) -> bytes:
     line = line.removeprefix(UTF8_BOM)
     try:
         text = _look_up(_parse(line), text_key)
-    except RecursionError:  # nested deeper than Python reads; what reads whole blocks has no such limit
+    except (RecursionError, json.JSONDecodeError):  # what reads whole blocks may read it: deep nesting, Inf or -NaN
         alone = texts_of(line + b"\n", text_key, len(line) + 2)
         if alone is None:
             raise Rejected("bad_json") from None
@@ -101,7 +101,13 @@ def texts_of(block: bytes | memoryview, text_key: str, max_line_bytes: int) -> T
 
 
 def _parse(line: bytes) -> object:
-    """Parse JSON fast; what the fast parser refuses, such as NaN or a lone surrogate, the standard one judges."""
+    """Parse JSON fast; what the fast parser refuses, such as NaN or a lone surrogate, the standard one judges.
+
+    Raises:
+        Rejected: it is not UTF-8.
+        JSONDecodeError: it is not JSON.
+        RecursionError: it is nested too deep.
+    """
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -110,8 +116,6 @@ def _parse(line: bytes) -> object:
         return json.loads(line.decode("utf-8"), parse_int=float)  # an integer may have any number of digits
     except UnicodeDecodeError:
         raise Rejected("bad_unicode") from None
-    except ValueError:
-        raise Rejected("bad_json") from None
 
 
 def _look_up(document: object, text_key: str) -> object:
@@ -129,10 +133,11 @@ def _field(text_key: str) -> pyarrow.Field:
 
 
 def _names_a_dotted_key(block: bytes | memoryview, text_key: str) -> bool:
-    """Say whether a key that holds dots may stand there, which wins over nested ones."""
+    """Say whether a key that holds dots may stand there, which wins over nested ones; escapes may spell it."""
     parts = text_key.split(".")
-    dotted = [re.escape(f'"{".".join(parts[first:])}"'.encode()) for first in range(len(parts) - 1)]
-    return any(re.search(key, block) for key in dotted)
+    dotted = [json.dumps(".".join(parts[first:]), ensure_ascii=False) for first in range(len(parts) - 1)]
+    spellings = [re.escape(key).replace("/", r"\\?/").encode() for key in dotted]
+    return bool(dotted) and any(re.search(pattern, block) for pattern in [rb"\\u", *spellings])
 
 
 def _is_utf8(block: bytes | memoryview) -> bool:

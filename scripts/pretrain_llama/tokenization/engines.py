@@ -31,6 +31,8 @@ class SentencePieceReference:
     """SentencePiece's own encoder, for a tokenizer.model.
 
     Attributes:
+        control_strings: of its control tokens.
+        user_strings: of the tokens that are found in a text before all pieces, and are no control tokens.
         normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
     """
 
@@ -49,7 +51,9 @@ class SentencePieceReference:
         self.name = f"sentencepiece {version('sentencepiece')}"
         self.vocab_size = self._model.vocab_size()
         self.control_strings = [self._model.id_to_piece(i) for i in range(self.vocab_size) if self._model.is_control(i)]
-        spec = protobuf.ModelProto.FromString(self._model.serialized_model_proto()).normalizer_spec
+        proto = protobuf.ModelProto.FromString(self._model.serialized_model_proto())
+        self.user_strings = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
+        spec = proto.normalizer_spec
         is_plain = not spec.precompiled_charsmap and not spec.remove_extra_whitespaces
         self.normalize: Normalize | None = None if is_plain else self._model.normalize
         self.at_once = 1
@@ -77,6 +81,8 @@ class TokenizersReference:
     """Hugging Face tokenizers' own encoder, for a tokenizer.json.
 
     Attributes:
+        control_strings: of its control tokens.
+        user_strings: of the tokens that are found in a text before all pieces, and are no control tokens.
         normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
     """
 
@@ -95,13 +101,16 @@ class TokenizersReference:
         self._model.encode_special_tokens = True
         self._model.no_truncation()
         self._model.no_padding()
-        normalizer = orjson.loads(Path(model).read_bytes()).get("normalizer") or {}
-        is_plain = all(part in MARK_SPACES for part in normalizer.get("normalizers", [normalizer]) if part)
-        self.normalize: Normalize | None = None if is_plain else self._model.normalizer.normalize_str
+        definition = orjson.loads(Path(model).read_bytes())
+        is_plain = all(part in MARK_SPACES for part in _parts(definition.get("normalizer"), "normalizers"))
+        normalize = None if is_plain else self._model.normalizer.normalize_str
+        self.normalize = _with_spaces(normalize, _parts(definition.get("pre_tokenizer"), "pretokenizers"))
         self.name = f"tokenizers {version('tokenizers')}"
         self.at_once = 1
         self.vocab_size = max(self._model.get_vocab(with_added_tokens=True).values()) + 1
-        self.control_strings = [t.content for t in self._model.get_added_tokens_decoder().values() if t.special]
+        added = self._model.get_added_tokens_decoder().values()
+        self.control_strings = [token.content for token in added if token.special]
+        self.user_strings = [token.content for token in added if not token.special]
 
     def pieces(self) -> dict[int, str]:
         """Return the pieces by id."""
@@ -156,6 +165,37 @@ class Gigatoken:
         layout = self._model.encode_batch(_as_awkward(texts), parallel=False).layout
         offsets = layout.offsets.data
         return layout.content.data[offsets[0] : offsets[-1]], np.diff(offsets)
+
+
+def _parts(definition: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """Return a step of a tokenizer.json, or the steps of a sequence of them, which it holds under the key."""
+    if not definition:
+        return []
+    return [part for step in definition[key] for part in _parts(step, key)] if key in definition else [definition]
+
+
+def _with_spaces(normalize: Normalize | None, pre_tokenizers: list[dict[str, Any]]) -> Normalize | None:
+    """Return what normalizes, and then makes one of the texts that pre-tokenizers make one: "x" and " x", say.
+
+    Metaspace writes another character for spaces, not always ▁. It and ByteLevel may put a space before a text that
+    has none.
+    """
+    marks = {"▁"} | {part["replacement"] for part in pre_tokenizers if part["type"] == "Metaspace"}
+    prepends = any(
+        part.get("prepend_scheme", "always") != "never" if part["type"] == "Metaspace" else part["add_prefix_space"]
+        for part in pre_tokenizers
+        if part["type"] in ("Metaspace", "ByteLevel")
+    )
+    if marks == {"▁"} and not prepends:
+        return normalize
+
+    def spaced(text: str) -> str:
+        text = normalize(text) if normalize else text
+        for mark in marks:
+            text = text.replace(mark, " ")
+        return f" {text}" if prepends and text and not text.startswith(" ") else text
+
+    return spaced
 
 
 def _joined(encoded: Iterable[list[int]]) -> Encoded:

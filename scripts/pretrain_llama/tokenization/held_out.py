@@ -2,7 +2,8 @@
 
 The same text is always on the same side, so no document is on both, and every tokenizer holds out the same ones. Where
 a tokenizer normalizes, "ﬁne" and "fine" are the same text to its model, and the text that is hashed is the normalized
-one: such a tokenizer holds out its own. SentencePiece writes spaces as ▁, so the two are one for all tokenizers.
+one: such a tokenizer holds out its own. So does one that puts a space before a text that has none. SentencePiece
+writes spaces as ▁, so the two are one for all tokenizers.
 """
 
 from itertools import pairwise
@@ -35,7 +36,7 @@ def are_held_out(texts: Texts, fraction: float, normalize: Normalize | None = No
         texts = Texts.of(texts[number].replace(MARK, b" ") for number in range(len(texts)))
     data = texts.data.data
     hashes = (xxh3_64_intdigest(data[start:end]) for start, end in pairwise(texts.offsets.tolist()))
-    return np.fromiter(hashes, np.uint64, len(texts)) < np.uint64(fraction * 2**64)
+    return np.fromiter(hashes, np.uint64, len(texts)) < int(fraction * 2**64)
 
 
 def _holds_mark(data: np.ndarray) -> bool:

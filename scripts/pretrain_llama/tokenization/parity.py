@@ -53,8 +53,7 @@ class GatedEngine:
             EnginesDiffer: it cannot load the model, or a probe's ids differ.
         """
         self._reference = reference
-        control = "a document that names " + " and ".join(reference.control_strings) + " goes on"
-        probes = Texts.of(probe.encode() for probe in [*PROBES, control, *reference.control_strings])
+        probes = _probes(reference)
         with ThreadPoolExecutor(1) as meanwhile:
             expected = meanwhile.submit(reference.encode, probes)
             try:
@@ -97,6 +96,13 @@ class GatedEngine:
                     f"{self._fast.name} and {self._reference.name} differ from token {at} of {texts[number][:80]!r}: "
                     f"{ours[at : at + 5].tolist()} against {theirs[at : at + 5].tolist()}"
                 )
+
+
+def _probes(reference: Reference) -> Texts:
+    """Return the texts for the beginning: PROBES, and the tokenizer's own strings, with and without spaces around."""
+    control = "a document that names " + " and ".join(reference.control_strings) + " goes on"
+    around = [f"a{string}b {string}c d{string} {string} e  {string}" for string in reference.user_strings]
+    return Texts.of(probe.encode() for probe in [*PROBES, control, *reference.control_strings, *around])
 
 
 def sample(texts: Texts) -> list[int]:
