@@ -53,7 +53,7 @@ def test_another_tokenizer_than_the_checkpoints_stops_before_any_job(
     if name == "tokenizer.json":
         write_json(checkpoint / name, PIECES)
     else:
-        train_tokenizer(checkpoint / name, normalization_rule_name="nfkc", character_coverage=0.9)
+        train_tokenizer(checkpoint / name, user_defined_symbols=["<tool>"])  # before all pieces
     result = project.snakemake("--dry-run", "mixture")
     assert "ids of tokenizer 'toy' are other pieces to the checkpoint: " in result.stdout, result.stdout
     assert f"where: config/runs/tiny/run.yaml: tokenizer; {checkpoint / name}" in result.stdout
