@@ -116,6 +116,10 @@ WRONG = {
         lambda project: (project.folder / "vendor/ar_news_daily/b.jsonl").symlink_to("a.jsonl"),
         ["b.jsonl and vendor/ar_news_daily/a.jsonl are one file", f"{CORPORA}:3", "remove the link"],
     ),
+    "a hard link to it": (
+        lambda project: os.link(project.folder / NEWS, project.folder / "vendor/ar_news_daily/b.jsonl"),
+        ["b.jsonl and vendor/ar_news_daily/a.jsonl are one file", f"{CORPORA}:3", "remove the link"],
+    ),
     "a link to the folder itself": (
         lambda project: (
             row_of_news(source="vendor/ar_news_daily/**/*.jsonl")(project),

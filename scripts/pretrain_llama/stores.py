@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -51,8 +52,8 @@ class Piece:
 
 def source_file(path: str | Path) -> SourceFile:
     """Return a file of this machine as a listing shows it."""
-    stat = os.stat(path)
-    return SourceFile(str(path), stat.st_size, stat.st_mtime_ns)
+    status = os.stat(path)
+    return SourceFile(str(path), status.st_size, status.st_mtime_ns)
 
 
 def is_blob(place: str | Path) -> bool:
@@ -80,9 +81,7 @@ def list_files(pattern: str, place: str) -> list[SourceFile]:
         found = [file for file in blobs.list_blobs(globs.beginning(pattern)) if matches(file.path)]
     else:
         _check_folders(pattern)
-        paths = [path for path in sorted(glob.glob(pattern, recursive=True)) if not Path(path).is_dir()]
-        _check_files(paths, place)
-        found = [source_file(path) for path in paths]
+        found = _local_files(pattern, place)
     if not found:
         raise _nothing_found(pattern, place)
     return sorted(found, key=lambda file: file.path)
@@ -96,23 +95,31 @@ def _check_folders(pattern: str) -> None:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _check_files(paths: list[str], place: str) -> None:
-    """Check that each path is a file that can be named, and none is another one of them."""
-    found: dict[str, str] = {}
-    for path in paths:
-        if not Path(path).exists():
-            raise DataError("a link leads nowhere", where=path, action="remove the link, or bring back the file")
+def _local_files(pattern: str, place: str) -> list[SourceFile]:
+    """Return the files that a glob matches; each has to be one that can be named, and none another one of them."""
+    found: list[SourceFile] = []
+    paths: dict[tuple[int, int], str] = {}
+    for path in sorted(set(glob.glob(pattern, recursive=True))):
         try:
             path.encode()
+            status = os.stat(path)
+        except FileNotFoundError:
+            raise DataError("a link leads nowhere", where=path, action="remove it, or bring back the file") from None
         except UnicodeEncodeError:
             shown = os.fsencode(path).decode(errors="backslashreplace")
             raise DataError("the file's name is no UTF-8", where=shown, action="rename it") from None
-        if (other := found.setdefault(os.path.realpath(path), path)) != path:
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        other = paths.setdefault((status.st_dev, status.st_ino), path)
+        # Not every file system has a number of its own for each file.
+        if other != path and (status.st_nlink > 1 or os.path.realpath(other) == os.path.realpath(path)):
             raise ConfigError(
                 f"{path} and {other} are one file: its documents would be taken twice",
                 where=place,
                 action="narrow the glob, or remove the link",
             )
+        found.append(SourceFile(path, status.st_size, status.st_mtime_ns))
+    return found
 
 
 def _nothing_found(pattern: str, place: str) -> Exception:
