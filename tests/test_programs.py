@@ -1,5 +1,6 @@
 """The programs and the package as a whole: help, cheap imports, names that agree."""
 
+import os
 import re
 import subprocess
 import sys
@@ -83,3 +84,48 @@ def test_snakemakes_linter_finds_only_what_is_meant() -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = set(re.findall(r"^    \* (.*?):?$", result.stderr, re.M))
     assert found == set(MEANT), "put it right, or say here why it is meant"
+
+
+PRINTING = """
+import os
+from pretrain_llama import errors
+
+def main():
+    os.read(0, 1)  # until the reader has left
+    {main}
+
+errors.run_program(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("main", "code"),
+    [
+        ("for line in range(100_000): print(line)", 141),
+        ("print('too little to be written before the end')", 0),
+        ("print('differs'); raise SystemExit(1)", 1),
+    ],
+)
+def test_a_program_whose_reader_has_left_ends_quietly(main: str, code: int) -> None:
+    assert end_without_reader(main) == (code, "")
+
+
+def test_what_a_person_can_act_on_is_said_without_a_reader_and_other_broken_pipes_are_errors() -> None:
+    refused = "print(1); raise errors.DataError('it is spoilt', where='data', action='mend it')"
+    code, printed = end_without_reader(refused)
+    assert code == 2 and printed.startswith("data error: it is spoilt")
+    command = [sys.executable, "-c", PRINTING.format(main="raise BrokenPipeError('of a server')")]
+    result = subprocess.run(command, cwd=SCRIPTS, input="x", capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.endswith("BrokenPipeError: of a server\n")
+
+
+def end_without_reader(main: str) -> tuple[int, str]:
+    """Return the exit code of a program whose output nobody reads any more, and what it said of it."""
+    command = [sys.executable, "-c", PRINTING.format(main=main)]
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=SCRIPTS, env=buffered, **pipes, text=True) as process:
+        process.stdout.close()
+        process.stdin.close()
+        printed = process.stderr.read()
+    return process.returncode, printed

@@ -1,11 +1,16 @@
 """Errors that a person can act on: one class per person who must act, each message built from values."""
 
 import errno
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 SHOWN = 5  # of what a message lists
+EXIT_CODE = 2  # of a program that has said what a person can act on
+STDOUT = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -59,17 +64,32 @@ def listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> s
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Run a program's main; what a person can act on becomes one readable message and exit code 2."""
+    """Run a program's main; what a person can act on becomes one readable message and exit code 2.
+
+    A program whose output nobody reads any more, as after `| head`, ends quietly.
+    """
     try:
         main()
     except PretrainError as error:
         _end(error)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            sys.exit(128 + signal.SIGPIPE)  # as a shell tells the end of any other program there
         if (readable := of_system(error)) is None:
             raise
         _end(readable)
+    finally:
+        if _reader_left():  # or Python would complain at its end of what it could not write
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+
+
+def _reader_left() -> bool:
+    """Say whether the standard output is a pipe without a reader; other pipes break for other reasons."""
+    output = select.poll()
+    output.register(STDOUT, 0)  # of which poll tells what is wrong alone
+    return bool(output.poll(0))
 
 
 def _end(error: PretrainError) -> NoReturn:
     print(f"{error.who} error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(EXIT_CODE)
