@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pretrain_llama.files import read_json, write_json
 from pretrain_llama.training.log_file import read_log
 from processes import wait_for
 from project import SCRIPTS, Project
+from test_training_resume import copied_with_output
 from trainings import Training, start
 
 LAUNCH = [sys.executable, str(SCRIPTS / "launch_training.py")]
@@ -62,6 +64,14 @@ def test_two_processes_end_with_their_launcher_and_torchrun_resumes(training: Tr
     assert result.returncode == 0, result.stdout + result.stderr
     assert "resumed at iteration" in result.stdout
     assert copy.losses() == pytest.approx(straight.losses(), abs=1e-5)
+
+
+def test_a_refusal_is_the_last_message_of_two_processes(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training={"iterations": 9}, parallel={"data": 2})
+    result = subprocess.run([*LAUNCH, str(copy.folder)], capture_output=True, text=True)
+    assert result.returncode == 2
+    banners = re.findall(r"^\w+ error: .*", result.stderr, re.M)
+    assert banners == ["operation error: the run changed since its training began:"], result.stderr
 
 
 def test_half_an_environment_of_a_launcher_is_refused(training: Training) -> None:

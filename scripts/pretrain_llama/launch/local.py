@@ -1,27 +1,31 @@
 """Start the processes of a training on this machine."""
 
+import math
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from functools import partial
 from types import FrameType
 
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import EXIT_CODE, OperatorError
 from pretrain_llama.launch.parent import end_with_parent
 
 POLL_SECONDS = 0.2
+LAST_WORDS_SECONDS = 5.0  # one process may end without a message while another still writes it
 
 
 def run_processes(command: list[str], count: int) -> None:
     """Run a command as `count` processes that know each other through the environment; wait for all.
 
-    One process takes the place of this one. Of several, the first that fails ends the others, and SIGTERM is passed
-    on, so that they save and end by themselves.
+    One process takes the place of this one. Of several, the first that fails ends the others, a moment later, and
+    SIGTERM is passed on, so that they save and end by themselves. Where one has said what a person can act on, that
+    stays the last message, and its exit code is this program's.
 
     Raises:
-        OperatorError: a process failed; its own message stands above.
+        OperatorError: a process failed otherwise; what it printed stands above.
     """
     port = _free_port()
     if count == 1:
@@ -41,26 +45,34 @@ def run_processes(command: list[str], count: int) -> None:
 
     signal.signal(signal.SIGTERM, pass_on)
     try:
-        _wait(processes)
+        codes = _wait(processes)
     finally:
         for process in processes:
             process.kill()
             process.wait()
+    _check(processes, codes)
 
 
-def _wait(processes: list[subprocess.Popen]) -> None:
-    while True:
-        codes = [process.poll() for process in processes]
-        for rank, code in enumerate(codes):
-            if code:
-                raise OperatorError(
-                    f"process {rank} of {len(processes)} ended with exit code {code}",
-                    where=" ".join(map(str, processes[rank].args)),  # type: ignore[arg-type]
-                    action="see its message above",
-                )
-        if all(code == 0 for code in codes):
-            return
+def _wait(processes: list[subprocess.Popen]) -> list[int | None]:
+    """Return the exit codes when all have ended, or one failed and the others had their last words."""
+    deadline = math.inf
+    while None in (codes := [process.poll() for process in processes]) and time.monotonic() < deadline:
+        if any(codes):
+            deadline = min(deadline, time.monotonic() + LAST_WORDS_SECONDS)
         time.sleep(POLL_SECONDS)
+    return codes
+
+
+def _check(processes: list[subprocess.Popen], codes: list[int | None]) -> None:
+    if EXIT_CODE in codes:
+        sys.exit(EXIT_CODE)
+    for rank, code in enumerate(codes):
+        if code:
+            raise OperatorError(
+                f"process {rank} of {len(processes)} ended with exit code {code}",
+                where=" ".join(map(str, processes[rank].args)),  # type: ignore[arg-type]
+                action="see its message above",
+            )
 
 
 def _ranks(rank: int, count: int, port: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
-from pretrain_llama.errors import ConfigError, OperatorError, PretrainError
+from pretrain_llama.errors import EXIT_CODE, ConfigError, OperatorError, PretrainError
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training import cpu
 
@@ -107,7 +107,7 @@ def on_first_process(action: Callable[[], Result]) -> Result:
     if failure is not None:
         raise failure
     if shared[1]:
-        sys.exit(2)
+        sys.exit(EXIT_CODE)
     return shared[0]
 
 
