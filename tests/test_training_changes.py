@@ -3,15 +3,19 @@
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
+from pretrain_llama.mixture.mixture import Mixture, SampledShard, TrainingLength
+from pretrain_llama.names import parse_counted
 from pretrain_llama.training.history import History
 from pretrain_llama.training.identity import identity
 from pretrain_llama.training.log_file import CONSUMPTION, read_log
+from project import run_script
 from test_training_resume import copied_with_output
 from trainings import Training, write_shard
 
@@ -133,7 +137,36 @@ def test_a_shard_can_be_dropped_and_another_added(training: Training, tmp_path: 
     after = read_json(copy.output / "checkpoints" / "iter_0000014" / "manifest.json")["drawn"]
     assert after[dropped] == before[dropped] > 0, "none of it any more"
     assert (after[first] - before[first], after[third] - before[third], after[added]) == (24, 12, 12)
-    assert "fr_law" in read_log(copy.output, CONSUMPTION)[-1]["tokens"]
+    consumed = read_log(copy.output, CONSUMPTION)
+    assert consumed[-1]["tokens"].keys() == {"en_books", "ar_news", "fr_law"}
+    for earlier, later in pairwise(consumed):
+        assert all(later["tokens"][name] >= tokens for name, tokens in earlier["tokens"].items()), (
+            "nothing is forgotten"
+        )
+
+
+def test_a_summary_tells_what_a_dropped_domain_gave(training: Training, tmp_path: Path) -> None:
+    longer = {"iterations": 13}
+    copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
+    *books, news = shifted(training)
+    sampled = [SampledShard(parse_counted(name), 1.0, math.inf, 0.5, 20) for name in books]
+    mixture = Mixture(None, TrainingLength(40, 32), sampled, [], [])
+    write_json(copy.folder / "mixture" / "probabilities.json", mixture.to_json())
+    copy.train()
+    sums = {"lines": 46, "blank": 0, "rejected": {}, "held_out_documents": 0, "documents": 46, "shards": 3, "tokens": 1}
+    conserved = {"total": sums, "corpora": {"en_books_tales": sums, "ar_news_daily": sums}}
+    write_json(tmp_path / "conservation.json", conserved)
+    arguments = ["--conservation", tmp_path / "conservation.json", "--run-folder", copy.folder]
+    result = run_script("summarize_run.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    rows = {row["domain"]: row for row in read_json(copy.folder / "summary.json")["corpora"]}
+    drawn = read_json(copy.output / "checkpoints" / "iter_0000013" / "manifest.json")["drawn"]
+    assert rows["news"]["trained_tokens"] == drawn[news] * 32 > 0 == rows["news"]["probability"]
+    assert rows["news"]["epochs"] == drawn[news] * 32 / parse_counted(news).tokens
+    assert rows["books"]["trained_tokens"] == sum(drawn[name] for name in books) * 32
+    assert "epochs: drawn up to iteration 13, all phases together" in (copy.folder / "summary.txt").read_text()
+    (copy.output / CONSUMPTION).unlink()
+    assert "nothing was trained yet" in run_script("summarize_run.py", *arguments).stderr
 
 
 def test_the_same_shard_under_other_counts_is_no_new_one(training: Training, tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json
 from pretrain_llama.mixture import ledger
 from pretrain_llama.mixture.entropy import unigram_entropy
 from pretrain_llama.mixture.mixture import Mixture
 from pretrain_llama.tables import text_table
 from pretrain_llama.tokenization.indexed import IndexedReader
-from pretrain_llama.training.log_file import read_log
+from pretrain_llama.training.log_file import CONSUMPTION, read_log
 
 LAST_ITERATIONS = 10
 COLUMNS = ("language", "domain", "documents", "tokens", "probability", "epochs")
@@ -22,12 +23,19 @@ def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
     Args:
         conservation: conservation.json, the sums of the documents.
         run_folder: of the run, trained.
+
+    Raises:
+        OperatorError: nothing was trained yet.
     """
+    output = run_folder / "output"
+    consumed = read_log(output, CONSUMPTION)
+    if not consumed:
+        raise OperatorError("nothing was trained yet", where=output, action="start it: bash launch.sh")
     sums = read_json(conservation)
     total = sums["total"]
     mixture = Mixture.read(run_folder / "mixture")
     arrays = [IndexedReader(run_folder / "data" / name).tokens_array for name in mixture.by_name]
-    losses = [record["loss"] for record in read_log(run_folder / "output")]
+    losses = [record["loss"] for record in read_log(output)]
     last = losses[-LAST_ITERATIONS:]
     return {
         "shards": total["shards"],
@@ -38,7 +46,8 @@ def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
             "held_out": total["held_out_documents"],
             "tokenized": total["documents"],
         },
-        "corpora": _by_domain(sums["corpora"], mixture),
+        "corpora": _by_domain(sums["corpora"], mixture, consumed[-1]),
+        "drawn_up_to_iteration": consumed[-1]["iteration"],
         "iterations": len(losses),
         "first_loss": losses[0],
         "last_loss": sum(last) / len(last),
@@ -46,18 +55,25 @@ def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
     }
 
 
-def _by_domain(corpora: dict[str, dict[str, Any]], mixture: Mixture) -> list[dict[str, Any]]:
-    """Return documents and tokens that were made, and epochs over those sampled, by language and domain, sorted."""
-    made: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+def _by_domain(corpora: dict[str, dict[str, Any]], mixture: Mixture, consumed: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return documents and tokens that were made, and what was drawn of them, by language and domain, sorted.
+
+    Args:
+        corpora: sums of the documents, by corpus.
+        mixture: the present one, which says the probability.
+        consumed: the newest line of consumption.jsonl: what all phases drew.
+    """
+    made: dict[str, Counter[str]] = defaultdict(Counter)
     for corpus, sums in corpora.items():
         language, domain, _ = corpus.split("_", 2)
-        made[language, domain].update({key: sums[key] for key in ("documents", "tokens")})
-    drawn = ledger.by_domain(mixture)
+        made[f"{language}_{domain}"].update({key: sums[key] for key in ("documents", "tokens")})
+    probabilities = {"_".join(of): line.probability for of, line in ledger.by_domain(mixture).items()}
+    tokens, epochs = consumed["tokens"], consumed["epochs"]
     rows = []
-    for of in sorted(made.keys() | drawn.keys()):
-        line = drawn.get(of, ledger.Line())
-        values = (*of, made[of]["documents"], made[of]["tokens"], line.probability, line.epochs)
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    for name in sorted(made.keys() | probabilities.keys() | tokens.keys(), key=lambda name: name.split("_", 1)):
+        counts = made[name]["documents"], made[name]["tokens"]
+        values = (*name.split("_", 1), *counts, probabilities.get(name, 0.0), epochs.get(name, 0.0))
+        rows.append(dict(zip(COLUMNS, values, strict=True)) | {"trained_tokens": tokens.get(name, 0)})
     return rows
 
 
@@ -70,6 +86,8 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
         f" + {documents['held_out']:,} held out + {documents['rejected']:,} rejected + {documents['blank']:,} blank",
         "",
         text_table(COLUMNS, [_cells(row) for row in summary["corpora"]], words=2),
+        f"epochs: drawn up to iteration {summary['drawn_up_to_iteration']:,}, all phases together; "
+        "probability: of the present mixture",
         f"loss, nats a token: first {summary['first_loss']:.3f}, mean of the last {LAST_ITERATIONS} "
         f"{summary['last_loss']:.3f}; unigram entropy of the data {summary['unigram_entropy']:.3f}",
         f"checkpoints   {run_folder}/output/checkpoints",

@@ -7,20 +7,21 @@ import torch
 
 from pretrain_llama.names import parse_counted
 from pretrain_llama.training.flops import flops_per_token, peak_flops
+from pretrain_llama.training.phases import Phase
 from pretrain_llama.training.run_folder import RunFolder
 
 
 class Figures:
     """The figures of one training."""
 
-    def __init__(self, folder: RunFolder, processes: int, device: torch.device) -> None:
-        """Prepare; processes: devices that share the work; device: this process's."""
+    def __init__(self, folder: RunFolder, phase: Phase, processes: int, device: torch.device) -> None:
+        """Prepare; phase: that is trained; processes: devices that share the work; device: this process's."""
         self._sequence_length = folder.training["sequence_length_tokens"]
         self._flops_per_token = flops_per_token(folder.architecture, self._sequence_length)
         self._processes, self._device = processes, device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         self._peak = peak_flops(name, folder.training["precision"])
-        self._names = {name: parse_counted(name) for name in folder.probabilities}
+        self._names = {name: parse_counted(name) for name in phase.drawn | folder.probabilities}
 
     def speed(self, sequences: int, seconds: float) -> dict[str, float]:
         """Return tokens and FLOPs a second of a step, and the share of the peak where that is known."""
@@ -40,7 +41,9 @@ class Figures:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def consumption(self, drawn: dict[str, int]) -> tuple[dict[str, int], dict[str, float]]:
-        """Return the tokens consumed of each language and domain of the present mixture, and how many epochs that is.
+        """Return the tokens consumed of each language and domain, and how many epochs that is.
+
+        Both are over the shards of all phases, so that what a phase drops still counts.
 
         Args:
             drawn: sequences, by counted name.
@@ -49,6 +52,6 @@ class Figures:
         there: dict[str, int] = defaultdict(int)
         for name, counted in self._names.items():
             domain = f"{counted.shard.language}_{counted.shard.domain}"
-            consumed[domain] += drawn.get(name, 0) * self._sequence_length
+            consumed[domain] += drawn[name] * self._sequence_length
             there[domain] += counted.tokens
         return dict(consumed), {domain: consumed[domain] / there[domain] for domain in consumed}

@@ -2,7 +2,7 @@
 
     log.jsonl           an iteration a line
     validation.jsonl    an evaluation a line: loss and perplexity of each validation set
-    consumption.jsonl   now and then: tokens and epochs of each language and domain
+    consumption.jsonl   now and then, and at the end: tokens and epochs of each language and domain, of all phases
 
 Where a step had no number, its loss is NaN, which Python's json reads.
 """

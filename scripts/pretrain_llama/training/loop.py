@@ -160,7 +160,7 @@ class Trainer:
             live_tensorboard,
             self._folder.path.resolve().name,
         )
-        self._figures = Figures(self._folder, self._own.world_size, self._device)
+        self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
         laps.end("logs")
         self._history.note(kind, iteration=self._state.iteration, seconds=laps.seconds, processes=self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
@@ -240,7 +240,7 @@ class Trainer:
         }
         assert self._log, "of the first process"
         self._log.step(record)
-        if self._log.is_due(iteration):
+        if self._log.is_due(iteration) or iteration == self._training["iterations"]:
             self._log.consumption(iteration, *self._figures.consumption(self._data.drawn(consumed)))
 
     def _evaluate(self) -> None:
