@@ -111,6 +111,27 @@ def test_a_new_phase_may_have_another_batch_size(training: Training, tmp_path: P
     )
 
 
+@pytest.mark.parametrize(
+    ("changed", "jumps"),
+    [
+        ({"iterations": 20}, True),
+        ({"iterations": 10, "learning_rate": 2.0e-4, "min_learning_rate": 2.0e-5}, True),
+        ({"iterations": 14, "learning_rate": 1.0e-3}, False),
+    ],
+)
+def test_a_jump_of_the_learning_rate_is_told_as_a_phase_begins(
+    training: Training, tmp_path: Path, changed: dict, jumps: bool
+) -> None:
+    copy = copied_with_output(training, tmp_path / "run", training=changed, on_change="new_phase")
+    printed = copy.train()
+    before, now = (record["learning_rate"] for record in read_log(copy.output)[7:9])
+    assert jumps == (not 0.5 <= now / before <= 2)
+    told = f"learning_rate_jump: this phase begins with {now:.3g}, the step before it had {before:.3g}\n"
+    assert printed.count(told) == jumps
+    events = History(copy.output).events("learning_rate_jump")
+    assert [(event["iteration"], event["before"], event["now"]) for event in events] == [(8, before, now)] * jumps
+
+
 def test_a_new_phase_has_something_to_train(training: Training, tmp_path: Path) -> None:
     copy = copied_with_output(training, tmp_path / "run", training={"learning_rate": 1.0e-3}, on_change="new_phase")
     printed = copy.refused()

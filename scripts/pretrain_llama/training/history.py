@@ -2,7 +2,8 @@
 
     phases.json     the phases: stretches trained on one mixture, data and hyperparameters
     rewinds.json    the rewinds: from which checkpoint the training went on, and which sequences it left out
-    events.jsonl    a line for each start, resumption, phase, checkpoint, damage, skip, rewind, and end
+    events.jsonl    a line for each start, resumption, phase, jump of the learning rate, checkpoint, damage, skip,
+                    rewind, and end
 
 Imports no torch.
 """

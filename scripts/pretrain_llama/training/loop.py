@@ -19,6 +19,7 @@ from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
 from pretrain_llama.training.history import History
 from pretrain_llama.training.laps import Laps
+from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.logs import TrainingLog
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
@@ -37,6 +38,8 @@ from pretrain_llama.training.sizes import batch_size
 from pretrain_llama.training.state import TrainingState
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import REASONS, StopRequest
+
+RATE_JUMP = 2.0  # times what it was, or its inverse: the change of a learning rate that a person should know of
 
 
 def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
@@ -112,6 +115,8 @@ class Trainer:
         self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
         if point is None:
             self._evaluate()
+        elif self._is_first and self._state.iteration == self._phase.iteration:
+            self._compare_rates()
 
     def run(self) -> None:
         """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
@@ -165,6 +170,15 @@ class Trainer:
         self._history.note(kind, iteration=self._state.iteration, seconds=laps.seconds, processes=self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
         return log
+
+    def _compare_rates(self) -> None:
+        """Warn where a phase begins with a learning rate far from the last step's: of a longer cosine, say."""
+        past = read_log(self._folder.output)
+        before = next((step["learning_rate"] for step in past if step["iteration"] == self._state.iteration), 0.0)
+        now = self._optimizer.param_groups[0]["lr"]
+        if before and not 1 / RATE_JUMP <= now / before <= RATE_JUMP:
+            message = f"this phase begins with {now:.3g}, the step before it had {before:.3g}"
+            self._warn("learning_rate_jump", message, iteration=self._state.iteration, before=before, now=now)
 
     def step(self) -> str | None:
         """Do one optimizer step, or what the run says of one that must not be.
