@@ -5,6 +5,7 @@ REQUIRED INPUTS
     config/runs/{run}/run.yaml
     results/runs/{run}/mixture/probabilities.json, and the counted shards
     results/checkpoints/{checkpoint}_tp={tp}_pp={pp}, verified
+    results/plan/{corpus}.json, recorded before the first job; the run folder keeps those of its corpora
 
 OUTPUTS
     results/runs/{run}/manifest.json            the run folder is complete
@@ -61,6 +62,7 @@ rule write_run_folder:
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
         validation=lambda wildcards: f"results/validation/{run_tokenizer(wildcards.run)}",
         tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
+        plans=[plan_path(corpus) for corpus in PLANS],
         sources=["config/config.yaml", config["corpora"], LOCK],
         folder=subpath(output[0], parent=True),
     shell:
@@ -71,6 +73,7 @@ rule write_run_folder:
         " --tokenizer {input.tokenizer:q}"
         " --checkpoint {input.checkpoint:q}"
         " --tokenized {params.tokenized:q}"
+        " --plans {params.plans:q}"
         " --sources {params.sources:q}"
         " --output {params.folder:q}"
         " > {log:q} 2>&1"

@@ -4,6 +4,7 @@
         --validation results/validation/demo-8k.0a1b2c3d \
         --tokenizer results/tokenizers/demo-8k.0a1b2c3d/tokenizer.model \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --tokenized results/tokenized/demo-8k.0a1b2c3d \
+        --plans results/plan/*.json \
         --sources config/config.yaml config/corpora.tsv envs/requirements.lock --output results/runs/demo
 
 OUTPUT/mixture/ must be there (compute_probabilities.py). Shards and weights are hard links: no bytes move.
@@ -23,7 +24,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, help="folder of the validation sets")
     parser.add_argument("--tokenizer", type=Path, required=True, help="…/{identity}/tokenizer.model or .json")
     parser.add_argument("--checkpoint", type=Path, required=True, help="converted checkpoint to start from")
-    parser.add_argument("--tokenized", help="folder or store of data_signature.json and receipts, for verify_run.py")
+    parser.add_argument(
+        "--tokenized",
+        help="folder or store of data_signature.json, conservation.json and receipts, for verify_run.py",
+    )
+    parser.add_argument(
+        "--plans", nargs="*", default=[], help="recorded plans of corpora, here or in a store; kept of those sampled"
+    )
     parser.add_argument("--sources", type=Path, nargs="*", default=[], help="further files that the run was made from")
     parser.add_argument("--output", type=Path, required=True, help="run folder to write")
     return parser.parse_args()
@@ -40,6 +47,7 @@ def main() -> None:
         args.sources,
         args.output,
         args.tokenized,
+        args.plans,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pretrain_llama.files import sha256
 from pretrain_llama.launch import secrets
-from project import ROOT, Project, run_script
+from project import ROOT, Project, jsonl, run_script
 
 BOOKS = "en_books_tales_split_0000"
 
@@ -197,13 +197,44 @@ def test_the_folder_holds_all_that_it_was_made_from(built: Project) -> None:
     folder = built.folder / "results" / "runs" / "tiny"
     sources = {path.name for path in (folder / "sources").iterdir()}
     decided = {"run.yaml", "data_ratio.json", "lang_prob.json", "exclude_iterator.json", "config.yaml", "corpora.tsv"}
-    assert decided | {"data_signature.json", "requirements.lock"} <= sources
+    assert decided | {"data_signature.json", "conservation.json", "requirements.lock"} <= sources
+    kept = {f"sources/plan/{corpus}.json" for corpus in ("ar_news_daily", "en_books_tales")}
+    assert {path.relative_to(folder).as_posix() for path in folder.glob("sources/plan/*")} == kept
+    plan = json.loads((folder / "sources" / "plan" / "ar_news_daily.json").read_text())
+    assert plan == json.loads((built.folder / "results" / "plan" / "ar_news_daily.json").read_text())
+    assert list(plan["files"]) == ["vendor/ar_news_daily/a.jsonl"]
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert kept | {"sources/conservation.json"} <= manifest["files"].keys()
     made = {"README.md", "launch.sh", "launch.sbatch", "job.yaml", "megatron_lm_arguments.sh", "environment/Dockerfile"}
     assert made | {"mixture/iterator_prob.sh", "checkpoint/conversion.json"} <= manifest["files"].keys()
     described = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     assert not described or manifest["commit"].startswith(described)
     assert (folder / "sources" / "git.diff").exists() == ("-dirty" in (manifest["commit"] or ""))
+
+
+def test_a_delivery_that_the_mixture_leaves_out_is_told_and_refuses_no_run(copy: Project) -> None:
+    copy.run["on_change"] = "refuse"
+    copy.save()
+    copy.vendor("en_books_tales/b.jsonl", jsonl([f"A later tale, of {n} ships." for n in range(20)]))
+    copy.choose("exclude_iterator.json", {"exclude_iterator_name": ["en_books_tales_split_0003"]})
+    result = copy.snakemake("results/runs/tiny/output/finished.json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    folder = copy.folder / "results" / "runs" / "tiny"
+    plan = json.loads((folder / "sources" / "plan" / "en_books_tales.json").read_text())
+    assert "vendor/en_books_tales/b.jsonl" in plan["files"]
+    assert len(list(folder.glob("output*"))) == 1, "nothing began again"
+
+
+def test_the_plans_of_corpora_that_are_not_sampled_stay_out(copy: Project) -> None:
+    copy.choose("exclude_iterator.json", {"exclude_iterator_name": ["ar_news_daily_split_*"]})
+    copy.choose("lang_prob.json", {"en": 1.0})
+    copy.choose("data_ratio.json", {"en": {"books": 1}})
+    copy.run["mixture"] = {"omissions": "list"}
+    copy.save()
+    result = copy.snakemake("results/runs/tiny/manifest.json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    sources = copy.folder / "results" / "runs" / "tiny" / "sources"
+    assert [path.name for path in (sources / "plan").iterdir()] == ["en_books_tales.json"]
 
 
 def test_the_image_is_built_from_what_is_there_and_pinned() -> None:

@@ -52,7 +52,8 @@ how long: `python code/scripts/estimate_run.py .`.
 | `run.yaml` | the run, every default written out |
 | `manifest.json` | SHA-256 of the files, sizes, versions, git commit |
 | `sources/` | what a person decided: rates, language probability, exclude list, configuration, corpora; the data \
-signature, the lock of packages, and what was changed since the git commit |
+signature, the lock of packages, and what was changed since the git commit; `plan/`, the vendor files of each shard, \
+and `conservation.json`, what became of their lines |
 | `mixture/` | the selection probabilities that follow from them |
 | `data/`, `validation/` | the shards, `.bin` and `.idx`; held-out sets, if the run has some |
 | `checkpoint/` | the converted weights, with their passport, `conversion.json` |

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", "sources", "code", "environment")
 UNHASHED_SUFFIXES = (".bin", ".distcp")
-SIGNATURE, DIFF = "data_signature.json", "git.diff"
+SIGNATURE, CONSERVATION, DIFF = "data_signature.json", "conservation.json", "git.diff"
 
 
 def write_run_folder(
@@ -39,6 +40,7 @@ def write_run_folder(
     sources: list[Path],
     output: Path,
     tokenized: str | None = None,
+    plans: Sequence[str] = (),
 ) -> None:
     """Write a run folder around output/mixture; manifest.json last, so that a folder with it is complete.
 
@@ -50,8 +52,9 @@ def write_run_folder(
         checkpoint: folder of the converted checkpoint.
         sources: further files that the run was made from.
         output: the run folder.
-        tokenized: folder of the data signature and the shards' receipts, or its place in a store; None leaves out the
-            signature, and the hashes of the .bin files.
+        tokenized: folder of the data signature, the sums of the documents and the shards' receipts, or its place in a
+            store; None leaves out signature and sums, and the hashes of the .bin files.
+        plans: of corpora, {corpus}.json here or in a store; those of the mixture say which vendor files are in the run.
 
     Raises:
         ConfigError: the processes do not fill whole nodes.
@@ -81,7 +84,9 @@ def write_run_folder(
     for source in [*sorted(run.iterdir()), *sources]:
         shutil.copy(source, output / "sources" / source.name)
     if tokenized:
-        write_json(output / "sources" / SIGNATURE, stores.read_json(f"{tokenized}/{SIGNATURE}"))
+        for name in (SIGNATURE, CONSERVATION):
+            write_json(output / "sources" / name, stores.read_json(f"{tokenized}/{name}"))
+    _copy_plans(plans, {parse_counted(name).shard.corpus for name in names}, output / "sources" / "plan")
     if diff := _git("diff", "HEAD"):
         write_text(output / "sources" / DIFF, secrets.redact(diff) + "\n")
     for part in ("scripts", "config/schemas"):
@@ -100,6 +105,13 @@ def write_run_folder(
         "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
     }
     write_json(output / "manifest.json", manifest)
+
+
+def _copy_plans(plans: Sequence[str], corpora: set[str], output: Path) -> None:
+    for plan in plans:
+        name = Path(plan).name
+        if name.removesuffix(".json") in corpora:
+            write_json(output / name, stores.read_json(plan))
 
 
 def _check_tokenizer(of_mixture: str | None, tokenizer: Path) -> None:
