@@ -220,6 +220,25 @@ def test_a_corpus_that_is_started_over_replaces_its_tokens_whatever_their_number
     assert copy.pending("data") == {}
 
 
+def test_merged_text_may_be_deleted_once_every_tokenizer_has_read_it(copy: Project) -> None:
+    merged = list(copy.folder.glob("results/shards/*.jsonl"))
+    for path in merged:
+        path.unlink()
+    assert [copy.pending(target) for target in ("all", "data", "mixture")] == [{}, {}, {}]
+
+    copy.vendor("en_books_tales/b.jsonl", jsonl(["A later tale."]))
+    pending = copy.pending("data")
+    assert (pending["merge_shard"], pending["tokenize_shard"]) == (1, 1)
+    result = copy.snakemake("data")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not any(path.exists() for path in merged) and copy.pending("data") == {}
+
+    copy.config["tokenizers"]["toy-bare"] = copy.config["tokenizers"]["toy"] | {"append_eos": False}
+    copy.save()
+    pending = copy.pending("data")
+    assert (pending["merge_shard"], pending["tokenize_shard"]) == (4, 5 + 4), "merged again, it is newer than the pairs"
+
+
 def test_a_planned_file_that_changed_stops_with_its_name(copy: Project) -> None:
     copy.vendor("en_books_tales/a.jsonl", jsonl(["Another tale."]))
     result = copy.snakemake("--dry-run")
