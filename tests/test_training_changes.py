@@ -9,6 +9,8 @@ import pytest
 
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
+from pretrain_llama.launch import submissions
+from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.training.history import History
 from pretrain_llama.training.identity import identity
 from pretrain_llama.training.log_file import CONSUMPTION, read_log
@@ -51,7 +53,9 @@ def test_an_edited_file_is_a_change_whatever_the_manifest_says(training: Trainin
 
 def test_a_changed_run_can_begin_again(training: Training, tmp_path: Path) -> None:
     copy = copied_with_output(training, tmp_path / "run", training={"iterations": 2}, on_change="restart")
+    submissions.record(copy.output, Submission("slurm", "4711", "slurm-4711.log"))
     assert "the earlier output is kept as" in copy.train()
+    assert submissions.newest(copy.output, "slurm"), "this training may be that job"
     assert len(copy.losses()) == 2
     kept = copy.folder / "output_before_change_1"
     assert (kept / "checkpoints" / "iter_0000008").exists() and len(read_log(kept)) == 8
