@@ -31,7 +31,7 @@ from pretrain_llama.training.resumption import (
     find_resume_point,
     output_lock,
 )
-from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder
+from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.sizes import batch_size
 from pretrain_llama.training.state import TrainingState
@@ -275,12 +275,17 @@ class Trainer:
         )
 
     def _end(self, reason: str | None) -> None:
-        """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
+        """Say in a file that this is the end, or that the same command continues; only then wait for servers.
+
+        Raises:
+            OperatorError: the run folder became another meanwhile.
+        """
         assert self._log, "of the first process"
         self._log.close_files()
         newest = torch_dist.newest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
+            check_not_rewritten(self._folder)
             self._history.note("finished", iteration=self._state.iteration)
             write_json(self._folder.output / FINISHED, end)
         else:
