@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.errors import OperatorError
-from pretrain_llama.files import write_json
+from pretrain_llama.errors import OperatorError, listed
+from pretrain_llama.files import sha256, write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.checkpoint_files import prune
@@ -164,6 +164,9 @@ class Trainer:
         laps.end("logs")
         self._history.note(kind, iteration=self._state.iteration, seconds=laps.seconds, processes=self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
+        sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in self._folder.validation_prefixes()}
+        if changed := self._history.note_validation(sets):
+            print(f"WARNING: validation sets changed, and with them their losses: {listed(changed)}", flush=True)
         return log
 
     def step(self) -> str | None:
