@@ -108,6 +108,7 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "plot_documents": write_output,
     "plot_mixture": write_output,
     "check_mixture": write_output,
+    "check_change": print_nothing,
     "write_run_folder": write_run_folder,
     "launch_training": launch_training,
     "summarize_run": summarize_run,

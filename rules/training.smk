@@ -8,6 +8,7 @@ REQUIRED INPUTS
     results/plan/{corpus}.json, recorded before the first job; the run folder keeps those of its corpora
 
 OUTPUTS
+    results/runs/{run}/check_change.txt         what changes under a training that has begun
     results/runs/{run}/manifest.json            the run folder is complete
     results/runs/{run}/output/finished.json     the training is complete; it resumes until then
     results/runs/{run}/summary.txt, summary.json, training.html
@@ -17,6 +18,7 @@ import re
 
 
 localrules:
+    check_change,
     submit_training,
     summarize_run,
     plot_training,
@@ -39,6 +41,36 @@ def run_checkpoint(run):
     return f"results/checkpoints/{name}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
 
 
+# Before write_run_folder, of which Snakemake deletes the old manifest: what is refused here leaves the folder as it was.
+rule check_change:
+    input:
+        lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
+        run="config/runs/{run}/run.yaml",
+        mixture="results/runs/{run}/mixture/probabilities.json",
+        tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),
+        checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
+    output:
+        "results/runs/{run}/check_change.txt",
+    log:
+        "results/logs/check_change/{run}.log",
+    benchmark:
+        "results/benchmarks/check_change/{run}.tsv"
+    params:
+        run=subpath(input.run, parent=True),
+        indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
+        tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python {SCRIPTS:q}/check_change.py"
+        " --run {params.run:q}"
+        " --indexed {params.indexed:q}"
+        " --tokenizer {input.tokenizer:q}"
+        " --checkpoint {input.checkpoint:q}"
+        " --tokenized {params.tokenized:q}"
+        " --run-folder {params.folder:q}"
+        " > {output:q} 2> {log:q}"
+
+
 rule write_run_folder:
     input:
         lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
@@ -46,6 +78,7 @@ rule write_run_folder:
         run="config/runs/{run}/run.yaml",
         mixture="results/runs/{run}/mixture/probabilities.json",
         checked="results/runs/{run}/mixture/check_mixture.json",
+        changes="results/runs/{run}/check_change.txt",
         validation=lambda wildcards: validation_sets(run_tokenizer(wildcards.run)),
         held_out=lambda wildcards: held_out_check(run_tokenizer(wildcards.run)),
         tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),

@@ -7,9 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import run_program
 from pretrain_llama.launch.local import run_processes
+from pretrain_llama.training.begun import is_finished
+from pretrain_llama.training.run_folder import open_to_train
 from pretrain_llama.training.sizes import process_count
 
 
@@ -21,8 +22,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    folder = open_to_train(args.run_folder)
+    if is_finished(folder):
+        return
     program = args.run_folder / "code" / "scripts" / "train.py"
-    run_processes([sys.executable, str(program), str(args.run_folder)], process_count(load_run(args.run_folder)))
+    run_processes([sys.executable, str(program), str(args.run_folder)], process_count(folder.run))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.launch.azureml_checks import check_job
-from pretrain_llama.launch.azureml_jobs import AzureML
-from pretrain_llama.launch.slurm_jobs import Slurm
+from pretrain_llama.launch.ended import JOBS
 from pretrain_llama.launch.waiting import follow, submit_or_find
-from pretrain_llama.training.run_folder import open_run_folder
-
-JOBS = {"slurm": Slurm, "azureml": AzureML}
+from pretrain_llama.training.begun import is_finished
+from pretrain_llama.training.run_folder import open_to_train
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +28,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    run = open_run_folder(args.run_folder).run
+    folder = open_to_train(args.run_folder)
+    run = folder.run
     launcher = args.launcher or run["launch"]["launcher"]
     if launcher not in JOBS:
         raise ConfigError(
@@ -38,6 +37,8 @@ def main() -> None:
             where=f"{args.run_folder / 'run.yaml'}: launch.launcher",
             action=f"start it with launch_training.py, or give --launcher {' or '.join(JOBS)}",
         )
+    if is_finished(folder):
+        return
     if launcher == "azureml":
         for unknown in check_job(args.run_folder, run):
             print(f"not checked: {unknown}", flush=True)

@@ -13,7 +13,7 @@ from pretrain_llama.errors import run_program
 from pretrain_llama.launch.ranks import from_environment
 from pretrain_llama.training.checks import check_run
 from pretrain_llama.training.laps import Laps
-from pretrain_llama.training.run_folder import open_run_folder
+from pretrain_llama.training.run_folder import open_to_train
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     laps = Laps()
     args = parse_args()
-    own, folder = from_environment(), open_run_folder(args.run_folder)
+    own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own)
     laps.end("checks")
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.

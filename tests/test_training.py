@@ -90,8 +90,15 @@ def swap_the_tokenizer(copy: Training) -> None:
 
 
 def mix_for_another_tokenizer(copy: Training) -> None:
-    path = copy.folder / "mixture" / "probabilities.json"
-    write_json(path, read_json(path) | {"tokenizer": "other.01234567"})
+    copy.mix(read_json(copy.folder / "mixture" / "probabilities.json")["probabilities"], tokenizer="other.01234567")
+
+
+def compute_another_mixture(copy: Training) -> None:
+    copy.change_mixture(probabilities={})
+
+
+def lose_the_mixture(copy: Training) -> None:
+    (copy.folder / "mixture" / "probabilities.json").unlink()
 
 
 def cut_a_shard_short(copy: Training) -> None:
@@ -135,6 +142,11 @@ def lose_their_tracker(copy: Training) -> None:
         (lose_the_manifest, "no complete run folder: manifest.json is missing"),
         (swap_the_tokenizer, "the tokenizer is not the one that the run folder was written with, toy."),
         (mix_for_another_tokenizer, "the shards are of tokenizer other.01234567, the run's is toy."),
+        (
+            compute_another_mixture,
+            "the mixture was computed again, or edited, since the run folder was written with it",
+        ),
+        (lose_the_mixture, "to take the new one, write the run folder again: snakemake results/runs/run/manifest.json"),
         (cut_a_shard_short, "holds dc=20 sc=20 tc="),
         (lose_a_shard, "holds dc=0 sc=0 tc=0"),
         (cut_a_validation_set_short, "en_books"),

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pairs import write_pair
 from pretrain_llama.configuration import load_run
 from pretrain_llama.files import read_json, write_json
+from pretrain_llama.launch import submissions
+from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.mixture.mixture import Mixture, SampledShard, TrainingLength
 from pretrain_llama.names import parse_counted
 from pretrain_llama.training.history import History
@@ -55,7 +58,9 @@ def test_an_edited_file_is_a_change_whatever_the_manifest_says(training: Trainin
 
 def test_a_changed_run_can_begin_again(training: Training, tmp_path: Path) -> None:
     copy = copied_with_output(training, tmp_path / "run", training={"iterations": 2}, on_change="restart")
+    submissions.record(copy.output, Submission("slurm", "4711", "slurm-4711.log"))
     assert "the earlier output is kept as" in copy.train()
+    assert submissions.newest(copy.output, "slurm"), "this training may be that job"
     assert len(copy.losses()) == 2
     kept = copy.folder / "output_before_change_1"
     assert (kept / "checkpoints" / "iter_0000008").exists() and len(read_log(kept)) == 8
@@ -254,3 +259,16 @@ def test_another_padding_of_the_vocabulary_is_no_change(training: Training, tmp_
     assert identity(*arguments) == before
     write_json(conversion, content | {"source": {}})
     assert identity(*arguments)["checkpoint"] != before["checkpoint"]
+
+
+def test_changed_validation_sets_are_noted_and_no_change_of_the_run(training: Training, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run")
+    (noted,) = History(copy.output).events("validation")
+    assert sorted(noted["sets"]) == ["ar_news", "en_books"] and noted["changed"] == []
+    assert "validation sets changed" not in copy.train()
+    (copy.folder / "validation" / "en_books.idx").unlink()
+    write_pair(copy.folder / "validation" / "en_books", [[1, *range(10, 60), 2]])
+    write_pair(copy.folder / "validation" / "fr_law", [[1, *range(10, 60), 2]])
+    assert "WARNING: validation sets changed, and with them their losses: en_books, fr_law" in copy.train()
+    assert History(copy.output).events("validation")[-1]["changed"] == ["en_books", "fr_law"]
+    assert "validation sets changed" not in copy.train(), "they are those that were noted"

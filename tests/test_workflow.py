@@ -14,6 +14,7 @@ AFTER_THE_MIXTURE = {
     "compute_probabilities": 1,
     "plot_mixture": 1,
     "check_mixture": 1,
+    "check_change": 1,
     "write_run_folder": 1,
     "launch_training": 1,
     "export_checkpoint": 1,

@@ -18,7 +18,7 @@ import yaml
 
 from pairs import counted_name, write_pair
 from pretrain_llama.configuration import load_run
-from pretrain_llama.files import read_json, write_json
+from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.reproduction import write_run_folder
@@ -196,9 +196,16 @@ class Training:
         (self.folder / "run.yaml").write_text(yaml.safe_dump(self.run))
 
     def mix(self, probabilities: dict[str, float], **more: Any) -> None:
-        """Give the run another mixture, of shards that lie in data/; more: further keys of probabilities.json."""
-        mixture = read_json(self.folder / "mixture" / "probabilities.json") | {"probabilities": probabilities} | more
-        write_json(self.folder / "mixture" / "probabilities.json", mixture)
+        """Write the run folder with another mixture, of shards that lie in data/; more: further keys of it."""
+        self.change_mixture(probabilities=probabilities, **more)
+        manifest = read_json(self.folder / "manifest.json")
+        manifest["files"]["mixture/probabilities.json"] = sha256(self.folder / "mixture" / "probabilities.json")
+        write_json(self.folder / "manifest.json", manifest)
+
+    def change_mixture(self, **changes: Any) -> None:
+        """Change keys of probabilities.json alone; the manifest stays as it was written."""
+        path = self.folder / "mixture" / "probabilities.json"
+        write_json(path, read_json(path) | changes)
 
     @property
     def output(self) -> Path:

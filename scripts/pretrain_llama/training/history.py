@@ -3,7 +3,7 @@
     phases.json     the phases: stretches trained on one mixture, data and hyperparameters
     rewinds.json    the rewinds: from which checkpoint the training went on, and which sequences it left out
     events.jsonl    a line for each start, resumption, phase, jump of the learning rate, checkpoint, damage, skip,
-                    rewind, and end
+                    rewind, and end, and for the validation sets, first and where others came
 
 Imports no torch.
 """
@@ -34,6 +34,15 @@ class History:
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the noted events of a kind."""
         return [line for line in read_log(self._output, EVENTS) if line["event"] == event]
+
+    def note_validation(self, sets: dict[str, str]) -> list[str]:
+        """Remember the validation sets, hashes of their .idx by name; return those that are not as they were noted."""
+        noted = self.events("validation")
+        before = noted[-1]["sets"] if noted else sets
+        changed = sorted(name for name in before | sets if before.get(name) != sets.get(name))
+        if changed or not noted:
+            self.note("validation", sets=sets, changed=changed)
+        return changed
 
     def phases(self) -> list[Phase]:
         """Return the phases up to now."""

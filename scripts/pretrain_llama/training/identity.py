@@ -12,14 +12,17 @@ are too large to be read at each start: verify_run.py --full does. Imports no to
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama import stores
 from pretrain_llama.checkpoints.architecture import PASSPORT
-from pretrain_llama.errors import listed
+from pretrain_llama.errors import DataError, listed
 from pretrain_llama.files import json_text, read_json, sha256
+from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
+from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.training.run_folder import mixture_path
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
@@ -39,12 +42,33 @@ def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[
         blake3: of .bin files, by their path in the folder, where it is known.
     """
     mixture = read_json(mixture_path(folder))["probabilities"]
+    return identity_of(mixture, folder / "data", folder / "checkpoint", run, tokenizer, blake3)
+
+
+def identity_of(
+    mixture: dict[str, float],
+    data: Path,
+    checkpoint: Path,
+    run: dict[str, Any],
+    tokenizer: str,
+    blake3: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the identity of a run whose parts lie anywhere, as its folder will have it.
+
+    Args:
+        mixture: probability by counted name.
+        data: folder of the .idx files.
+        checkpoint: the converted one.
+        run: run.yaml, with defaults.
+        tokenizer: its identity.
+        blake3: of .bin files, by their path in the run folder, where it is known.
+    """
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
-        hashes = list(threads.map(lambda name: sha256(folder / "data" / f"{name}.idx"), mixture))
+        hashes = list(threads.map(lambda name: sha256(data / f"{name}.idx"), mixture))
     return {
         "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
         "tokenizer": tokenizer,
-        "checkpoint": _checkpoint_identity(folder / "checkpoint" / PASSPORT),
+        "checkpoint": _checkpoint_identity(checkpoint / PASSPORT),
         "mixture": mixture,
         "data": {
             name: {"idx": found, "bin": blake3.get(f"data/{name}.bin")}
@@ -56,6 +80,26 @@ def identity(folder: Path, run: dict[str, Any], tokenizer: str, blake3: Mapping[
 def _checkpoint_identity(conversion: Path) -> str:
     what = {key: value for key, value in read_json(conversion).items() if key not in LAYOUT_KEYS}
     return hashlib.sha256(json_text(what).encode()).hexdigest()
+
+
+def recorded_hashes(tokenized: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the BLAKE3 of each .bin that a receipt tells, by its path in the run folder.
+
+    Args:
+        tokenized: folder of the shards' receipts, or its place in a store.
+        names: counted names.
+    """
+    names = list(names)
+    with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
+        hashes = threads.map(lambda name: _recorded_hash(tokenized, name), names)
+    return {f"data/{name}.bin": found for name, found in zip(names, hashes, strict=True) if found}
+
+
+def _recorded_hash(tokenized: str, name: str) -> str | None:
+    try:
+        return TokenizeReceipt.read(f"{tokenized}/{parse_counted(name).shard}{PREFIX_SUFFIX}.receipt.json").bin_blake3
+    except DataError:  # shards of another origin, or joined from several
+        return None
 
 
 def changed_parts(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

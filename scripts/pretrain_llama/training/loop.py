@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.errors import OperatorError
-from pretrain_llama.files import write_json
+from pretrain_llama.errors import OperatorError, listed
+from pretrain_llama.files import sha256, write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.checkpoint_files import prune
@@ -32,7 +32,7 @@ from pretrain_llama.training.resumption import (
     find_resume_point,
     output_lock,
 )
-from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder
+from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.sizes import batch_size
 from pretrain_llama.training.state import TrainingState
@@ -169,6 +169,9 @@ class Trainer:
         laps.end("logs")
         self._history.note(kind, iteration=self._state.iteration, seconds=laps.seconds, processes=self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
+        sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in self._folder.validation_prefixes()}
+        if changed := self._history.note_validation(sets):
+            print(f"WARNING: validation sets changed, and with them their losses: {listed(changed)}", flush=True)
         return log
 
     def _compare_rates(self) -> None:
@@ -289,12 +292,17 @@ class Trainer:
         )
 
     def _end(self, reason: str | None) -> None:
-        """Say in a file that this is the end, or that the same command continues; only then wait for servers."""
+        """Say in a file that this is the end, or that the same command continues; only then wait for servers.
+
+        Raises:
+            OperatorError: the run folder became another meanwhile.
+        """
         assert self._log, "of the first process"
         self._log.close_files()
         newest = torch_dist.newest(self._checkpoints)
         end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
         if self._state.iteration >= self._training["iterations"]:
+            check_not_rewritten(self._folder)
             self._history.note("finished", iteration=self._state.iteration)
             write_json(self._folder.output / FINISHED, end)
         else:

@@ -1,12 +1,13 @@
 """The phases of a training: stretches on one identity, and what a new one may change. Imports no torch."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pretrain_llama.errors import ConfigError, OperatorError, listed
 from pretrain_llama.names import parse_counted
-from pretrain_llama.training.identity import differences
+from pretrain_llama.training.identity import changed_parts, differences
 from pretrain_llama.training.sizes import sequences_after
 
 # Changed, they would leave the state of the optimizer or the count of the drawn sequences without meaning.
@@ -50,6 +51,45 @@ def continued(phases: list[Phase], begun: Phase) -> list[Phase]:
     if kept and kept[-1].identity == begun.identity:
         return kept
     return [*(phase for phase in kept if phase.iteration < begun.iteration), begun]
+
+
+def check_change(phases: list[Phase], now: dict[str, Any], on_change: str, place: Path) -> list[str]:
+    """Check that a training may go on, or begin again, under the identity that its run now has.
+
+    Args:
+        phases: up to now; none where nothing has begun.
+        now: the identity.
+        on_change: of run.yaml.
+        place: for the message.
+
+    Returns:
+        the parts that changed since the last phase.
+
+    Raises:
+        OperatorError: it may not; gives the differences.
+    """
+    changed = changed_parts(phases[-1].identity, now) if phases else []
+    if changed and on_change == "new_phase":
+        check_new_phase(phases, now, place)
+    elif changed and on_change == "refuse":
+        before = phases[-1].identity
+        raise OperatorError(
+            f"the run changed since its training began:\n{differences(before, now)}",
+            where=place,
+            action=f"undo the change to resume; or, to keep this run as it is, {_keeping(before, now)}leave it out of "
+            "`runs` in config.yaml; or give the run a new name in config/runs/ and config.yaml; or set on_change in "
+            "run.yaml: new_phase goes on with the change, restart begins again and keeps this output under another "
+            "name",
+        )
+    return changed
+
+
+def _keeping(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return how a run is kept from the shards that are new to it; empty where there are none."""
+    known = {str(parse_counted(name).shard) for name in before["data"]}
+    new = sorted({str(parse_counted(name).shard) for name in now["data"]} - known)
+    quoted = listed([json.dumps(name) for name in new])
+    return f"add the new shards to its exclude_iterator.json, {quoted}, or " if new else ""
 
 
 def check_new_phase(phases: list[Phase], now: dict[str, Any], place: Path) -> None:

@@ -4,7 +4,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from pretrain_llama.errors import DataError
 from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
 from pretrain_llama.launch import files as launch_files
 from pretrain_llama.launch import secrets
-from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
-from pretrain_llama.receipts import TokenizeReceipt
+from pretrain_llama.names import parse_counted
 from pretrain_llama.tokenization.indexed import IndexedReader
-from pretrain_llama.training.identity import identity
+from pretrain_llama.training.begun import check_rewriting, standing_still
+from pretrain_llama.training.identity import identity, recorded_hashes
 from pretrain_llama.training.run_folder import mixture_path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,13 +58,30 @@ def write_run_folder(
     Raises:
         ConfigError: the processes do not fill whole nodes.
         DataError: the mixture was computed of another tokenizer's shards.
-        OperatorError: the checkpoint is not what its passport says.
+        OperatorError: the checkpoint is not what its passport says; or a training of the run goes on, or began with
+            something else that must not change. The folder is then as it was.
     """
+    with standing_still(output):
+        _check_tokenizer(read_json(mixture_path(output))["tokenizer"], tokenizer)
+        check_rewriting(run, indexed, tokenizer, checkpoint, tokenized, output)
+        _write(run, indexed, validation, tokenizer, checkpoint, sources, output, tokenized, plans)
+
+
+def _write(
+    run: Path,
+    indexed: Path,
+    validation: Path | None,
+    tokenizer: Path,
+    checkpoint: Path,
+    sources: list[Path],
+    output: Path,
+    tokenized: str | None,
+    plans: Sequence[str],
+) -> None:
     (output / "manifest.json").unlink(missing_ok=True)
     for folder in WRITTEN_FOLDERS:
         shutil.rmtree(output / folder, ignore_errors=True)
     mixture = read_json(mixture_path(output))
-    _check_tokenizer(mixture["tokenizer"], tokenizer)
     names = list(mixture["probabilities"])
     for name in names:
         for suffix in (".bin", ".idx"):
@@ -94,7 +110,7 @@ def write_run_folder(
     write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     architecture = read_architecture(output / "checkpoint")
     launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
-    blake3 = _hashes(tokenized, names) if tokenized else {}
+    blake3 = recorded_hashes(tokenized, names) if tokenized else {}
     manifest = {
         "identity": identity(output, resolved, tokenizer.parent.name, blake3),
         "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
@@ -138,20 +154,6 @@ def large_files(output: Path) -> list[Path]:
 def _files(output: Path) -> list[Path]:
     found = [path for folder in ("mixture", *WRITTEN_FOLDERS) for path in (output / folder).rglob("*")]
     return [path for path in found if path.is_file() and path.suffix != ".pyc"]
-
-
-def _hashes(tokenized: str, names: list[str]) -> dict[str, str]:
-    """Return the BLAKE3 of each .bin that a receipt tells, by its path in the run folder."""
-    with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
-        hashes = threads.map(lambda name: _hash(tokenized, name), names)
-    return {f"data/{name}.bin": found for name, found in zip(names, hashes, strict=True) if found}
-
-
-def _hash(tokenized: str, name: str) -> str | None:
-    try:
-        return TokenizeReceipt.read(f"{tokenized}/{parse_counted(name).shard}{PREFIX_SUFFIX}.receipt.json").bin_blake3
-    except DataError:  # shards of another origin, or joined from several
-        return None
 
 
 def _git(*words: str) -> str | None:

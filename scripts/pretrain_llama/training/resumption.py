@@ -1,9 +1,7 @@
 """Where a training goes on: what of its past is whole, and whether the run is still the same."""
 
-import fcntl
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +11,15 @@ import torch.distributed as dist
 
 from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.training import checkpoint_files
+from pretrain_llama.launch import submissions
+from pretrain_llama.training import checkpoint_files, lock
 from pretrain_llama.training.history import History
-from pretrain_llama.training.identity import changed_parts, differences, identity
+from pretrain_llama.training.identity import identity
 from pretrain_llama.training.phases import (
     Phase,
+    check_change,
     check_epochs,
     check_length,
-    check_new_phase,
     continued,
     described,
     epochs_at_end,
@@ -29,6 +28,7 @@ from pretrain_llama.training.processes import agreed, on_first_process
 from pretrain_llama.training.run_folder import RunFolder, mixture_path
 
 LOCK_WAIT_SECONDS = 60.0  # a killed training may still be writing a checkpoint
+STAYING = (lock.NAME, submissions.FILE)  # in an output that begins again: this training holds the one, is in the other
 
 
 @dataclass(frozen=True)
@@ -57,32 +57,14 @@ def output_lock(output: Path) -> Iterator[None]:
     Raises:
         OperatorError: another training of this machine, or of one with the same file system, holds it.
     """
-    if dist.get_rank() != 0:
-        on_first_process(lambda: None)
+    with ExitStack() as stack:
+        on_first_process(lambda: _hold(output, stack))
         yield
-        return
+
+
+def _hold(output: Path, stack: ExitStack) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lock", "w") as file:
-        on_first_process(lambda: _lock(file.fileno(), output))
-        yield
-
-
-def _lock(file: int, output: Path) -> None:
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise OperatorError(
-                    "another training writes to this output",
-                    where=output,
-                    action="wait for it, or end it: ps -ef | grep train.py",
-                ) from None
-            time.sleep(0.5)
-        except OSError:  # a file system without locks
-            return
+    stack.enter_context(lock.held(output, LOCK_WAIT_SECONDS, "another training writes to this output"))
 
 
 def check_unchanged(folder: RunFolder) -> dict[str, Any]:
@@ -97,22 +79,10 @@ def check_unchanged(folder: RunFolder) -> dict[str, Any]:
     history = History(folder.output)
     phases = history.phases()
     now = identity(folder.path, folder.run, folder.tokenizer_identity, folder.manifest["blake3"])
-    if not phases or not (changed := changed_parts(phases[-1].identity, now)):
-        return now
-    on_change = folder.run["on_change"]
-    if on_change == "new_phase":
-        check_new_phase(phases, now, folder.output)
-    elif on_change == "restart":
+    changed = check_change(phases, now, folder.run["on_change"], folder.output)
+    if changed and folder.run["on_change"] == "restart":
         kept = _keep_output(folder.output)
         print(f"the run changed ({', '.join(changed)}): the earlier output is kept as {kept}", flush=True)
-    else:
-        raise OperatorError(
-            f"the run changed since its training began:\n{differences(phases[-1].identity, now)}",
-            where=folder.output,
-            action="undo the change to resume; or give the run a new name in config/runs/ and config.yaml; or set "
-            "on_change in run.yaml: new_phase goes on with the change, restart begins again and keeps this output "
-            "under another name",
-        )
     return now
 
 
@@ -122,7 +92,7 @@ def _keep_output(output: Path) -> Path:
         number += 1
     kept.mkdir()
     for path in output.iterdir():
-        if path.name != ".lock":  # which is held, and stays
+        if path.name not in STAYING:
             path.rename(kept / path.name)
     return kept
 

@@ -24,9 +24,15 @@ from typing import Any
 from pretrain_llama import configuration
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.files import read_json
+from pretrain_llama.files import read_json, sha256
 from pretrain_llama.mixture.mixture import FILE
 
+# Computes the mixture of a run folder again, from what it was written with; bash completes the names.
+DERIVING = (
+    "python code/scripts/compute_probabilities.py --signature sources/data_signature.json"
+    " --data-ratio sources/data_ratio.* --language-probability sources/lang_prob.* --exclude sources/exclude_iterator.*"
+    " --run-config sources/run.yaml --output-dir mixture"
+)
 FINISHED, UNFINISHED = "finished.json", "continue.json"  # in output/: how a training ended
 
 
@@ -106,6 +112,24 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     return read_json(manifest)
 
 
+def open_to_train(path: str | Path) -> RunFolder:
+    """Open a run folder for its training, which draws what the folder was written with.
+
+    Raises:
+        OperatorError: it is not complete, or its mixture was computed again since.
+    """
+    path, recorded = Path(path), read_manifest(path)["files"]
+    mixture = mixture_path(path)
+    if not mixture.exists() or sha256(mixture) != recorded[str(mixture.relative_to(path))]:
+        raise OperatorError(
+            "the mixture was computed again, or edited, since the run folder was written with it",
+            where=mixture,
+            action=f"to take the new one, write the run folder again: snakemake results/runs/{path.resolve().name}/"
+            f"manifest.json; to put the old one back, in {path}: {DERIVING}",
+        )
+    return open_run_folder(path)
+
+
 def open_run_folder(path: str | Path) -> RunFolder:
     """Open a run folder.
 
@@ -120,3 +144,17 @@ def open_run_folder(path: str | Path) -> RunFolder:
         read_json(mixture_path(path)),
         read_architecture(path / "checkpoint"),
     )
+
+
+def check_not_rewritten(folder: RunFolder) -> None:
+    """Check that a run folder is still the one that was opened: what was trained would be called what it is not.
+
+    Raises:
+        OperatorError: another was written in its place.
+    """
+    if read_manifest(folder.path)["identity"] != folder.manifest["identity"]:
+        raise OperatorError(
+            "the run folder was written again while it was trained; the newest checkpoint is of the one before",
+            where=folder.path,
+            action="type the same command again: it names what changed, and does what on_change of run.yaml says",
+        )

@@ -28,7 +28,8 @@ from pretrain_llama.mixture.probabilities import compute
 from pretrain_llama.names import parse_counted
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.indexed import IndexedReader
-from pretrain_llama.training.identity import identity
+from pretrain_llama.training.history import History
+from pretrain_llama.training.identity import changed_parts, differences, identity
 from pretrain_llama.training.reproduction import SIGNATURE
 from pretrain_llama.training.run_folder import mixture_path, read_manifest
 from pretrain_llama.training.sizes import process_count, training_sequences
@@ -58,6 +59,8 @@ def verify(folder: Path, full: bool, report: Report) -> None:
         report.check("contents of the checkpoint", lambda: _check_weights(folder / "checkpoint"))
     report.check("probabilities", lambda: _check_probabilities(folder))
     report.check("identity", lambda: _check_identity(folder, manifest))
+    if phases := History(folder / "output").phases():
+        report.check("training", lambda: _check_training(phases[-1].identity, manifest))
     report.check("packages", lambda: _check_packages(folder, manifest))
 
 
@@ -189,6 +192,16 @@ def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
             wrong.append(f"{part}: {before} -> {now}")
     _fail(wrong, "undo the change; a training would refuse it")
     return Passed("a training resumes under the same")
+
+
+def _check_training(trained: dict[str, Any], manifest: dict[str, Any]) -> Passed:
+    recorded = manifest["identity"]
+    if changed_parts(trained, recorded):
+        raise Failed(
+            f"output/ was trained on something else than this folder has:\n{differences(trained, recorded)}\n   ",
+            "go on with its training, where on_change of run.yaml allows; or write the folder again as it was",
+        )
+    return Passed("output/ was trained on what this folder has")
 
 
 def _versions(lock: Path) -> dict[str, str]:

@@ -1,0 +1,79 @@
+"""A run folder whose training may have begun: may it be written again, is anything left to train? Imports no torch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.configuration import load_run
+from pretrain_llama.files import read_json, write_json
+from pretrain_llama.launch.ended import check_ended
+from pretrain_llama.training import checkpoint_files, lock
+from pretrain_llama.training.history import History
+from pretrain_llama.training.identity import identity, identity_of, recorded_hashes
+from pretrain_llama.training.phases import check_change
+from pretrain_llama.training.run_folder import FINISHED, RunFolder, mixture_path
+
+
+@contextmanager
+def standing_still(folder: Path) -> Iterator[None]:
+    """Keep trainings out of a run folder for the length of a block.
+
+    Raises:
+        OperatorError: one goes on, here or as a job.
+    """
+    output = folder / "output"
+    if not output.exists():
+        yield
+        return
+    with lock.held(output, 0, "a training of this run goes on: its run folder cannot be written again under it"):
+        check_ended(folder)
+        yield
+
+
+def check_rewriting(
+    run: Path, indexed: Path, tokenizer: Path, checkpoint: Path, tokenized: str | None, folder: Path
+) -> list[str]:
+    """Check that a run folder may be written of its parts, around folder/mixture, by what its training began with.
+
+    Args:
+        run: config/runs/<run>.
+        indexed: folder of the counted .bin and .idx files.
+        tokenizer: its file, in a folder named by its identity.
+        checkpoint: folder of the converted checkpoint.
+        tokenized: folder of the shards' receipts, or its place in a store.
+        folder: of the run.
+
+    Returns:
+        the parts of its identity that change.
+
+    Raises:
+        OperatorError: a part changed that may not, by the run's on_change; gives the differences.
+    """
+    phases = History(folder / "output").phases()
+    if not phases:
+        return []
+    chosen, mixture = load_run(run), read_json(mixture_path(folder))["probabilities"]
+    blake3 = recorded_hashes(tokenized, mixture) if tokenized else {}
+    now = identity_of(mixture, indexed, checkpoint, chosen, tokenizer.parent.name, blake3)
+    return check_change(phases, now, chosen["on_change"], folder / "output")
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Say whether a run was trained to its end as it now is, and then mark it so.
+
+    Snakemake deletes output/finished.json before it launches a run whose folder was written again, though the same.
+    """
+    history = History(folder.output)
+    phases, newest = history.phases(), next(iter(torch_dist.numbered(folder.output / "checkpoints").items()), None)
+    if not phases or not newest or not history.events("finished"):
+        return False
+    iteration, checkpoint = newest
+    if iteration < folder.training["iterations"] or not checkpoint_files.read_manifest(checkpoint):
+        return False
+    if phases[-1].identity != identity(folder.path, folder.run, folder.tokenizer_identity, folder.manifest["blake3"]):
+        return False
+    end = {"iteration": iteration, "checkpoint": str(checkpoint.relative_to(folder.path))}
+    write_json(folder.output / FINISHED, end)
+    print(f"trained to its end before, iteration {iteration}, and unchanged since: nothing is started", flush=True)
+    return True
