@@ -176,8 +176,7 @@ def test_a_summary_tells_what_a_dropped_domain_gave(training: Training, tmp_path
     copy = copied_with_output(training, tmp_path / "run", training=longer, on_change="new_phase")
     *books, news = shifted(training)
     sampled = [SampledShard(parse_counted(name), 1.0, math.inf, 0.5, 20) for name in books]
-    mixture = Mixture(None, TrainingLength(40, 32), sampled, [], [])
-    write_json(copy.folder / "mixture" / "probabilities.json", mixture.to_json())
+    copy.mix(**Mixture(None, TrainingLength(40, 32), sampled, [], []).to_json())
     copy.train()
     sums = {"lines": 46, "blank": 0, "rejected": {}, "held_out_documents": 0, "documents": 46, "shards": 3, "tokens": 1}
     conserved = {"total": sums, "corpora": {"en_books_tales": sums, "ar_news_daily": sums}}
