@@ -2,7 +2,10 @@
 
 import fcntl
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.training.history import History
 from pretrain_llama.training.reproduction import write_run_folder
+from pretrain_llama.training.run_folder import open_to_train
 from project import Project, jsonl, run_script
 from test_training_resume import copied_with_output
 from trainings import Training, write_shard
@@ -147,6 +151,18 @@ def test_a_finished_run_is_not_submitted_again(written: Written) -> None:
     written.training.change(training={"iterations": 9})
     result = run_script("launch_training.py", written.folder)
     assert result.returncode == 2 and "iterations: 8 -> 9" in result.stderr
+
+
+def test_the_old_mixture_is_put_back_as_the_error_says(built: Project, tmp_path: Path) -> None:
+    folder = built.copied_run(tmp_path / "run")
+    mixture = folder / "mixture" / "probabilities.json"
+    write_json(mixture, read_json(mixture) | {"probabilities": {}})
+    with pytest.raises(OperatorError) as caught:
+        open_to_train(folder)
+    command = str(caught.value).partition(f"or, without Snakemake, in {folder}: ")[2]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", command], cwd=folder, env=os.environ | {"PATH": path}, check=True)
+    assert open_to_train(folder).probabilities
 
 
 def rewrite(folder: Path) -> None:

@@ -27,7 +27,8 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.mixture.mixture import FILE
 
-# Computes the mixture of a run folder again, from what it was written with; bash completes the names.
+# Computes the mixture of a run folder again, from what it was written with; bash completes the names. Snakemake does
+# not see that: where choices stay changed, it takes the mixture for theirs.
 DERIVING = (
     "python code/scripts/compute_probabilities.py --signature sources/data_signature.json"
     " --data-ratio sources/data_ratio.* --language-probability sources/lang_prob.* --exclude sources/exclude_iterator.*"
@@ -119,13 +120,14 @@ def open_to_train(path: str | Path) -> RunFolder:
         OperatorError: it is not complete, or its mixture was computed again since.
     """
     path, recorded = Path(path), read_manifest(path)["files"]
-    mixture = mixture_path(path)
+    mixture, name = mixture_path(path), path.resolve().name
     if not mixture.exists() or sha256(mixture) != recorded[str(mixture.relative_to(path))]:
         raise OperatorError(
             "the mixture was computed again, or edited, since the run folder was written with it",
             where=mixture,
-            action=f"to take the new one, write the run folder again: snakemake results/runs/{path.resolve().name}/"
-            f"manifest.json; to put the old one back, in {path}: {DERIVING}",
+            action=f"to take the new one, write the run folder again: snakemake results/runs/{name}/manifest.json; to "
+            f"put the old one back, undo the change in config/runs/{name}, then snakemake mixture; or, without "
+            f"Snakemake, in {path}: {DERIVING}",
         )
     return open_run_folder(path)
 
