@@ -32,7 +32,8 @@ def sources():
         folder.parent.mkdir(parents=True, exist_ok=True)
         unpacked = Path(tempfile.mkdtemp(dir=folder.parent))
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(unpacked, filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it from 3.11.4 on
+            tar.extractall(unpacked)
         try:
             unpacked.rename(folder)
         except OSError:  # another Snakemake was faster
