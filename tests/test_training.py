@@ -102,7 +102,7 @@ def lose_the_mixture(copy: Training) -> None:
 
 
 def cut_a_shard_short(copy: Training) -> None:
-    path = next((copy.folder / "data").glob("*.bin"))
+    path = next((copy.folder / "data").glob("en_*.bin"))
     content = path.read_bytes()
     path.unlink()  # it has other names
     path.write_bytes(content[:-2])

@@ -208,15 +208,16 @@ def check_apart(plans: dict[str, Plan], corpora: list[Corpus]) -> None:
 
 def _check_compressed(new: list[SourceFile], current: dict[str, SourceFile], place: str) -> None:
     """Check that no new file lies there a second time, compressed."""
-    for path in (file.path for file in new):
+    for file in new:
         for suffix in OPENERS:
-            for other in (path + suffix, path.removesuffix(suffix)):
-                if other != path and other in current:
-                    raise DataError(
-                        f"{min(path, other, key=len)} lies there compressed, too: its documents would be taken twice",
-                        where=f"{place}; {max(path, other, key=len)}",
-                        action="remove the one that is not planned yet, or narrow the glob",
-                    )
+            plain = file.path.removesuffix(suffix)
+            compressed = plain + suffix
+            if plain in current and compressed in current:
+                raise DataError(
+                    f"{plain} lies there compressed, too: its documents would be taken twice",
+                    where=f"{place}; {compressed}",
+                    action="remove the one that is not planned yet, or narrow the glob",
+                )
 
 
 def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.errors import OperatorError, listed
-from pretrain_llama.files import sha256, write_json
+from pretrain_llama.errors import OperatorError
+from pretrain_llama.files import write_json
 from pretrain_llama.launch.ranks import Ranks
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.checkpoint_files import prune
@@ -19,7 +19,6 @@ from pretrain_llama.training.data import TrainingData
 from pretrain_llama.training.figures import Figures
 from pretrain_llama.training.history import History
 from pretrain_llama.training.laps import Laps
-from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.logs import TrainingLog
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
@@ -35,11 +34,10 @@ from pretrain_llama.training.resumption import (
 from pretrain_llama.training.run_folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.sizes import batch_size
+from pretrain_llama.training.start_warnings import warn_of_rate, warn_of_validation
 from pretrain_llama.training.state import TrainingState
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import REASONS, StopRequest
-
-RATE_JUMP = 2.0  # times what it was, or its inverse: the change of a learning rate that a person should know of
 
 
 def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
@@ -116,7 +114,8 @@ class Trainer:
         if point is None:
             self._evaluate()
         elif self._is_first and self._state.iteration == self._phase.iteration:
-            self._compare_rates()
+            rate = self._optimizer.param_groups[0]["lr"]
+            warn_of_rate(self._folder.output, self._history, self._state.iteration, rate)
 
     def run(self) -> None:
         """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
@@ -169,19 +168,8 @@ class Trainer:
         laps.end("logs")
         self._history.note(kind, iteration=self._state.iteration, seconds=laps.seconds, processes=self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
-        sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in self._folder.validation_prefixes()}
-        if changed := self._history.note_validation(sets):
-            print(f"WARNING: validation sets changed, and with them their losses: {listed(changed)}", flush=True)
+        warn_of_validation(self._folder, self._history)
         return log
-
-    def _compare_rates(self) -> None:
-        """Warn where a phase begins with a learning rate far from the last step's: of a longer cosine, say."""
-        past = read_log(self._folder.output)
-        before = next((step["learning_rate"] for step in past if step["iteration"] == self._state.iteration), 0.0)
-        now = self._optimizer.param_groups[0]["lr"]
-        if before and not 1 / RATE_JUMP <= now / before <= RATE_JUMP:
-            message = f"this phase begins with {now:.3g}, the step before it had {before:.3g}"
-            self._warn("learning_rate_jump", message, iteration=self._state.iteration, before=before, now=now)
 
     def step(self) -> str | None:
         """Do one optimizer step, or what the run says of one that must not be.

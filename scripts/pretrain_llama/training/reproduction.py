@@ -62,65 +62,51 @@ def write_run_folder(
             something else that must not change. The folder is then as it was.
     """
     with standing_still(output):
-        _check_tokenizer(read_json(mixture_path(output))["tokenizer"], tokenizer)
+        mixture = read_json(mixture_path(output))
+        _check_tokenizer(mixture["tokenizer"], tokenizer)
+        resolved = load_run(run)
+        passport.check(checkpoint, resolved["parallel"]["tensor"])
         check_rewriting(run, indexed, tokenizer, checkpoint, tokenized, output)
-        _write(run, indexed, validation, tokenizer, checkpoint, sources, output, tokenized, plans)
-
-
-def _write(
-    run: Path,
-    indexed: Path,
-    validation: Path | None,
-    tokenizer: Path,
-    checkpoint: Path,
-    sources: list[Path],
-    output: Path,
-    tokenized: str | None,
-    plans: Sequence[str],
-) -> None:
-    (output / "manifest.json").unlink(missing_ok=True)
-    for folder in WRITTEN_FOLDERS:
-        shutil.rmtree(output / folder, ignore_errors=True)
-    mixture = read_json(mixture_path(output))
-    names = list(mixture["probabilities"])
-    for name in names:
-        for suffix in (".bin", ".idx"):
-            link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
-    for idx in sorted(validation.glob("*.idx")) if validation else []:
-        if IndexedReader(idx.with_suffix("")).tokens:
-            for path in (idx, idx.with_suffix(".bin")):
-                link_or_copy(path, output / "validation" / path.name)
-    resolved = load_run(run)
-    passport.check(checkpoint, resolved["parallel"]["tensor"])
-    link_or_copy_tree(checkpoint, output / "checkpoint")
-    if verification := passport.verification_path(checkpoint):
-        link_or_copy(verification, output / "checkpoint" / passport.VERIFICATION)
-    shutil.copyfile(tokenizer, output / tokenizer.name)
-    (output / "sources").mkdir()
-    for source in [*sorted(run.iterdir()), *sources]:
-        shutil.copy(source, output / "sources" / source.name)
-    if tokenized:
-        for name in (SIGNATURE, CONSERVATION):
-            write_json(output / "sources" / name, stores.read_json(f"{tokenized}/{name}"))
-    _copy_plans(plans, {parse_counted(name).shard.corpus for name in names}, output / "sources" / "plan")
-    if diff := _git("diff", "HEAD"):
-        write_text(output / "sources" / DIFF, secrets.redact(diff) + "\n")
-    for part in ("scripts", "config/schemas"):
-        shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    architecture = read_architecture(output / "checkpoint")
-    launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
-    blake3 = recorded_hashes(tokenized, names) if tokenized else {}
-    manifest = {
-        "identity": identity(output, resolved, tokenizer.parent.name, blake3),
-        "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
-        "sizes": {str(path.relative_to(output)): path.stat().st_size for path in large_files(output)},
-        "blake3": blake3,
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        # Marked if the programs were changed since: sources/git.diff.
-        "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
-    }
-    write_json(output / "manifest.json", manifest)
+        (output / "manifest.json").unlink(missing_ok=True)
+        for folder in WRITTEN_FOLDERS:
+            shutil.rmtree(output / folder, ignore_errors=True)
+        names = list(mixture["probabilities"])
+        for name in names:
+            for suffix in (".bin", ".idx"):
+                link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
+        for idx in sorted(validation.glob("*.idx")) if validation else []:
+            if IndexedReader(idx.with_suffix("")).tokens:
+                for path in (idx, idx.with_suffix(".bin")):
+                    link_or_copy(path, output / "validation" / path.name)
+        link_or_copy_tree(checkpoint, output / "checkpoint")
+        if verification := passport.verification_path(checkpoint):
+            link_or_copy(verification, output / "checkpoint" / passport.VERIFICATION)
+        shutil.copyfile(tokenizer, output / tokenizer.name)
+        (output / "sources").mkdir()
+        for source in [*sorted(run.iterdir()), *sources]:
+            shutil.copy(source, output / "sources" / source.name)
+        if tokenized:
+            for name in (SIGNATURE, CONSERVATION):
+                write_json(output / "sources" / name, stores.read_json(f"{tokenized}/{name}"))
+        _copy_plans(plans, {parse_counted(name).shard.corpus for name in names}, output / "sources" / "plan")
+        if diff := _git("diff", "HEAD"):
+            write_text(output / "sources" / DIFF, secrets.redact(diff) + "\n")
+        for part in ("scripts", "config/schemas"):
+            shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
+        write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        architecture = read_architecture(output / "checkpoint")
+        launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
+        blake3 = recorded_hashes(tokenized, names) if tokenized else {}
+        manifest = {
+            "identity": identity(output, resolved, tokenizer.parent.name, blake3),
+            "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
+            "sizes": {str(path.relative_to(output)): path.stat().st_size for path in large_files(output)},
+            "blake3": blake3,
+            "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+            # Marked if the programs were changed since: sources/git.diff.
+            "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+        }
+        write_json(output / "manifest.json", manifest)
 
 
 def _copy_plans(plans: Sequence[str], corpora: set[str], output: Path) -> None:

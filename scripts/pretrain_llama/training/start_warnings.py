@@ -1,0 +1,34 @@
+"""What a person should know as a training goes on: figures that jump, though nothing is wrong. Imports no torch."""
+
+from pathlib import Path
+
+from pretrain_llama.errors import listed
+from pretrain_llama.files import sha256
+from pretrain_llama.training.history import History
+from pretrain_llama.training.log_file import read_log
+from pretrain_llama.training.run_folder import RunFolder
+
+RATE_JUMP = 2.0  # times what it was, or its inverse
+
+
+def warn_of_validation(folder: RunFolder, history: History) -> None:
+    """Warn where validation sets are others than before, as a delivery of vendor files makes them."""
+    sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in folder.validation_prefixes()}
+    if changed := history.note_validation(sets):
+        print(f"WARNING: validation sets changed, and with them their losses: {listed(changed)}", flush=True)
+
+
+def warn_of_rate(output: Path, history: History, iteration: int, now: float) -> None:
+    """Warn where a phase begins with a learning rate far from the last step's: of a longer cosine, say.
+
+    Args:
+        output: of the run.
+        history: of the run.
+        iteration: that was trained last.
+        now: the learning rate of the next step.
+    """
+    before = next((step["learning_rate"] for step in read_log(output) if step["iteration"] == iteration), 0.0)
+    if before and not 1 / RATE_JUMP <= now / before <= RATE_JUMP:
+        history.note("learning_rate_jump", iteration=iteration, before=before, now=now)
+        message = f"this phase begins with {now:.3g}, the step before it had {before:.3g}"
+        print(f"WARNING: learning_rate_jump: {message}", flush=True)
