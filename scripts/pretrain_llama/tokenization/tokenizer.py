@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import read_json, sha256
+from pretrain_llama.files import sha256
 from pretrain_llama.tokenization.engines import Reference, load_reference
 
 SHARED_PIECES = 0.99  # a model's reserved pieces may be given other names
@@ -133,6 +134,7 @@ def frame_id(reference: Reference, model: str | Path, role: str, token: str | No
 
 def _told_beside(model: str | Path, key: str) -> str:
     beside = Path(model).with_name("tokenizer_config.json")
-    token = read_json(beside).get(key) if beside.is_file() else None
+    told = mappings.read(beside) if beside.is_file() else None
+    token = told.get(key) if isinstance(told, dict) else None
     token = token.get("content") if isinstance(token, dict) else token
     return f" ({beside.name} beside it says {token!r})" if token else ""
