@@ -58,7 +58,14 @@ class Run:
         command = [sys.executable, "-m", "snakemake", *(word for option in OPTIONS.items() for word in option)]
         self._log = folder / "log.txt"
         with open(self._log, "wb") as log:
-            self.process = subprocess.Popen([*command, *more], cwd=folder, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*command, *more],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                # What a shell starts in the background ignores Ctrl-C, and so do its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     @property
     def log(self) -> str:
