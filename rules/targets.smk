@@ -8,6 +8,8 @@ def begin_run():
 
     A run that is refused, or loses its claim, ends through the scheduler, so that the executor shuts down.
     """
+    gc.freeze()  # the graph: from here on, garbage is looked for in what the jobs leave
+    gc.enable()
     stop = workflow.scheduler.executor_error_callback
     try:
         with readable_errors():
