@@ -95,7 +95,7 @@ reference: $(INSTALLED) ## docs/reference.md, from the schemas and the programs
 
 test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
 	tests/install_slurm.sh
-	pytest tests/test_slurm*.py
+	pytest -n 2 --dist loadfile tests/test_slurm*.py
 
 bench-inputs: $(BENCH)/text/.complete
 
