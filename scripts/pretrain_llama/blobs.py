@@ -58,10 +58,11 @@ def etag_of(place: str) -> str | None:
 
 
 def read_range(place: str, start: int, length: int, etag: str = "") -> bytes:
-    """Return up to `length` bytes of a blob, fewer where it ends; with an ETag, of that very blob."""
+    """Return up to `length` bytes of a blob as stored, fewer where it ends; with an ETag, of that very blob."""
     with understood(place):
         try:
-            return client(place).download_blob(start, length, max_concurrency=1, **_only(etag)).readall()
+            asked = {"max_concurrency": 1, "decompress": False} | _only(etag)  # whatever its Content-Encoding
+            return client(place).download_blob(start, length, **asked).readall()
         except HttpResponseError as error:
             if error.status_code == 416:  # it ends before the range begins
                 return b""
