@@ -99,7 +99,7 @@ def test_a_rule_runs_as_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
     wait_for(lambda: azure.cluster.pools, 60)
     (pool,) = azure.cluster.pools.values()
     assert pool.target_nodes == 1, "one task is all there is to come"
-    assert pool.metadata[0] == {"name": "store", "value": STORE}
+    assert pool.metadata[0] == {"name": "store", "value": f"{STORE} of {names.STORAGE_ACCOUNT}"}
     (task,) = wait_for(lambda: list(azure.cluster.tasks.values()), 60)
     assert "pip install" not in task.asked["commandLine"]
     assert task.asked["constraints"] == {"maxWallClockTime": "PT2H"}
@@ -159,12 +159,14 @@ def test_a_status_check_takes_as_many_requests_however_many_tasks(azure: Emulate
 def test_a_killed_run_leaves_a_pool_that_empties_itself_and_the_next_run_deletes(
     azure: EmulatedAzure, tmp_path: Path
 ) -> None:
-    other = azure.cluster.add_pool("snakepool-other", "Standard_D2ds_v5", 1, 1, within_quota=True)
-    other.metadata = [{"name": "store", "value": "az://results/other"}]
+    others = {"prefix": f"az://results/other of {names.STORAGE_ACCOUNT}", "account": f"{STORE} of another"}
+    for name, store in others.items():
+        other = azure.cluster.add_pool(f"snakepool-{name}", "Standard_D2ds_v5", 1, 1, within_quota=True)
+        other.metadata = [{"name": "store", "value": store}]
     run = Run(tmp_path / "killed", MANY % 3)
     wait_for(lambda: azure.cluster.added_tasks == 3, 60)
     run.end(signal.SIGKILL)
-    left = next(name for name in azure.cluster.pools if name != "snakepool-other")
+    left = next(name for name in azure.cluster.pools if name.removeprefix("snakepool-") not in others)
     assert azure.cluster.nodes_asked(left, timedelta(hours=1)) == 2, "tasks that run are left in peace"
     for task in list(azure.cluster.tasks.values()):
         azure.cluster.terminate(task)
@@ -173,7 +175,7 @@ def test_a_killed_run_leaves_a_pool_that_empties_itself_and_the_next_run_deletes
     assert next_run.end() == 0, next_run.log
     assert f"Deleting Batch Pool {left}, left by" in next_run.log
     assert f"process {run.process.pid}" in next_run.log
-    assert list(azure.cluster.pools) == ["snakepool-other"], "of another store"
+    assert list(azure.cluster.pools) == ["snakepool-prefix", "snakepool-account"], "of other stores"
     assert azure.cluster.jobs == {}
 
 

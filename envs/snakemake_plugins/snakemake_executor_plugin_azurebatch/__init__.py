@@ -125,10 +125,15 @@ class Executor(original.Executor):
         """Return the pool of a size, made for its first task."""
         if not self._batches:
             self.init_batch_client()
-            self._delete_pools_of(self.workflow.storage_settings.default_storage_prefix)
+            self._delete_pools_of(self._store())
         if vm_size not in self._batches:
             self._make_pool_and_job(vm_size)
         return self._batches[vm_size]
+
+    def _store(self) -> str:
+        """Return where results lie: other accounts may have a store of that name, and runs in the same Batch account."""
+        account = self.workflow.storage_registry.default_storage_provider.settings.account_name
+        return f"{self.workflow.storage_settings.default_storage_prefix} of {account}"
 
     def _make_pool_and_job(self, vm_size: str) -> None:
         run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}"
@@ -136,14 +141,13 @@ class Executor(original.Executor):
         self._batches[vm_size] = Batch(self.pool_id, self.job_id)  # the end deletes what came of it
         tasks = sum(not job.is_local and self._vm_size(job) == vm_size for job in self.dag.needrun_jobs())
         settings = replace(self.settings, pool_vm_size=vm_size)
-        store = self.workflow.storage_settings.default_storage_prefix
         self.logger.info(f"Creating Batch Pool: {self.pool_id} of {vm_size}")
         try:
             self.batch_mgmt_client.pool.create(
                 self.settings.resource_group_name,
                 self.settings.batch_account_name,
                 self.pool_id,
-                pool_parameters(self.pool_id, settings, self.container_image, store, tasks),
+                pool_parameters(self.pool_id, settings, self.container_image, self._store(), tasks),
             )
         except AzureError as error:
             raise WorkflowError(f"cannot make a pool: {error.message}") from error

@@ -30,7 +30,7 @@ def pool_parameters(pool_id: str, settings: ExecutorSettings, image: str, store:
         pool_id: its name.
         settings: the executor's; `pool_node_count` is the most nodes that there shall be.
         image: of the containers that tasks run in.
-        store: where the run's results lie; a later run of the same store knows the pool by it.
+        store: where the run's results lie, and in which account; a later run of the same store knows the pool by it.
         tasks: how many the run is going to send, as far as it is known.
     """
     pool = build.batch_pool_params(pool_id, replace(settings, autoscale=False), image)
