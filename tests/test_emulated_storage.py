@@ -1,12 +1,17 @@
 """The storage of envs/snakemake_plugins, azurestream, with the real clients, against emulated Azure."""
 
+import asyncio
+import json
 import logging
 import sys
 from pathlib import Path
 from subprocess import CompletedProcess, run
+from types import SimpleNamespace
 
 import pytest
 import snakemake_storage_plugin_azurestream as azurestream
+import tenacity.nap
+from snakemake_interface_common.exceptions import WorkflowError
 
 from azure_emulator import subscription as names
 from azure_emulator.faults import Refuse, Where
@@ -122,3 +127,49 @@ def test_a_folder_of_an_account_with_a_hierarchy_is_one(
     upload(azure, "deep/a.txt", b"one")
     folder = provider.object(f"az://{CONTAINER}/deep")
     assert (folder.is_dir(), folder.size()) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "what"), [("PUT", "managed_store"), ("GET", "managed_retrieve"), ("HEAD", "managed_exists")]
+)
+def test_a_store_that_refuses_says_what_it_answered(
+    azure: EmulatedAzure,
+    provider: azurestream.StorageProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    what: str,
+) -> None:
+    """Snakemake's storage tries three times, and would tell of that alone."""
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda seconds: None))
+    upload(azure, "a.txt", b"one")
+    blob = provider.object(f"az://{CONTAINER}/a.txt")
+    blob.local_path().parent.mkdir(parents=True)
+    blob.local_path().write_bytes(b"text")
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where("blob", method), times=3)
+    answer = r"AuthorizationPermissionMismatch \(403\) about az://results/a\.txt: check the login"
+    with pytest.raises(WorkflowError, match=answer):
+        asyncio.run(getattr(blob, what)())
+    assert not azure.faults.left()
+
+
+def test_a_listing_that_is_refused_says_what_the_store_answered(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where("blob", "GET", "comp=list"))
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    inventory = ["--storage-azurestream-inventory-root", f"az://{CONTAINER}/folders"]
+    command = [sys.executable, "-m", "snakemake", *OPTIONS, *inventory]
+    refused = run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "AuthorizationPermissionMismatch (403) about az://results/folders/: check" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_reference_to_what_another_run_wrote_is_told(
+    azure: EmulatedAzure, provider: azurestream.StorageProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda seconds: None))
+    upload(azure, "a.txt", b"theirs")
+    blob = provider.object(f"az://{CONTAINER}/a.txt")
+    blob.local_path().parent.mkdir(parents=True)
+    blob.local_path().write_text(json.dumps({"lies_at": blob.query, "etag": '"0x1"'}))
+    with pytest.raises(WorkflowError, match="another run wrote it meanwhile; run again"):
+        asyncio.run(blob.managed_store())

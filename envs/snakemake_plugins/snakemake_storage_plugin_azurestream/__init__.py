@@ -8,19 +8,22 @@ It is snakemake-storage-plugin-azure 0.4.4 with these differences:
 * transfers are streamed, in parallel blocks: the original reads a whole blob into memory;
 * an output may have been made inside the store: its local file then only refers to it,
   {"lies_at": "az://{container}/{path}", "etag": "…"}, and nothing is uploaded;
+* a store that refuses is told by its answer: the original tells that it was asked three times;
 * glob_wildcards() finds blobs: the original's prefix keeps a leading "/".
 """
 
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlparse
 
 import snakemake_storage_plugin_azure as original
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.core.pipeline import PipelineResponse
 from azure.identity import AzureCliCredential, ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
@@ -126,6 +129,30 @@ class StorageProvider(original.StorageProvider):
         return StorageObject
 
 
+def repeated(method: Callable[["StorageObject"], Any]) -> Callable[["StorageObject"], Any]:
+    """Repeat a method as Snakemake's storage does, and in the end tell what the store answered, not the repetition."""
+    attempts = retry_decorator(method).retry_with(reraise=True)
+
+    @wraps(method)
+    def told(self: "StorageObject") -> Any:
+        try:
+            return attempts(self)
+        except AzureError as error:
+            raise refused(error, self.query) from None
+
+    return told
+
+
+def refused(error: AzureError, place: str) -> WorkflowError:
+    """Return what an error of the store means to a person, by its code; its own texts may hold signed URLs, and go."""
+    code = getattr(error, "error_code", None)
+    answer = f"{getattr(code, 'value', code) or type(error).__name__} ({getattr(error, 'status_code', 'no answer')})"
+    return WorkflowError(
+        f"the store answers {answer} about {place}: check the login, the identity's role and the network: make "
+        "azure-doctor; then run again"
+    )
+
+
 class StorageObject(original.StorageObject):
     """A blob, or a folder of blobs."""
 
@@ -168,8 +195,10 @@ class StorageObject(original.StorageObject):
                 f"there is no container {container!r} in storage account {self.provider.settings.account_name!r}: "
                 "create it, or correct PRETRAIN_LLAMA_STORE"
             ) from None
+        except AzureError as error:
+            raise refused(error, f"az://{container}/{prefix}") from None
 
-    @retry_decorator
+    @repeated
     def _look(self) -> Found | None:
         return self.provider.look(self.container_name, self.blob_path)
 
@@ -198,13 +227,18 @@ class StorageObject(original.StorageObject):
             raise FileNotFoundError(self.query)
         return found
 
-    @retry_decorator
+    @repeated
     def remove(self) -> None:
         """Delete the blob, if it is there."""
-        super().remove()
+        original.StorageObject.remove.__wrapped__(self)
         self.forget()
 
-    @retry_decorator
+    @repeated
+    def retrieve_object(self) -> None:
+        """Download the blob, or the blobs of the folder."""
+        original.StorageObject.retrieve_object.__wrapped__(self)
+
+    @repeated
     def store_object(self) -> None:
         """Upload the local file or folder, unless it refers to what was made inside the store."""
         path = self.local_path()
