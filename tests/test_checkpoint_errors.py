@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from llamas import SCALING, WEIGHTS, change_tensors, convert, make_llama, set_config, set_tensors, tensors_of
+from llamas import SCALING, WEIGHTS, change_tensors, convert, export, make_llama, set_config, set_tensors, tensors_of
 from pretrain_llama.checkpoints import conversion, passport
 from pretrain_llama.checkpoints.conversion import to_megatron
+from pretrain_llama.checkpoints.expanding import expand_checkpoint
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import sha256
 from project import run_script
@@ -189,6 +190,34 @@ def test_what_follows_from_the_rest_may_be_left_in(tmp_path: Path) -> None:
     recorded = passport.read(converted)
     assert recorded["source"]["files"][WEIGHTS] == sha256(source / WEIGHTS), "they are hashed with the rest"
     assert "lm_head.weight" not in recorded["tensors"]
+
+
+def test_an_output_takes_the_place_of_nothing_but_a_conversion(tmp_path: Path, source: Path) -> None:
+    """It is written anew, and what was there is deleted."""
+    converted, kept, pieces = convert(source, tmp_path / "converted"), tmp_path / "kept", tmp_path / "pieces.tsv"
+    pieces.write_text("id\tpiece\tbefore\n300\tab\t1 2\n")
+    ways = {
+        "convert": lambda output: convert(source, output),
+        "export": lambda output: export(converted, source, output),
+        "expand": lambda output: expand_checkpoint(source, pieces, pieces, "mean", output),
+    }
+    kept.mkdir()
+    (kept / "notes.txt").write_text("of another kind")
+    before = {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()}
+    for write in ways.values():
+        for output, message in [
+            (source, f"would take the place of {source}"),
+            (tmp_path, f"would take the place of {tmp_path}/"),
+            (kept, "would take the place of what is there, which no conversion wrote"),
+            (kept / "notes.txt", "would take the place of what is there"),
+        ]:
+            with pytest.raises(PretrainError, match=message):
+                write(output)
+    assert {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "empty").mkdir()
+    convert(source, tmp_path / "empty")
+    convert(source, converted, tensor=2)
+    assert passport.read(converted)["padding"]["tensor_parallel"] == 2, "an earlier one is written anew"
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pretrain_llama.checkpoints import mapping, passport, torch_dist
-from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
+from pretrain_llama.checkpoints.architecture import PASSPORT, Architecture, read_architecture
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, HuggingFaceTensors, carry_files
 from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
@@ -37,8 +37,9 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
 
     Raises:
         ConfigError: the model is of another kind, or does not divide.
-        DataError, OperatorError: the source is damaged, or the disk too small.
+        DataError, OperatorError: the source is damaged, the disk too small, or the output something else.
     """
+    check_output(output, source)
     architecture = replace(read_architecture(source), vocab_multiple=multiple)
     architecture.check_parallel(tensor, pipeline, str(source / "config.json"))
     tensors = open_tensors(source, architecture)
@@ -88,8 +89,9 @@ def to_huggingface(
         tokenizer: file that takes the place of its tokenizer.
 
     Raises:
-        OperatorError: the checkpoint is cut short, or the disk too small.
+        OperatorError: the checkpoint is cut short, the disk too small, or the output something else.
     """
+    check_output(output, tensors.place, like)
     with replacing_folder(output) as beside:
         layout = HuggingFaceLayout(beside, tensors.specs)
         check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
@@ -110,6 +112,17 @@ def described_source(tensors: AnyTensors, files: dict[Path, str], config_folder:
     small = [config_folder / "config.json", tensors.place / torch_dist.METADATA]
     hashed |= {path.name: sha256(path) for path in small if path.exists()}
     return {"format": FORMATS[type(tensors)], "files": dict(sorted(hashed.items()))}
+
+
+def check_output(output: Path, *sources: Path) -> None:
+    """Raise OperatorError where a folder that is written anew would delete a source, or what no conversion wrote."""
+    held = [source for source in sources if source.resolve().is_relative_to(output.resolve())]
+    if held or (output.exists() and not (output / PASSPORT).exists() and (output.is_file() or any(output.iterdir()))):
+        raise OperatorError(
+            f"the output would take the place of {held[0] if held else 'what is there, which no conversion wrote'}",
+            where=output,
+            action="give a folder that is not there yet, or is empty",
+        )
 
 
 def check_space(folder: Path, size: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pretrain_llama.checkpoints import mapping, passport
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.conversion import check_space, described_source, hashed_files
+from pretrain_llama.checkpoints.conversion import check_output, check_space, described_source, hashed_files
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, hash_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, carry_files
 from pretrain_llama.checkpoints.new_rows import Kind, mean_of_rows, new_row, to_bytes
@@ -33,8 +33,9 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
 
     Raises:
         ConfigError: the model is of another kind, or embeds other ids than the tokenizer had.
-        DataError, OperatorError: the source is damaged, or the disk too small.
+        DataError, OperatorError: the source is damaged, the disk too small, or the output something else.
     """
+    check_output(output, source)
     architecture, compositions = read_architecture(source), read_compositions(pieces)
     before = min(compositions)
     if architecture.vocab_size != before:
