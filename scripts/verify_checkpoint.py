@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    args.output.unlink(missing_ok=True)  # of an earlier conversion, which the passport would not fit
     passport.check(args.checkpoint)
     result = {
         "conversion": sha256(args.checkpoint / PASSPORT),

@@ -18,7 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.memory import available_bytes
 from pretrain_llama.checkpoints.verification import verify_padding
 from pretrain_llama.errors import PretrainError
-from pretrain_llama.files import read_json
+from pretrain_llama.files import read_json, sha256
 from pretrain_llama.training import logits
 from project import Project, Result, run_script
 
@@ -38,6 +38,21 @@ def test_a_verification_compares_tensors_padding_and_logits(built: Project) -> N
     assert passport.read(converted)["verification"] == verification
     run_folder = built.folder / "results" / "runs" / "tiny" / "checkpoint"
     assert passport.read(run_folder)["verification"] == verification, "the run folder carries it along"
+
+
+def test_a_checkpoint_that_was_converted_again_is_verified_again(tmp_path: Path, source: Path, monkeypatch) -> None:
+    output = tmp_path / "converted.verification.json"
+    monkeypatch.setattr(verify_checkpoint, "available_bytes", lambda: 0)
+    paths = ["--source", source, "--checkpoint", tmp_path / "converted", "--output", output]
+    monkeypatch.setattr(sys, "argv", ["verify_checkpoint.py", *map(str, paths)])
+    for tensor in (1, 2):
+        converted = convert(source, tmp_path / "converted", tensor=tensor, multiple=96)
+        verify_checkpoint.main()
+        assert read_json(output)["conversion"] == sha256(converted / "conversion.json")
+    change_tensors(source, lm_head__weight=tensors_of(source)["lm_head.weight"] * 2)
+    with pytest.raises(PretrainError, match="1 of 21 tensors are not those of"):
+        verify_checkpoint.main()
+    assert not output.exists(), "an earlier success does not stay for what failed"
 
 
 @pytest.mark.parametrize("name", ["model.layers.1.self_attn.k_proj.weight", "model.layers.1.input_layernorm.weight"])
