@@ -12,7 +12,7 @@ import torch
 
 import compare_logits
 import verify_checkpoint
-from llamas import change_config, change_tensors, convert, export, set_config, tensors_of
+from llamas import change_config, change_tensors, convert, export, make_llama, set_config, tensors_of
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.memory import available_bytes
@@ -20,6 +20,7 @@ from pretrain_llama.checkpoints.verification import verify_padding
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import read_json, sha256
 from pretrain_llama.training import logits
+from pretrain_llama.training.processes import process_groups
 from project import Project, Result, run_script
 
 
@@ -194,6 +195,21 @@ def test_a_model_that_cannot_be_cut_says_on_what_it_was_not_compared(source: Pat
         "warning: not compared on tensor 1 x pipeline 2: 3 layers cannot be cut into 2 equal parts",
         f"warning: tensor 1 x pipeline 1, bf16: {compare_logits.NOT_CLEAR}",
     ]
+
+
+def test_bf16_may_differ_as_far_as_sharp_attention_drives_it(tmp_path: Path) -> None:
+    """Where transformers' own logits in bf16 are far off those in fp32, another computation's may be, too."""
+    source = make_llama(tmp_path / "source", dtype="bfloat16")
+    projections = {name: tensor for name, tensor in tensors_of(source).items() if "q_proj" in name or "k_proj" in name}
+    change_tensors(source, **{name.replace(".", "__"): tensor * 3 for name, tensor in projections.items()})
+    converted = convert(source, tmp_path / "converted")
+    with process_groups(1, 1, "a test"):
+        result = logits.compare_layouts(source, converted, 1e-5)
+    assert result
+    assert [(each["precision"], each["passed"]) for each in result["logits"]] == [("fp32", True), ("bf16", True)]
+    compared = result["logits"][1]
+    assert compared["allowed"] < 0.1 * result["largest_logit"], "far less than another model's logits differ"
+    assert compared["clear"] > 100
 
 
 def test_where_no_position_is_clear_nothing_is_said_of_them() -> None:
