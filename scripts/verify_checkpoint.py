@@ -4,8 +4,9 @@
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output verification.json
 
 The logits of transformers and of megatron-core are compared in fp32, and in bf16 if the weights are, on one process, on
-two tensor parallel ones and on two pipeline parallel ones. That takes the memory of two models in fp32; where it is not
-there, the tensors alone are compared, which takes none, and the result says so.
+two tensor parallel ones and on two pipeline parallel ones. That takes the memory of two models in fp32, and of their
+gate and up projections once more; where it is not there, the tensors alone are compared, which takes none, and the
+result says so.
 """
 
 import argparse

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,11 @@ import torch
 import compare_logits
 import verify_checkpoint
 from llamas import change_config, change_tensors, convert, export, make_llama, set_config, tensors_of
-from pretrain_llama.checkpoints import passport
+from pretrain_llama.checkpoints import mapping, passport, torch_dist
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.memory import available_bytes
+from pretrain_llama.checkpoints.memory import available_bytes, comparison_bytes
+from pretrain_llama.checkpoints.tensors import Spec
+from pretrain_llama.checkpoints.torch_dist_layout import TorchDistLayout
 from pretrain_llama.checkpoints.verification import verify_padding
 from pretrain_llama.errors import PretrainError
 from pretrain_llama.files import read_json, sha256
@@ -233,6 +237,36 @@ def test_without_the_memory_for_logits_the_tensors_alone_are_verified(
     assert (verification["logits"], verification["logits_skipped"]) == ([], why)
     assert (verification["tensors"], verification["padding_rows"]) == (21, 84)
     assert f"warning: every tensor is the source's, but logits are not compared: {why}" in capsys.readouterr().err
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.training import logits
+from pretrain_llama.training.processes import process_groups
+
+folder = Path(sys.argv[1])
+architecture = read_architecture(folder)
+with process_groups(1, 1, "a test"):
+    logits.megatron_logits(folder, architecture, "fp32", logits.probe_tokens(architecture), 1, 1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_a_comparison_takes_no_more_memory_than_is_said(tmp_path: Path, source: Path) -> None:
+    """Of a model whose feed-forward is most of it; its checkpoint is a file of holes, which are zeros."""
+    shutil.copy(source / "config.json", tmp_path)
+    change_config(tmp_path, hidden_size=1024, intermediate_size=16384, head_dim=64)
+    architecture = read_architecture(tmp_path)
+    specs = {part.name: Spec("fp32", part.shape) for part in mapping.parts(architecture)}
+    (tmp_path / "release").mkdir()
+    TorchDistLayout(tmp_path / "release", specs, architecture, 1, 1).write_frame()
+    torch_dist.write_tracker(tmp_path, "release")
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    taken = int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    said = comparison_bytes(architecture, 1)
+    assert 0.7 * said < taken <= said
 
 
 def test_memory_is_what_is_free_within_the_limits_of_the_group(tmp_path: Path) -> None:

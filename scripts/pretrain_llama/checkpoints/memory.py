@@ -14,8 +14,13 @@ LOGITS_BYTES = 8 * 256 * FP32_BYTES  # an id: of 256 tokens, eight times (both m
 
 
 def comparison_bytes(architecture: Architecture, processes: int) -> int:
-    """Return the bytes of processes that compare the logits of a model, each with the whole of it in fp32 at worst."""
-    parameters = sum(math.prod(part.shape) for part in mapping.parts(architecture))
+    """Return the bytes of processes that compare the logits of a model, each with the whole of it in fp32 at worst.
+
+    megatron-core joins gate and up of all layers anew before it puts what it loads into the model.
+    """
+    parameters = sum(
+        math.prod(part.shape) * (2 if part.weight is mapping.GATE_UP else 1) for part in mapping.parts(architecture)
+    )
     return processes * (PROCESS_BYTES + FP32_BYTES * parameters + LOGITS_BYTES * architecture.vocab_size)
 
 
