@@ -131,7 +131,7 @@ class Executor(original.Executor):
         return self._batches[vm_size]
 
     def _store(self) -> str:
-        """Return where results lie: other accounts may have a store of that name, and runs in the same Batch account."""
+        """Return where results lie. Accounts with a container of the same name may share a Batch account."""
         account = self.workflow.storage_registry.default_storage_provider.settings.account_name
         return f"{self.workflow.storage_settings.default_storage_prefix} of {account}"
 
