@@ -1,9 +1,12 @@
 """Exports of Megatron checkpoints: of any iteration of a run, or of any checkpoint."""
 
+import json
 import shutil
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM
+import pytest
+from sentencepiece import SentencePieceProcessor
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llamas import change_config, convert, make_llama, same_tensors
 from pretrain_llama.checkpoints import passport
@@ -69,10 +72,14 @@ def test_export_needs_a_whole_checkpoint_of_the_same_model(tmp_path: Path, sourc
 def test_the_tokenizer_of_the_run_takes_the_place_of_the_checkpoints(tmp_path: Path, source: Path) -> None:
     """Of the two, transformers would read the .json."""
     (source / "tokenizer.json").write_text("{}")
-    (source / "tokenizer_config.json").write_text("{}")
+    (source / "tokenizer_config.json").write_text("{")
     convert(source, tmp_path / "checkpoint")
     convert(source, tmp_path / "output" / "checkpoints", tensor=2, multiple=96)
     (tmp_path / "tokenizer.model").write_bytes(b"of the run")
+    result = export_run(tmp_path, tmp_path / "back")
+    assert result.returncode == 2
+    assert "no JSON" in result.stderr and f"{tmp_path}/checkpoint/tokenizer_config.json" in result.stderr
+    (tmp_path / "checkpoint" / "tokenizer_config.json").write_text("{}")
     result = export_run(tmp_path, tmp_path / "back")
     assert result.returncode == 0, result.stderr
     assert same_tensors(source, tmp_path / "back"), "its vocabulary is padded otherwise, which does not matter"
@@ -81,6 +88,24 @@ def test_the_tokenizer_of_the_run_takes_the_place_of_the_checkpoints(tmp_path: P
         "tokenizer_config.json",
     ]
     assert (tmp_path / "back" / "tokenizer.model").read_bytes() == b"of the run"
+
+
+@pytest.mark.parametrize("settings", [None, {"bos_token": "<s>"}, {"tokenizer_class": "PreTrainedTokenizerFast"}])
+def test_transformers_reads_the_tokenizer_of_the_run_as_it_is(
+    tmp_path: Path, source: Path, tokenizer_model: Path, settings: dict[str, str] | None
+) -> None:
+    """Whatever the checkpoint's own tokenizer was; it may have had none, as beside Megatron-LM's checkpoints."""
+    if settings:
+        (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    convert(source, tmp_path / "checkpoint")
+    convert(source, tmp_path / "output" / "checkpoints")
+    shutil.copy(tokenizer_model, tmp_path)
+    assert export_run(tmp_path, tmp_path / "back").returncode == 0
+    text = "The words of a text\nand  of its second line"
+    read = AutoTokenizer.from_pretrained(tmp_path / "back")
+    ids = SentencePieceProcessor(model_file=str(tokenizer_model)).encode(text)
+    assert read.encode(text, add_special_tokens=False) == ids
+    assert (settings or {}).items() - {("tokenizer_class", "PreTrainedTokenizerFast")} <= read.init_kwargs.items()
 
 
 def test_a_converted_checkpoint_is_exported_like_the_model_that_it_is(tmp_path: Path, source: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pretrain_llama import mappings
 from pretrain_llama.checkpoints import mapping
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.safetensors_files import FETCH_AGAIN, Entry, header, read_header
@@ -24,6 +25,8 @@ CARRIED_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+# Of tokenizers that name no class of their own; with these, transformers leaves out the first space of a .model's.
+_NO_CLASS = (None, "PreTrainedTokenizerFast", "TokenizersBackend")
 SHARD_BYTES = 5 * 10**9  # as transformers has cut models for years
 COMPARED_BYTES = 1 << 20
 
@@ -195,7 +198,11 @@ def carry_files(
 ) -> None:
     """Copy config and tokenizer from a folder to another, with changed keys of config.json.
 
-    A `tokenizer`, .model or .json, takes the place of both: one that stayed would be read in place of the other.
+    A `tokenizer`, .model or .json, takes the place of both: one that stayed would be read in place of the other. Beside
+    a .model, tokenizer_config.json says that it is a Llama's, unless it names another that reads one.
+
+    Raises:
+        ConfigError: that file is no JSON.
     """
     replaced = ("tokenizer.model", "tokenizer.json") if tokenizer else ()
     for name in CARRIED_FILES:
@@ -203,6 +210,11 @@ def carry_files(
             shutil.copyfile(source / name, target / name)
     if tokenizer:
         shutil.copyfile(tokenizer, target / f"tokenizer{tokenizer.suffix}")
+    if tokenizer and tokenizer.suffix == ".model":
+        beside = source / "tokenizer_config.json"
+        settings = mappings.read(beside) if beside.exists() else {}
+        if settings.get("tokenizer_class") in _NO_CLASS:
+            _write_json(target / beside.name, settings | {"tokenizer_class": "LlamaTokenizer"})
     if dtype or changed:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         dtype_key = "dtype" if "dtype" in config else "torch_dtype"  # of transformers 5 and 4
