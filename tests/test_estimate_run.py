@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
-from pretrain_llama.configuration import validate
+from pretrain_llama.configuration import load_run, validate
 from pretrain_llama.training import memory, parameters
 from pretrain_llama.training.cost import estimate, kept_checkpoints
 from project import Project, run_script
+from trainings import Training
 
 # Published configurations of meta-llama, what counts of them.
 LLAMA_2_7B = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
@@ -136,6 +138,18 @@ def test_checkpoints_are_as_large_as_estimated(built: Project) -> None:
     assert figures["checkpoints_kept"] == len(list(saved.glob("iter_*"))) == 3
     assert figures["tokens"] == 6 * 8 * 32
     assert figures["parameters"]["total"] == sum(n for part, n in figures["parameters"].items() if part != "total")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpoints_of_the_distributed_optimizer_are_as_large_as_estimated(
+    training: Training, tmp_path: Path, precision: str
+) -> None:
+    parallel = {"data": 2, "distributed_optimizer": True}
+    copy = training.copied(tmp_path / "run", parallel=parallel, training={"precision": precision})
+    copy.train()
+    real = sum(path.stat().st_size for path in torch_dist.newest(copy.output / "checkpoints").iterdir())
+    figures = estimate(load_run(copy.folder), read_architecture(copy.folder / "checkpoint"), "NVIDIA A100", 0.4)
+    assert figures["checkpoint_bytes"] == pytest.approx(real, rel=0.1)
 
 
 def test_kept_checkpoints_are_those_that_the_run_keeps() -> None:

@@ -34,7 +34,9 @@ def estimate(run: dict[str, Any], a: Architecture, device: str, mfu: float) -> d
     tokens = training_sequences(run) * training["sequence_length_tokens"]
     whole = flops.flops_per_token(a, training["sequence_length_tokens"]) * tokens
     seconds = whole / (peak * mfu * processes)
-    checkpoint = (memory.BYTES[precision] + memory.OPTIMIZER_BYTES[precision]) * sum(by_part.values())
+    # The distributed optimizer writes parameters of its own, also where they are the fp32 weights.
+    optimizer = memory.OPTIMIZER_BYTES["bf16" if run["parallel"]["distributed_optimizer"] else precision]
+    checkpoint = (memory.BYTES[precision] + optimizer) * sum(by_part.values())
     kept = kept_checkpoints(run)
     in_memory = memory.estimate(run, a)
     return {
