@@ -141,6 +141,7 @@ def test_floating_point_operations_follow_the_paper(llama: Path) -> None:
     assert multiplied_parameters(architecture) == parameters
     assert flops_per_token(architecture, 32) == 6 * parameters + 12 * 2 * 64 * 32
     assert peak_flops("NVIDIA A100-SXM4-80GB", "bf16") == 312e12 and peak_flops("NVIDIA H100 PCIe", "bf16") == 756e12
+    assert peak_flops("NVIDIA H200", "bf16") == 989e12 and peak_flops("NVIDIA H200 NVL", "bf16") == 835e12
     assert peak_flops("NVIDIA A100-SXM4-80GB", "fp32") == 19.5e12
     for unknown in ("NVIDIA GeForce GTX 1080", "NVIDIA A10G", "cpu"):
         assert peak_flops(unknown, "bf16") is None
