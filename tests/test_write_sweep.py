@@ -1,5 +1,6 @@
 """Sweeps: a run for each point of a grid, named by what varies, and launched as any other."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pretrain_llama import sweeps
 from project import ROOT, Project, Result, run_script
 
 GRID = {"training.learning_rate": [1e-3, 3e-5], "lang_prob.ar": [0.25, 0.5]}
@@ -76,6 +78,38 @@ def test_a_changed_grid_writes_anew_and_names_what_is_left_over(project: Project
     result = write(project, {"training.learning_rate": [1e-3], "lang_prob.ar": [0.25, 0.5]})
     assert result.stdout.count("no point of the grid any more") == 2
     assert point(project, POINTS[3]).exists()
+
+
+def test_a_sweep_may_vary_a_point_of_its_own(project: Project) -> None:
+    """The best one of a grid, say, in a finer grid that has it, too."""
+    write(project, GRID)
+    best = yaml.safe_load((point(project, POINTS[0]) / "run.yaml").read_text())
+    result = write(project, {"training.learning_rate": [1e-3, 2e-3], "lang_prob.ar": [0.25]}, run=POINTS[0])
+    assert result.returncode == 0, result.stderr
+    assert yaml.safe_load((point(project, POINTS[0]) / "run.yaml").read_text()) == best
+    finer = yaml.safe_load((point(project, "rates.learning_rate-0.002_ar-0.25") / "run.yaml").read_text())
+    assert finer == best | {"training": best["training"] | {"learning_rate": 2e-3}}
+
+
+def test_a_point_is_written_whole_or_not_at_all(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a copy of the base run would stand under its name, and be trained."""
+    write(project, GRID)
+    before = contents(point(project, ""))
+    base, points = sweeps.load(project.folder / "config" / "sweeps" / "rates.yaml")
+
+    def full_disk(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(sweeps, "write_text", full_disk)
+    points = [*points, sweeps.Point("rates.new", {"training.seed": 2})]
+    for written in (points, points[-1:]):
+        with pytest.raises(OSError, match="no space left"):
+            sweeps.write_points(point(project, base), written, point(project, ""))
+    assert contents(point(project, "")) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

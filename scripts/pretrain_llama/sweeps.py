@@ -10,7 +10,7 @@ import yaml
 
 from pretrain_llama import configuration, mappings
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import json_text, write_text
+from pretrain_llama.files import json_text, replacing_folder, write_text
 from pretrain_llama.mixture import choices
 from pretrain_llama.mixture.languages import load_shares
 
@@ -68,12 +68,11 @@ def write_points(base: Path, points: list[Point], runs: Path) -> None:
     """
     files = [_changed_files(base, point, runs / point.run) for point in points]
     for point, changed in zip(points, files, strict=True):
-        folder = runs / point.run
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(base, folder, ignore=shutil.ignore_patterns(MARK))
-        for name, value in changed.items():
-            text = json_text(value) if name.endswith(".json") else yaml.safe_dump(value, sort_keys=False)
-            write_text(folder / name, text)
+        with replacing_folder(runs / point.run) as beside:
+            shutil.copytree(base, beside, ignore=shutil.ignore_patterns(MARK), dirs_exist_ok=True)
+            for name, value in changed.items():
+                text = json_text(value) if name.endswith(".json") else yaml.safe_dump(value, sort_keys=False)
+                write_text(beside / name, text)
 
 
 def _changed_files(base: Path, point: Point, folder: Path) -> dict[str, Any]:
