@@ -133,6 +133,10 @@ REFUSED = {
         "model.layers.1.mlp.down_proj.weight has dtype fp32, but bf16 elsewhere",
     ),
     "no weights": (remove_weights, "no weights: no model.safetensors"),
+    "weights as torch writes them": (
+        lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"),
+        "of a pytorch_model.bin, transformers' save_pretrained writes them",
+    ),
     "weights cut short": (cut_short, "bytes, .* by its header"),
     "a broken header": (break_header, "no header of safetensors"),
     "a file that is none": (lambda folder: (folder / WEIGHTS).write_bytes(b"no"), "no header of safetensors"),

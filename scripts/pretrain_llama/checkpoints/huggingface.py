@@ -119,10 +119,6 @@ def _paths(folder: Path) -> list[Path]:
     """Return the safetensors files of a folder, as transformers chooses them."""
     if (folder / WHOLE).exists():
         return [folder / WHOLE]
-    if not (folder / INDEX).exists():
-        raise ConfigError(
-            f"no {WHOLE} and no {INDEX}", where=folder, action="save the model with save_pretrained, which writes them"
-        )
     names = sorted(set(_weight_map(folder).values()))
     missing = [name for name in names if not (folder / name).exists()]
     if missing:

@@ -31,7 +31,8 @@ def open_tensors(folder: str | Path, architecture: Architecture) -> AnyTensors:
             f"no weights: no {huggingface.WHOLE}, no {huggingface.INDEX}, no {torch_dist.TRACKER}, no "
             f"{torch_dist.METADATA}, no mp_rank_00",
             where=folder,
-            action="give the folder of a Hugging Face model, or of Megatron's checkpoints",
+            action="give the folder of Megatron's checkpoints, or of a Hugging Face model in safetensors; of a "
+            "pytorch_model.bin, transformers' save_pretrained writes them",
         )
     tensors = TorchDistTensors(newest, architecture)
     common = newest / "common.pt"
