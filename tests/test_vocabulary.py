@@ -9,7 +9,7 @@ import torch
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 from transformers import AutoModelForCausalLM
 
-from llamas import make_llama, tensors_of
+from llamas import change_config, make_llama, tensors_of
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.expanding import expand_checkpoint
 from pretrain_llama.errors import PretrainError
@@ -191,6 +191,17 @@ def test_a_checkpoint_keeps_its_logits_and_gets_rows(base, pieces, tmp_path: Pat
     assert logits[0].abs().max() > 1
     if new_rows == "zero":
         assert (logits[1][..., 400:] == 0).all()
+
+
+def test_an_expanded_checkpoint_names_the_dtype_that_its_weights_have(base, pieces, tmp_path: Path) -> None:
+    """Those of Megatron-LM's trainings may be fp32, of a model that was published in bf16."""
+    source = make_llama(tmp_path / "llama", vocab_size=400)
+    change_config(source, dtype="bfloat16")
+    write_pieces(tmp_path / "pieces.tsv", base, pieces)
+    (tmp_path / "tokenizer.model").write_bytes(enlarged(base, pieces).SerializeToString())
+    expanded = tmp_path / "expanded"
+    expand_checkpoint(source, tmp_path / "pieces.tsv", tmp_path / "tokenizer.model", "mean", expanded)
+    assert AutoModelForCausalLM.from_pretrained(expanded, dtype="auto").dtype == torch.float32
 
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(base, pieces, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
                     rows = np.concatenate([make(compositions[number]) for number in numbers])
                     write_rows(layout.regions(name), begin, rows, opened)
         digests |= hash_tensors(layout, "hash the vocabulary", names)
-        carry_files(source, beside, tokenizer, vocab_size=larger.vocab_size)
+        carry_files(source, beside, tokenizer, dtype=specs[names[0]].dtype, vocab_size=larger.vocab_size)
         expansion = {"from": before, "to": larger.vocab_size, "rows": new_rows}
         passport.write(beside, described_source(tensors, files, source), larger, specs, digests, expansion=expansion)
 
