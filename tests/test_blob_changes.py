@@ -86,6 +86,23 @@ def test_a_store_that_refuses_is_a_clear_error(azure: EmulatedAzure, monkeypatch
         stores.list_files("az://vendor/*", "corpora.tsv:2")
 
 
+def test_a_blob_in_the_archive_tier_is_told_from_a_login_that_may_not(azure: EmulatedAzure, tmp_path: Path) -> None:
+    place = upload(azure, "tales/large.jsonl", jsonl(["x" * 1_000] * 200))
+    planned = plan_blobs(tmp_path, "az://vendor/tales/*")
+    with azure.azurite.client() as client:
+        client.get_blob_client("vendor", "tales/large.jsonl").set_standard_blob_tier("Archive")
+    problem = f"the blob is in the archive tier(.|\n)*where: {place}\n(.|\n)*set-tier --tier Hot"
+    for merged in (lambda: merge(planned, SHARD, tmp_path / "s"), lambda: merge_in_store(planned, SHARD, PLACE)):
+        with pytest.raises(DataError, match=problem):
+            merged()
+    azure.faults.add(Refuse(409, "CannotVerifyCopySource"))  # as of the source of a copy
+    with pytest.raises(DataError, match=problem):
+        stores.join([Piece(place, 0, 4, "")], PLACE)
+    with azure.azurite.client() as client:
+        client.get_blob_client("vendor", "tales/large.jsonl").set_standard_blob_tier("Hot")
+    both_ways(tmp_path, azure, planned)
+
+
 def test_a_blob_overwritten_between_the_look_and_the_join_stops_the_merge(
     azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from pretrain_llama.stores import BLOB
 
 CHANGED = ("ConditionNotMet", "SourceConditionNotMet", "BlobOverwritten")
 UNREADABLE_SOURCE = "CannotVerifyCopySource"  # its status is what the source answered
+ARCHIVED = ("BlobArchived", "BlobBeingRehydrated")
 
 
 def split(place: str) -> tuple[str, str]:
@@ -104,6 +105,12 @@ def understood(place: str) -> Iterator[None]:
         if status == 404:
             raise DataError(
                 "no such blob or container", where=place, action="put it back, or correct the path that names it"
+            ) from None
+        if code in ARCHIVED or (code, status) == (UNREADABLE_SOURCE, 409):
+            raise DataError(
+                "the blob is in the archive tier, where nothing can read it",
+                where=place,
+                action="az storage blob set-tier --tier Hot, and wait for hours until it is done; its ETag stays",
             ) from None
         raise OperatorError(
             f"the store answers {code} ({status or 'no answer'})",
