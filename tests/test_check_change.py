@@ -82,18 +82,22 @@ def test_a_folder_is_not_written_under_a_training(written: Written) -> None:
 
 def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
     """Put a squeue on PATH that says something."""
-    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin").mkdir(exist_ok=True)
     (tmp_path / "bin" / "squeue").write_text(f"#!/bin/sh\necho {says}\n")
     (tmp_path / "bin" / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
 
 
-def test_a_folder_is_not_written_under_a_job(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ended", ["", "COMPLETED", "NODE_FAIL"])
+def test_a_folder_is_not_written_under_a_job(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
     (written.output / "events.jsonl").unlink()  # the training noted no end
     submissions.record(written.output, Submission("slurm", "4711", "slurm-4711.log"))
-    squeue(tmp_path, monkeypatch, "PENDING")
-    assert "job 4711 of this run goes on, PENDING: its run folder cannot be written again" in written.refused()
-    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\n")
+    for state in ("PENDING", "SIGNALING", "STOPPED", "RESIZING"):
+        squeue(tmp_path, monkeypatch, state)
+        assert f"job 4711 of this run goes on, {state}: its run folder cannot be written again" in written.refused()
+    squeue(tmp_path, monkeypatch, ended)
     written.write()
 
 

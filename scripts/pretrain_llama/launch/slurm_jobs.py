@@ -9,8 +9,10 @@ from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch.slurm_script import LOG
 from pretrain_llama.launch.submissions import Submission
 
-# Of squeue: what is not here has ended. Slurm forgets a job MinJobAge seconds after its end.
-GOING_ON = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "STAGE_OUT"}
+# Of squeue: what is not here goes on, also while it is signalled, stopped or resized. Slurm forgets a job MinJobAge
+# seconds after its end.
+ENDED = {"", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "REVOKED"}
+ENDED |= {"NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 FORGOTTEN = "not known to Slurm any more"
 
 
@@ -44,7 +46,7 @@ class Slurm:
             if "Invalid job id" not in str(error):
                 raise
             state = ""
-        return state or FORGOTTEN, state in GOING_ON
+        return state or FORGOTTEN, state not in ENDED
 
     def fetch(self, job: str) -> None:
         """Bring what the job wrote here: it is here, on the file system that all nodes share."""
