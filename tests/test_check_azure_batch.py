@@ -92,6 +92,16 @@ def test_a_pool_of_a_size_that_is_no_longer_offered_counts_for_nothing(azure: Em
     assert Visit(tmp_path).of("cores").startswith("ok: ")
 
 
+def test_sizes_and_families_are_known_in_any_case(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.management.quota["dedicatedCoreQuota"] = 64
+    for entry in azure.management.quota["dedicatedCoreQuotaPerVMFamily"]:
+        entry["name"] = entry["name"].upper()
+    azure.cluster.add_pool("old", "standard_d4ds_v5", 8, 1, within_quota=True)
+    assert Visit(tmp_path, vm_size="standard_d16ds_v5").of("cores").startswith("ok: 32 of 64")
+    says = "FAIL: the profile asks for 48 dedicated cores, 32 are in use, the quota is 64"
+    assert Visit(tmp_path, node_count=3).of("cores").startswith(says)
+
+
 def test_the_quota_of_a_family(azure: EmulatedAzure, tmp_path: Path) -> None:
     says = "FAIL: the profile asks for 16 cores of standardEDSv5Family, 0 are in use, the quota is 0"
     assert Visit(tmp_path, vm_size="Standard_E8ds_v5").of("cores").startswith(says)

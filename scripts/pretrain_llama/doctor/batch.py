@@ -51,31 +51,34 @@ class Account:
     def compare_cores(self, account: Any, pool: Pool) -> Passed:
         """Hold the cores that the pools need, beside those of the pools there are, against the quota."""
         families = self._families(account)
-        if missing := [size for size in pool.vm_sizes if size not in families]:
+        if missing := [size for size in pool.vm_sizes if size.lower() not in families]:
             raise Failed(f"{account.location} has no machines of size {missing[0]}", "choose another in the profile")
         if account.dedicated_core_quota is None:
             raise Unknown("the account's quota is the subscription's", "look at it in the portal: Quotas, Compute")
         needed: Counter[str] = Counter()
         used: Counter[str] = Counter()
         for size in pool.vm_sizes:
-            family, cores = families[size]
+            family, cores = families[size.lower()]
             needed[family] += pool.nodes * cores
         for other in self._service.pool.list():
-            family, cores = families.get(other.vm_size, ("", 0))
+            family, cores = families.get(other.vm_size.lower(), ("", 0))
             used[family] += cores * (other.target_dedicated_nodes or 0)
         _check_quota("dedicated cores", needed.total(), used.total(), account.dedicated_core_quota)
         if account.dedicated_core_quota_per_vm_family_enforced:
-            limits = {entry.name: entry.core_quota for entry in account.dedicated_core_quota_per_vm_family}
+            limits = {entry.name.lower(): entry.core_quota for entry in account.dedicated_core_quota_per_vm_family}
             for family, cores in needed.items():
-                _check_quota(f"cores of {family}", cores, used[family], limits.get(family, 0))
+                _check_quota(f"cores of {family}", cores, used[family], limits.get(family.lower(), 0))
         spot = account.low_priority_core_quota
         return Passed(f"{needed.total()} of {account.dedicated_core_quota} dedicated cores (spot: 0 of {spot})")
 
     def _families(self, account: Any) -> dict[str, tuple[str, int]]:
-        """The family and the cores of every size of machine; a role on the account alone does not let one ask."""
+        """The family and the cores of every size of machine; a role on the account alone does not let one ask.
+
+        Sizes are in lower case: the service takes them in any, and may name a pool's otherwise than it was asked.
+        """
         try:
             sizes = self._management.location.list_supported_virtual_machine_skus(account.location)
-            return {size.name: (size.family_name, _cores(size)) for size in sizes}
+            return {size.name.lower(): (size.family_name, _cores(size)) for size in sizes}
         except Exception as error:
             _raise_if_unexpected(error)
             if status_and_code(error)[0] != 403:
