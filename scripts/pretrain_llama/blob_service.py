@@ -100,7 +100,7 @@ def understood(place: str) -> Iterator[None]:
             raise DataError(
                 "the blob changed or vanished since it was planned",
                 where=place,
-                action="put back what it held, and deliver new text as a new blob",
+                action="run again: planning looks at it anew, and says what to do",
             ) from None
         if status == 404:
             raise DataError(

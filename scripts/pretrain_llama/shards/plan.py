@@ -233,18 +233,23 @@ def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> di
                 f"over: delete {START_OVER}",
             )
         if not _is_unchanged(file, planned):
-            raise _changed(path, place)
+            raise _changed(file, place)
         if file.mtime_ns != planned["mtime_ns"]:
             touched[path] = planned | {"mtime_ns": file.mtime_ns}
     return touched
 
 
-def _changed(path: str, place: object) -> DataError:
+def _changed(file: SourceFile, place: object) -> DataError:
+    action = "put back what it held, and deliver new text as a new file"
+    if file.etag:
+        action = (
+            "deliver new text as a new blob. Each write changes a blob's ETag: if this one holds again what it held, "
+            f"write {file.etag} as its fingerprint into its plan in results/plan"
+        )
     return DataError(
-        f"planned file {path} changed",
+        f"planned file {file.path} changed",
         where=place,
-        action="put back what it held, and deliver new text as a new file. To start the corpus over, delete "
-        + START_OVER,
+        action=f"{action}. To start the corpus over, delete {START_OVER}",
     )
 
 
