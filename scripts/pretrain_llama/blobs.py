@@ -98,7 +98,9 @@ def join(parts: list[Piece | bytes], place: str) -> str:
         raise OperatorError(
             f"{len(blocks)} blocks, and a blob has at most {MOST_BLOCKS}",
             where=place,
-            action="set a smaller shard_size_bytes, so that fewer files go into one shard",
+            action="set a smaller shard_size_bytes, so that fewer files go into one shard, and start the corpus over, "
+            "since planned shards stay as they are: delete its plan in results/plan and its shards in results/shards "
+            "and results/tokenized",
         )
     target = client(place)
     names = [base64.b64encode(b"%06d" % number).decode() for number in range(len(blocks))]
