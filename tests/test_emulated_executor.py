@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -261,6 +262,15 @@ def test_a_pool_that_will_never_have_a_node_ends_the_run(azure: EmulatedAzure, t
     assert "the Batch pool has no node that works: " in run.log
     assert ("ContainerInvalidImage: The image cannot be pulled" if quota else "AccountCoreQuotaReached") in run.log
     assert azure.cluster.pools == {}
+
+
+def test_a_pool_that_cannot_scale_is_told(azure: EmulatedAzure, tmp_path: Path) -> None:
+    """It would have no node, and no error of one: the run would wait and say nothing."""
+    run = Run(tmp_path / "project", SNAKEFILE.replace("echo", "sleep 5; echo"))
+    (pool,) = wait_for(lambda: list(azure.cluster.pools.values()), 60)
+    pool.formula_error = {"code": "AutoScalingFormulaEvaluationError", "message": "no samples", "values": []}
+    assert run.end() == 0, run.log
+    assert re.search(r"snakepool-\S+ does not scale: AutoScalingFormulaEvaluationError: no samples", run.log)
 
 
 def test_a_job_that_somebody_deleted_ends_the_run(azure: EmulatedAzure, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
 from azure_emulator.login import check_token
-from azure_emulator.tasks import Cluster, Task
+from azure_emulator.tasks import Cluster, Task, now
 
 FILTER = re.compile(r"(?:state eq '(\w+)')?")
 
@@ -67,6 +67,8 @@ class Batch:
         value = {"id": name, "state": "active", "allocationState": "steady", "vmSize": pool.size}
         value |= {"targetDedicatedNodes": pool.target_nodes, "currentDedicatedNodes": len(pool.usable())}
         value |= {"taskSlotsPerNode": pool.slots_per_node, "metadata": pool.metadata}
+        if pool.formula_error:
+            value["autoScaleRun"] = {"timestamp": now(), "error": pool.formula_error}
         if not pool.within_quota:
             message = "The specified account has reached core quota"
             value["resizeErrors"] = [{"code": "AccountCoreQuotaReached", "message": message, "values": []}]

@@ -39,6 +39,7 @@ class Pool:
     Attributes:
         metadata: what was asked for with it, in the service's JSON.
         formula: by which it scales; the emulator follows it at the start alone, see Cluster.nodes_asked.
+        formula_error: why the service cannot evaluate it, in the service's JSON; tests set it.
     """
 
     def __init__(self, size: str, nodes: int, slots_per_node: int, within_quota: bool, most_slots: int) -> None:
@@ -46,6 +47,7 @@ class Pool:
         self.within_quota, self.created = within_quota, datetime.now(UTC)
         self.metadata: list[dict] = []
         self.formula = ""
+        self.formula_error: dict = {}
         self.started = nodes if within_quota else 0
         self.nodes = [Node(f"tvm-{number}") for number in range(self.started)]
         self.slots = threading.Semaphore(min(self.started * slots_per_node, most_slots))

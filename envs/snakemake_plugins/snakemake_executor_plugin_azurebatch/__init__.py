@@ -217,10 +217,13 @@ class Executor(original.Executor):
 
     def _without_hope(self, pool_id: str) -> str | None:
         """Say why no task will ever run, or None; tell of nodes and errors that others make up for."""
-        pool = self.batch_client.pool.get(pool_id, bm.PoolGetOptions(select="allocationState,resizeErrors"))
+        wanted = bm.PoolGetOptions(select="allocationState,resizeErrors,autoScaleRun")
+        pool = self.batch_client.pool.get(pool_id, wanted)
         options = bm.ComputeNodeListOptions(select="id,state,errors,startTaskInfo")
         nodes = list(self.batch_client.compute_node.list(pool_id, options))
         why = [_explained(error) for error in pool.resize_errors or []]
+        if pool.auto_scale_run and pool.auto_scale_run.error:  # the service evaluates the formula again and again
+            self._tell_once(f"Batch pool {pool_id} does not scale: {_explained(pool.auto_scale_run.error)}")
         for node in nodes:
             if node.state in BROKEN:
                 reasons = [*(node.errors or []), getattr(node.start_task_info, "failure_info", None)]
