@@ -43,8 +43,8 @@ def main() -> None:
         for unknown in check_job(args.run_folder, run):
             print(f"not checked: {unknown}", flush=True)
     jobs = JOBS[launcher](args.run_folder)
-    submission = submit_or_find(jobs, args.run_folder / "output")
-    if not args.no_wait:
+    submission = submit_or_find(jobs, args.run_folder / "output", lambda: is_finished(folder))
+    if submission and not args.no_wait:
         follow(jobs, submission, args.run_folder / "output", run["launch"]["restarts"])
 
 

@@ -7,6 +7,7 @@ Slurm is in test_slurm_training.py.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from pretrain_llama.configuration import validate
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch.layout import check_launch
+from pretrain_llama.training.history import History
 from project import ROOT, SCRIPTS, Project, Result, run_script
 
 WORKSPACE = {"AZURE_SUBSCRIPTION_ID": "s", "AZURE_RESOURCE_GROUP": "g", "AZUREML_WORKSPACE_NAME": "w"}
@@ -85,6 +87,29 @@ def test_a_job_that_goes_on_is_waited_for_and_not_submitted_again(folder: Path, 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "job brave_lamp_1 goes on" in result.stdout
     assert len(workspace.calls("submit")) == len(submissions(folder)) == 1
+
+
+def test_a_job_that_was_completed_while_nobody_waited_is_fetched_and_not_submitted_again(
+    folder: Path, tmp_path: Path, built: Project
+) -> None:
+    workspace = Workspace(tmp_path / "workspace", "Running")
+    assert workspace.submit(folder, "--no-wait").returncode == 0
+    (workspace.folder / "states").write_text("Completed")
+    trained = built.folder / "results" / "runs" / "tiny" / "output"
+    shutil.copytree(trained, workspace.folder / "output", dirs_exist_ok=True)
+    for options in ((), ("--no-wait",)):
+        result = workspace.submit(folder, *options)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert (folder / "output" / "finished.json").exists()
+        assert len(workspace.calls("submit")) == len(workspace.calls("download")) == 1
+
+
+def test_what_was_trained_here_since_a_job_is_not_replaced_by_what_it_wrote(folder: Path, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", "Completed", ends="continue.json")
+    assert workspace.submit(folder, "--no-wait").returncode == 0
+    History(folder / "output").note("start")
+    assert workspace.submit(folder, "--no-wait").returncode == 0
+    assert (len(workspace.calls("submit")), workspace.calls("download")) == (2, [])
 
 
 def test_a_training_that_says_continue_is_submitted_again(folder: Path, tmp_path: Path) -> None:

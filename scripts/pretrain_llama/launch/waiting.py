@@ -1,12 +1,15 @@
 """Waiting for a submitted training: from its job, and those that continue it, to output/finished.json."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
+from pretrain_llama.training.history import EVENTS
+from pretrain_llama.training.log_file import read_log
 from pretrain_llama.training.run_folder import FINISHED, UNFINISHED
 
 # Between looks at a job: a tenth of what it has been waited for, so as to be no burden.
@@ -28,16 +31,24 @@ class Jobs(Protocol):
     def fetch(self, job: str) -> None: ...
 
 
-def submit_or_find(jobs: Jobs, output: Path) -> Submission:
+def submit_or_find(jobs: Jobs, output: Path, is_finished: Callable[[], bool]) -> Submission | None:
     """Submit a run, unless the job that it was last submitted as still goes on; return the job.
+
+    What a job wrote that was completed while nobody waited for it is fetched first; where that finished the training,
+    none is submitted, and None returned.
 
     Raises:
         OperatorError: it cannot be submitted.
     """
     known = submissions.newest(output, jobs.name)
-    if known and jobs.state(known.job)[1]:
+    state, goes_on = jobs.state(known.job) if known else ("", False)
+    if known and goes_on:
         print(f"job {known.job} goes on, submitted {known.time}: {known.url}", flush=True)
         return known
+    if known and _is_completed(state) and not _noted_since(output, known):
+        jobs.fetch(known.job)
+        if is_finished():
+            return None
     return _submit(jobs, output)
 
 
@@ -62,7 +73,7 @@ def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> N
     """
     for left in range(restarts, -1, -1):
         state = _wait(jobs, submission.job)
-        completed = state.upper() == "COMPLETED"
+        completed = _is_completed(state)
         if completed:
             jobs.fetch(submission.job)
         if _marker(output, SHARED_SECONDS if completed else 0) == FINISHED:
@@ -75,6 +86,15 @@ def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> N
         where=submission.url,
         action="see what it said there; the same command submits it again, and it resumes from its newest checkpoint",
     )
+
+
+def _noted_since(output: Path, submission: Submission) -> bool:
+    """Say whether the output that is here knows of something after a job was submitted: what it wrote is here then."""
+    return any(event["time"] >= submission.time for event in read_log(output, EVENTS))
+
+
+def _is_completed(state: str) -> bool:
+    return state.upper() == "COMPLETED"
 
 
 def _marker(output: Path, seconds: float) -> str | None:
