@@ -79,6 +79,19 @@ def test_a_job_is_submitted_followed_and_its_output_fetched(folder: Path, tmp_pa
     assert not list(folder.glob(".azureml-*"))
 
 
+@pytest.mark.parametrize(("written", "taken"), [(None, "gpu"), ("azureml:own", "own")])
+def test_the_environments_compute_is_for_a_job_that_names_none(
+    folder: Path, tmp_path: Path, written: str | None, taken: str
+) -> None:
+    job = yaml.safe_load((folder / "job.yaml").read_text())
+    assert job.pop("compute") == "azureml:AZUREML_COMPUTE"
+    (folder / "job.yaml").write_text(yaml.safe_dump(job | ({"compute": written} if written else {})))
+    workspace = Workspace(tmp_path / "workspace", "Running")
+    result = workspace.submit(folder, "--no-wait")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [submitted["compute"] for submitted in workspace.calls("submit")] == [taken]
+
+
 def test_a_job_that_goes_on_is_waited_for_and_not_submitted_again(folder: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace", "Running")
     assert workspace.submit(folder, "--no-wait").returncode == 0

@@ -65,7 +65,7 @@ class AzureML:
         """
         with readable(self._folder / "job.yaml"):
             job = self._load_job(self._folder / "job.yaml")
-            if job.compute == f"azureml:{COMPUTE}":
+            if job.compute in (None, COMPUTE):  # load_job takes "azureml:" off
                 job.compute = os.environ[COMPUTE]
             submitted = self._client.jobs.create_or_update(job)
         return Submission(self.name, submitted.name, submitted.studio_url)

@@ -15,7 +15,9 @@ import yaml
 
 
 def load_job(path: Path) -> SimpleNamespace:
-    return SimpleNamespace(**yaml.safe_load(Path(path).read_text()))
+    """The SDK takes the prefix off the name of a compute (ArmStr._deserialize), and puts it on again to submit."""
+    job = {"compute": None} | yaml.safe_load(Path(path).read_text())
+    return SimpleNamespace(**job | {"compute": job["compute"] and job["compute"].removeprefix("azureml:")})
 
 
 class MLClient:
