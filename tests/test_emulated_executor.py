@@ -281,6 +281,15 @@ def test_a_job_that_somebody_deleted_ends_the_run(azure: EmulatedAzure, tmp_path
     assert "or its pool is gone: somebody deleted it" in run.log
 
 
+def test_a_login_that_may_not_use_the_batch_account_is_told(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Refuse(403, "AuthorizationPermissionMismatch"), Where("batch", "GET", "/pools"))
+    run = Run(tmp_path / "project")
+    assert run.end() == 1
+    assert f"cannot list the pools of https://{names.BATCH_HOST}: " in run.log
+    assert "AuthorizationPermissionMismatch" in run.log and "its role in the Batch account: make azure-doc" in run.log
+    assert "Traceback" not in run.log
+
+
 def test_the_service_may_refuse_a_pool_or_a_task(azure: EmulatedAzure, tmp_path: Path) -> None:
     azure.faults.add(Refuse(409, "PoolQuotaReached", message="no more pools"), Where("management", "PUT"))
     run = Run(tmp_path / "pool")

@@ -125,7 +125,11 @@ class Executor(original.Executor):
         """Return the pool of a size, made for its first task."""
         if not self._batches:
             self.init_batch_client()
-            self._delete_pools_of(self._store())
+            try:
+                self._delete_pools_of(self._store())
+            except ServiceErrors as error:
+                todo = "check the login and its role in the Batch account: make azure-doctor; then run again"
+                raise WorkflowError(f"cannot list the pools of {self.settings.account_url}: {error}\n{todo}") from None
         if vm_size not in self._batches:
             self._make_pool_and_job(vm_size)
         return self._batches[vm_size]
