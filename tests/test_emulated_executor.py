@@ -201,6 +201,13 @@ def test_a_task_whose_answer_got_lost_is_not_sent_twice(azure: EmulatedAzure, tm
     assert batch_requests(azure)["POST jobs tasks"] == 2, "the client repeats it"
 
 
+def test_a_job_whose_answer_got_lost_is_there(azure: EmulatedAzure, tmp_path: Path) -> None:
+    azure.faults.add(Cut("answer"), Where("batch", "POST", "/jobs"))
+    run = Run(tmp_path / "project")
+    assert (run.end(), azure.faults.left()) == (0, 0), run.log
+    assert batch_requests(azure)["POST jobs"] == 2, "the client repeats it"
+
+
 def test_a_task_that_somebody_deleted_has_failed(azure: EmulatedAzure, tmp_path: Path) -> None:
     run = Run(tmp_path / "project", SNAKEFILE.replace("echo", "sleep 5; echo"), "--retries", "1")
     wait_for_a_task(azure)
@@ -299,6 +306,7 @@ def test_the_service_may_refuse_a_pool_or_a_task(azure: EmulatedAzure, tmp_path:
     azure.faults.add(Refuse(409, "ActiveJobAndScheduleQuotaReached"), Where("batch", "POST", "/jobs"))
     run = Run(tmp_path / "job")
     assert run.end() == 1
+    assert "cannot add a job: " in run.log and "ActiveJobAndScheduleQuotaReached" in run.log
     assert azure.cluster.pools == {}, run.log
     azure.faults.add(Refuse(409, "ActiveTaskQuotaReached"), Where("batch", "POST", "/tasks"))
     run = Run(tmp_path / "task", SNAKEFILE, "--retries", "1")

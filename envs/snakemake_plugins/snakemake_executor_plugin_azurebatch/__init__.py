@@ -155,7 +155,18 @@ class Executor(original.Executor):
             )
         except AzureError as error:
             raise WorkflowError(f"cannot make a pool: {error.message}") from error
-        self.create_batch_job()
+        self._add_job(self._batches[vm_size])
+
+    def _add_job(self, batch: Batch) -> None:
+        """Add the job; one of its name, which is this run's alone, is the one whose answer got lost."""
+        self.logger.info(f"Creating Batch Job: {batch.job}")
+        once = bm.JobConstraints(max_task_retry_count=0)  # Snakemake retries
+        pool = bm.PoolInformation(pool_id=batch.pool)
+        try:
+            self.batch_client.job.add(bm.JobAddParameter(id=batch.job, constraints=once, pool_info=pool))
+        except ServiceErrors as error:
+            if getattr(getattr(error, "error", None), "code", None) != "JobExists":
+                raise WorkflowError(f"cannot add a job: {error}") from error
 
     def _delete_pools_of(self, store: str) -> None:
         """Delete what a killed run of this store left: this run has claimed the store by now."""
