@@ -161,6 +161,7 @@ def test_a_killed_run_leaves_a_pool_that_empties_itself_and_the_next_run_deletes
     azure: EmulatedAzure, tmp_path: Path
 ) -> None:
     others = {"prefix": f"az://results/other of {names.STORAGE_ACCOUNT}", "account": f"{STORE} of another"}
+    others["unknown"] = STORE  # of some account
     for name, store in others.items():
         other = azure.cluster.add_pool(f"snakepool-{name}", "Standard_D2ds_v5", 1, 1, within_quota=True)
         other.metadata = [{"name": "store", "value": store}]
@@ -176,7 +177,7 @@ def test_a_killed_run_leaves_a_pool_that_empties_itself_and_the_next_run_deletes
     assert next_run.end() == 0, next_run.log
     assert f"Deleting Batch Pool {left}, left by" in next_run.log
     assert f"process {run.process.pid}" in next_run.log
-    assert list(azure.cluster.pools) == ["snakepool-prefix", "snakepool-account"], "of other stores"
+    assert list(azure.cluster.pools) == [f"snakepool-{name}" for name in others], "of other stores"
     assert azure.cluster.jobs == {}
 
 
