@@ -129,7 +129,7 @@ def test_a_piece_that_cannot_come_about_is_not_chosen() -> None:
 
 
 def test_given_pieces_are_those_that_are_new(base, tmp_path: Path) -> None:
-    (tmp_path / "pieces.txt").write_text("سلام\n the\nسلام\n\n▁مرحبا\n", encoding="utf-8")
+    (tmp_path / "pieces.txt").write_text("سلام\n the\nسلام\n\n▁مرحبا\n", encoding="utf-8-sig")
     assert "▁the" in {piece.piece for piece in base.pieces}
     assert read_pieces(tmp_path / "pieces.txt", base) == ["سلام", "▁مرحبا"]
     write_pieces(tmp_path / "pieces.tsv", base, ['"', "\t", "سلام"])

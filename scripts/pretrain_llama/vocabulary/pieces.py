@@ -124,7 +124,7 @@ def read_pieces(path: str | Path, base: protobuf.ModelProto) -> list[str]:
         ConfigError: there is no such file, or no new piece in it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"no list of pieces: {error}", where=path, action="write a piece a line, in UTF-8, ▁ for a space"
