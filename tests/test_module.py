@@ -34,6 +34,7 @@ def use(project: Project, snakefile: str, names: str = "") -> None:
     (project.folder / "Snakefile").write_text(
         'configfile: "config/config.yaml"\n\n'
         'onstart:\n    print("the user begins")\n\n'
+        'onsuccess:\n    import gc\n    print("garbage:", gc.isenabled(), gc.get_freeze_count() > 0)\n\n'
         f'module pretrain_llama:\n    snakefile: "{snakefile}"\n    config: config\n\n'
         f"use rule * from pretrain_llama{names}\n\n"
         'rule own:\n    output: "own.txt"\n    shell: "echo own > {output}"\n'
@@ -45,6 +46,7 @@ def test_a_workflow_from_git_works_under_other_names(project: Project, repositor
     result = project.snakemake("--cores", "2", "--printshellcmds", "llama_data", "own")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "the user begins" in result.stdout + result.stderr
+    assert "garbage: True True" in result.stdout + result.stderr, "but not in the graph"
     made, expected = (
         {path.relative_to(of.folder): path.read_bytes() for path in of.folder.glob("results/indexed/*/*")}
         for of in (project, built)

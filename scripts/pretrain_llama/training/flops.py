@@ -20,7 +20,7 @@ PEAK_FLOPS = {
     "NVIDIA H100 NVL": {"bf16": 835e12, "fp32": 60e12},
     "NVIDIA H100 PCIe": {"bf16": 756e12, "fp32": 51e12},
     "NVIDIA H200": {"bf16": 989e12, "fp32": 67e12},  # SXM
-    "NVIDIA H200 NVL": {"bf16": 835e12, "fp32": 60e12},
+    "NVIDIA H200 NVL": {"bf16": 835e12, "fp32": 60e12},  # taken to be an H100 NVL's
     "NVIDIA L40S": {"bf16": 362e12, "fp32": 91.6e12},
 }
 
