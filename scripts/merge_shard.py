@@ -8,11 +8,11 @@
 import argparse
 from pathlib import Path
 
+from pretrain_llama import references
 from pretrain_llama.errors import run_program
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
-from pretrain_llama.stores import write_reference
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def main() -> None:
     recorded = plan.read(args.plan, args.shard)
     if args.store and can_be_joined(recorded, args.shard):
         receipt = merge_in_store(recorded, args.shard, args.store)
-        write_reference(args.output, args.store, receipt.etag)
+        references.write(args.output, args.store, receipt.etag)
     else:
         receipt = merge(recorded, args.shard, args.output)
     receipt.write(args.receipt)

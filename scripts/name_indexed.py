@@ -8,7 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
-from pretrain_llama import stores
+from pretrain_llama import references, stores
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.files import link_or_copy
 from pretrain_llama.names import parse_counted
@@ -40,7 +40,7 @@ def main() -> None:
     for suffix in (".bin", ".idx"):
         if args.store:
             etag = stores.copy(f"{args.prefix}{suffix}", f"{args.store}{suffix}")
-            stores.write_reference(f"{args.output_prefix}{suffix}", f"{args.store}{suffix}", etag)
+            references.write(f"{args.output_prefix}{suffix}", f"{args.store}{suffix}", etag)
         else:
             link_or_copy(f"{args.prefix}{suffix}", f"{args.output_prefix}{suffix}")
             os.utime(f"{args.output_prefix}{suffix}")  # of a link, the pair's, which the receipt is newer than

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pretrain_llama import __version__
+from pretrain_llama import __version__, references
 from pretrain_llama.arguments import count
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
@@ -83,6 +83,7 @@ def main() -> None:
     reference = load_reference(args.tokenizer_model, args.threads)
     frame = frame_of(reference, args)
     merged = MergeReceipt.read(args.merge_receipt)
+    references.resolve(args.jsonl)  # where merging ran on this machine, inside a store
 
     def encode_with(engine: Engine) -> TokenizeReceipt:
         receipt = TokenizeReceipt(

@@ -172,21 +172,6 @@ def test_a_shard_of_too_many_parts_is_refused(azure: EmulatedAzure, monkeypatch:
         stores.join([piece] * 3, "az://results/joined")
 
 
-def test_the_program_leaves_a_reference(azure: EmulatedAzure, tmp_path: Path) -> None:
-    upload(azure, "tales/a.jsonl", jsonl(["one", "two"]))
-    plan_blobs(tmp_path, "az://vendor/tales/*")
-    merged = run_script(
-        "merge_shard.py",
-        *("--plan", tmp_path / "plan.json", "--shard", SHARD, "--output", tmp_path / "s.jsonl"),
-        *("--store", f"az://results/{SHARD}.jsonl", "--receipt", tmp_path / "receipt.json"),
-    )
-    assert merged.returncode == 0, merged.stderr
-    reference = json.loads((tmp_path / "s.jsonl").read_text())
-    assert reference["lies_at"] == f"az://results/{SHARD}.jsonl"
-    assert reference["etag"] == json.loads((tmp_path / "receipt.json").read_text())["etag"]
-    assert content_of(azure, reference["lies_at"]) == jsonl(["one", "two"])
-
-
 def test_a_plan_that_another_run_recorded_meanwhile_is_kept(azure: EmulatedAzure) -> None:
     """Two runs list the same drop; what comes between them makes their plans differ."""
     corpus, place = Corpus("en", "books", "tales", "az://vendor/tales/*", "text", ""), "az://results/plan.json"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
+from pretrain_llama import blobs
 from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.sources import text_bytes
@@ -43,6 +44,16 @@ def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes:
 def test_what_is_left_after_a_whole_file_is_a_shard_from_half_a_part_on(last: int, shards: list[int]) -> None:
     files = [("a.jsonl.gz", 200 - last), ("b.jsonl.gz", last)]
     assert [shard["bytes"] for shard in plan.cut(files, 100)] == shards
+
+
+def test_a_shard_has_no_more_ranges_than_the_blocks_of_a_blob_allow() -> None:
+    """Two for each, as a range may lack its newline."""
+    files = [(f"{number}.jsonl", 300_000) for number in range(45_001)]
+    shards = plan.cut(files, 40_000_000_000)
+    assert [len(shard["ranges"]) for shard in shards] == [20_000, 20_000, 5_001]
+    taken = [(part["path"], part["stop"]) for shard in shards for part in shard["ranges"]]
+    assert taken == files, "each once, in their order"
+    assert 2 * plan.MOST_RANGES + shards[0]["bytes"] // blobs.BLOCK_BYTES < blobs.MOST_BLOCKS
 
 
 def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:

@@ -272,14 +272,6 @@ def copy(source: str, target: str) -> str:
     return blobs.copy(source, target)
 
 
-def write_reference(path: str | Path, place: str, etag: str) -> None:
-    """Write, where a file is expected, that it lies in a store already: {"lies_at": place, "etag": …}.
-
-    Snakemake's storage layer takes such a file for the blob that it names, and uploads nothing.
-    """
-    files.write_json(path, {"lies_at": place, "etag": etag})
-
-
 def hold(place: str, content: bytes, lost: Callable[[str], None]) -> Callable[[], None] | None:
     """Hold a blob alone, with some content, as long as this process lives.
 

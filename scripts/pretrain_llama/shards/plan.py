@@ -27,6 +27,8 @@ from pretrain_llama.stores import SourceFile
 
 Plan = dict[str, Any]
 LOOKED_AT_ONCE = 16
+# A blob has at most 50,000 blocks: one a range, and one for a newline that it lacks; longer ranges are several.
+MOST_RANGES = 20_000
 START_OVER = "its plan in results/plan and its shards in results/shards and results/tokenized"
 
 
@@ -258,7 +260,8 @@ def cut(files: list[tuple[str, int]], target_bytes: int) -> list[dict[str, Any]]
 
     The number of shards is the total size over the target, rounded, at least one, and each gets an equal part, so
     there is no small last shard. A whole file that passes the end of a part makes its shard larger; the next
-    shard then ends at the first multiple of the part that leaves it at least half a part.
+    shard then ends at the first multiple of the part that leaves it at least half a part. Nor has a shard more than
+    20,000 ranges, so that many small files are more and smaller shards.
 
     Args:
         files: (path, bytes of jsonl) of each file; empty ones are left out.
@@ -275,8 +278,9 @@ def cut(files: list[tuple[str, int]], target_bytes: int) -> list[dict[str, Any]]
         start = 0
         while start < size:
             position = file_begin + start
-            if position >= end_of_shard:
-                if not shards or total - position >= part / 2:
+            is_full = bool(shards) and len(shards[-1]["ranges"]) == MOST_RANGES
+            if position >= end_of_shard or is_full:
+                if not shards or is_full or total - position >= part / 2:
                     shards.append({"bytes": 0, "ranges": []})
                 end_of_shard = min(total, round(part * (round(position / part) + 1)))
             stop = min(size, end_of_shard - file_begin) if can_be_cut(path) else size
