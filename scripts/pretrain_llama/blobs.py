@@ -12,7 +12,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobProperties, BlobSasPermissions, generate_blob_sas
 
-from pretrain_llama.blob_service import client, service, split, understood
+from pretrain_llama.blob_service import client, code_of, service, split, understood
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.ranged_reader import RANGE_BYTES, RangedReader
 from pretrain_llama.stores import BLOB, Piece, SourceFile
@@ -132,18 +132,36 @@ def copy(source: str, target: str) -> str:
         DataError: there is no source.
         OperatorError: the store gave up.
     """
-    made = client(target)
     with understood(source):
-        started = made.start_copy_from_url(client(source).url)
+        started = _start_copy(source, target)
     status, etag = started["copy_status"], started["etag"]
-    while status == "pending":
-        time.sleep(COPY_CHECK_SECONDS)
-        with understood(target):
-            found = made.get_blob_properties()
-        status, etag = found.copy.status, found.etag
+    if status == "pending":
+        status, etag = _ended_copy(target)
     if status != "success":
         raise OperatorError(f"the store ended the copy of {source}: {status}", where=target, action="run again")
     return etag
+
+
+def _start_copy(source: str, target: str) -> dict[str, str]:
+    """Start a copy; one that a killed run started is waited for, since the store lets nobody write there meanwhile."""
+    made, url = client(target), client(source).url
+    try:
+        return made.start_copy_from_url(url)
+    except HttpResponseError as error:
+        if code_of(error) != "PendingCopyOperation":
+            raise
+    _ended_copy(target)
+    return made.start_copy_from_url(url)
+
+
+def _ended_copy(target: str) -> tuple[str, str]:
+    """Wait until no copy to a blob is pending; return how it ended, and the blob's ETag."""
+    while True:
+        with understood(target):
+            found = client(target).get_blob_properties()
+        if found.copy.status != "pending":
+            return found.copy.status, found.etag
+        time.sleep(COPY_CHECK_SECONDS)
 
 
 def _only(etag: str) -> dict[str, object]:
