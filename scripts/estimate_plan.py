@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listing", type=Path, required=True, help="recorded listing of the vendor's files (TSV)")
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="config.yaml")
-    parser.add_argument("--nodes", type=count, nargs="+", default=[1, 10, 100], help="numbers of nodes to compare")
+    parser.add_argument("--nodes", type=count, nargs="+", default=[1, 10, 100], help="most nodes of a pool, to compare")
     parser.add_argument("--json", action="store_true", help="print JSON: bytes, seconds, currency")
     return parser.parse_args()
 
@@ -64,14 +64,13 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def schedule(total: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> dict[str, float]:
-    """Return the wall-clock of some nodes, and what they cost while they are up."""
-    seconds, with_nodes = cost.wall_clock_seconds(total, nodes, settings)
-    billed_hours = nodes * with_nodes / 3600
+    """Return the wall-clock of up to some nodes, and what they cost while they are up."""
+    seconds, billed_seconds = cost.wall_clock_seconds(total, nodes, settings)
     return {
         "nodes": nodes,
         "wall_clock_seconds": seconds,
-        "billed_node_hours": billed_hours,
-        "nodes_cost": billed_hours * settings["prices"]["node_hour"],
+        "billed_node_hours": billed_seconds / 3600,
+        "nodes_cost": billed_seconds / 3600 * settings["prices"]["node_hour"],
     }
 
 

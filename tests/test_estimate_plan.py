@@ -141,16 +141,15 @@ def test_signing_reads_the_receipts_of_all_shards() -> None:
 def test_money_and_wall_clock_by_hand() -> None:
     """Three shards merged in 38.5 s each, in two waves of a node's two tasks, or in one of two nodes'; then named."""
     total = estimated(*[10 * GB] * 3)
-    alone = {rule: work for rule, work in total.work.items() if rule == "merge_shard"}
-    merging = CorpusEstimate("total", work=alone)
+    merging = CorpusEstimate("total", work={"merge_shard": total.work["merge_shard"]})
     assert cost.wall_clock_seconds(merging, 1, SETTINGS) == pytest.approx((2 * 38.5, 2 * 38.5))
-    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5, 38.5))
-    assert cost.wall_clock_seconds(merging, 50, SETTINGS) == pytest.approx((38.5, 38.5)), "its longest task"
+    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5, 2 * 38.5))
+    assert cost.wall_clock_seconds(merging, 50, SETTINGS) == pytest.approx((38.5, 2 * 38.5)), "two nodes at most"
     merging.work["name_indexed"] = total.work["name_indexed"]
-    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5 + 3 * 9.25, 38.5)), "without nodes"
+    assert cost.wall_clock_seconds(merging, 2, SETTINGS) == pytest.approx((38.5 + 3 * 9.25, 2 * 38.5)), "without nodes"
     many = estimated(*[10 * GB] * 300)
     many.work = {"merge_shard": many.work["merge_shard"]}
-    assert cost.wall_clock_seconds(many, 150, SETTINGS) == pytest.approx((300 * 4 * 0.5, 38.5)), "the looks take longer"
+    assert cost.wall_clock_seconds(many, 150, SETTINGS) == pytest.approx((300 * 4 * 0.5, 150 * 38.5)), "longer to look"
     requests = cost.Work(writes=20_000, reads=30_000)
     assert cost.requests_cost(requests, SETTINGS["prices"]) == pytest.approx(2 * 0.1 + 3 * 0.01)
 
@@ -215,7 +214,8 @@ def test_more_data_takes_no_less_of_anything(suffix: str) -> None:
 
 def test_more_nodes_are_no_slower_and_faster_rates_cost_less() -> None:
     total = estimated(*[7 * GB] * 100, suffix=".jsonl.gz")
-    walls = [cost.wall_clock_seconds(total, nodes, SETTINGS)[1] for nodes in (1, 2, 3, 10, 100, 1000)]
+    total.work = {rule: total.work[rule] for rule in ("merge_shard", "tokenize_shard")}
+    walls = [cost.wall_clock_seconds(total, nodes, SETTINGS)[0] for nodes in (1, 2, 3, 10, 100, 1000)]
     assert walls == sorted(walls, reverse=True)
     assert walls[0] > 10 * walls[-1]
     for group, key in [(g, k) for g in ("node", "rates") for k in SETTINGS[g] if not k.endswith("_seconds")]:
@@ -278,7 +278,9 @@ def test_the_json_holds_the_same_in_plain_units(drop: Path) -> None:
     (row,) = value["nodes"]
     here = ("sign_data", "check_conservation", "plot_documents", "name_indexed")
     without_nodes = sum(value["total"]["work"][rule]["here_seconds"] for rule in here)
-    assert row["billed_node_hours"] == pytest.approx(8 * (row["wall_clock_seconds"] - without_nodes) / 3600)
+    with_nodes = (row["wall_clock_seconds"] - without_nodes) / 3600
+    busy = sum(work["node_seconds"] for work in value["total"]["work"].values()) / 3600
+    assert busy < row["billed_node_hours"] < 6 * with_nodes, "22 tasks, 4 on a node, need no more than 6 of 8 nodes"
     assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["node_hour"])
     assert value["of_no_corpus"] == {"files": 1, "stored_bytes": 1000}
 

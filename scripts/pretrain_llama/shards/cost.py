@@ -167,21 +167,21 @@ def summed_work(estimate: CorpusEstimate) -> Work:
 
 
 def wall_clock_seconds(estimate: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> tuple[float, float]:
-    """Return how long some nodes take, rule after rule, and how long of it there are nodes; their start is not counted.
+    """Return how long some nodes take, rule after rule, and the seconds that are billed of them, all nodes together.
 
     A rule's tasks run in waves of nodes x tasks of a node; a wave lasts as long as its mean task on a busy node, and
-    a rule at least as long as its longest, and as what is done here meanwhile. There are no nodes while no task needs
-    one.
+    a rule at least as long as its longest, and as what is done here meanwhile. There are no more nodes than tasks need,
+    and none while no task needs one. Their start is not counted.
     """
     slots = settings["node"]["tasks"]
-    seconds = with_nodes = 0.0
+    seconds = billed = 0.0
     for work in (work for work in estimate.work.values() if work.tasks):
         waves = ceil(work.tasks / (nodes * slots))
         mean = slots * work.node_seconds / work.tasks
         busy = max(waves * mean, work.longest_seconds)
         seconds += max(busy, work.here_seconds)
-        with_nodes += busy
-    return seconds, with_nodes
+        billed += min(nodes, ceil(work.tasks / slots)) * busy
+    return seconds, billed
 
 
 def requests_cost(work: Work, prices: dict[str, Any]) -> float:
