@@ -15,22 +15,20 @@ It is snakemake-storage-plugin-azure 0.4.4 with these differences:
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import wraps
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlparse
 
 import snakemake_storage_plugin_azure as original
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.core.pipeline import PipelineResponse
 from azure.identity import AzureCliCredential, ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime, get_constant_prefix
-from snakemake_interface_storage_plugins.storage_object import retry_decorator
 from snakemake_interface_storage_plugins.storage_provider import StorageQueryValidationResult
+
+from snakemake_storage_plugin_azurestream.answers import refused, repeated, throttled_as_busy
 
 # 50,000 blocks of 16 MiB are 781 GiB, more than any shard.
 BLOCK_BYTES = 16 << 20
@@ -127,30 +125,6 @@ class StorageProvider(original.StorageProvider):
     @classmethod
     def get_storage_object_cls(cls) -> type["StorageObject"]:
         return StorageObject
-
-
-def repeated(method: Callable[["StorageObject"], Any]) -> Callable[["StorageObject"], Any]:
-    """Repeat a method as Snakemake's storage does, and in the end tell what the store answered, not the repetition."""
-    attempts = retry_decorator(method).retry_with(reraise=True)
-
-    @wraps(method)
-    def told(self: "StorageObject") -> Any:
-        try:
-            return attempts(self)
-        except AzureError as error:
-            raise refused(error, self.query) from None
-
-    return told
-
-
-def refused(error: AzureError, place: str) -> WorkflowError:
-    """Return what an error of the store means to a person, by its code; its own texts may hold signed URLs, and go."""
-    code = getattr(error, "error_code", None)
-    answer = f"{getattr(code, 'value', code) or type(error).__name__} ({getattr(error, 'status_code', 'no answer')})"
-    return WorkflowError(
-        f"the store answers {answer} about {place}: check the login, the identity's role and the network: make "
-        "azure-doctor; then run again"
-    )
 
 
 class StorageObject(original.StorageObject):
@@ -282,12 +256,6 @@ def _split(query: str) -> tuple[str, str]:
     """Return the container and the path of az://{container}/{path}."""
     container, _, path = query.removeprefix("az://").partition("/")
     return container, path
-
-
-def throttled_as_busy(response: PipelineResponse) -> None:
-    """Let the SDK repeat what is answered with 429, as it does with 503."""
-    if response.http_response.status_code == 429:
-        response.http_response.status_code = 503
 
 
 def read_reference(path: Path) -> dict[str, str] | None:
