@@ -207,6 +207,8 @@ def test_an_output_takes_the_place_of_nothing_but_a_conversion(tmp_path: Path, s
     }
     kept.mkdir()
     (kept / "notes.txt").write_text("of another kind")
+    (convert(source, tmp_path / "trained") / "iter_0000010").mkdir()
+    (tmp_path / "trained" / "iter_0000010" / "common.pt").write_bytes(b"of a training that went on there")
     before = {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()}
     for write in ways.values():
         for output, message in [
@@ -214,6 +216,7 @@ def test_an_output_takes_the_place_of_nothing_but_a_conversion(tmp_path: Path, s
             (tmp_path, f"would take the place of {tmp_path}/"),
             (kept, "would take the place of what is there, which no conversion wrote"),
             (kept / "notes.txt", "would take the place of what is there"),
+            (tmp_path / "trained", "would take the place of what is there, which no conversion wrote"),
         ]:
             with pytest.raises(PretrainError, match=message):
                 write(output)

@@ -117,7 +117,8 @@ def described_source(tensors: AnyTensors, files: dict[Path, str], config_folder:
 def check_output(output: Path, *sources: Path) -> None:
     """Raise OperatorError where a folder that is written anew would delete a source, or what no conversion wrote."""
     held = [source for source in sources if source.resolve().is_relative_to(output.resolve())]
-    if held or (output.exists() and not (output / PASSPORT).exists() and (output.is_file() or any(output.iterdir()))):
+    is_ours = (output / PASSPORT).exists() and not any(output.glob("iter_*"))  # where a training went on
+    if held or (output.exists() and not is_ours and (output.is_file() or any(output.iterdir()))):
         raise OperatorError(
             f"the output would take the place of {held[0] if held else 'what is there, which no conversion wrote'}",
             where=output,
