@@ -75,10 +75,12 @@ def test_parallel_processes_hold_the_whole_model_between_them(tmp_path: Path) ->
     assert sum(parameters.on_outer_stages(a, 1, 2)) == whole, "two stages"
 
 
-def test_activations_are_what_autograd_keeps() -> None:
+@pytest.mark.parametrize(("length", "masked"), [(256, False), (512, True)])
+def test_activations_are_what_autograd_keeps(length: int, masked: bool) -> None:
     """Of four layers in fp32 on a CPU, where no kernel joins several steps; the end of the model adds a little."""
     import torch
 
+    from pretrain_llama.training.attention import document_mask
     from pretrain_llama.training.model import build_model, transformer_config
     from pretrain_llama.training.processes import process_groups, seed_everything
 
@@ -91,14 +93,17 @@ def test_activations_are_what_autograd_keeps() -> None:
 
     with process_groups(1, 1, "a test"):
         seed_everything(1)
-        model = build_model(SMALL, transformer_config(SMALL, "fp32"), 256)
+        model = build_model(SMALL, transformer_config(SMALL, "fp32"), length)
         weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-        tokens = torch.randint(0, SMALL.vocab_size, (2, 256))
-        positions = torch.arange(256).expand(2, -1)
+        tokens = torch.randint(0, SMALL.vocab_size, (2, length))
+        positions = torch.arange(length).expand(2, -1)
+        mask = document_mask(positions // 100, torch.float32) if masked else None
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(tokens, positions, None, labels=tokens)
+            model(tokens, positions, mask, labels=tokens)
     real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    estimated = memory.estimate(run_of(), SMALL, fused=False)
+    run = run_of()
+    run["training"] |= {"sequence_length_tokens": length, "reset_attention_mask": masked}
+    estimated = memory.estimate(run, SMALL, fused=False)
     assert estimated["activations"] + estimated["logits"] == pytest.approx(real, rel=0.05)
     assert estimated["activations"] < real
 

@@ -6,6 +6,7 @@ The wheel of megatron-core 0.19.2, unpacked, will do: it has megatron/training.
 import json
 import os
 import re
+import subprocess
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_the_arguments_are_those_of_the_run(folder: Path) -> None:
         f"data/{name}": probability for name, probability in probabilities.items()
     }
     assert all((folder / f"{prefix}.bin").exists() for prefix in data[1::2])
+
+
+def test_it_warns_where_documents_are_masked(folder: Path, tmp_path: Path) -> None:
+    run, script = load_run(folder), tmp_path / "arguments.sh"
+    for masked in (False, True):
+        run["training"]["reset_attention_mask"] = masked
+        script.write_text(arguments_script(run, read_architecture(folder / "checkpoint"), {"a_b_c=1": 1.0}))
+        sourced = subprocess.run(["bash", script], capture_output=True, text=True, check=True)
+        assert ("warning: reset_attention_mask: true is left out" in sourced.stderr) is masked
 
 
 def test_it_begins_with_the_checkpoint_and_goes_on_with_its_own(folder: Path, tmp_path: Path) -> None:

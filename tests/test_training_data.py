@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from megatron.core.datasets.utils import Split
 
 from pairs import write_pair
 from pretrain_llama.training.blend import Blend, BlendPlan, blend_indices, build, remove_others, rounded_up
 from pretrain_llama.training.data import TokenizerFacts
-from pretrain_llama.training.sequences import build_indices
+from pretrain_llama.training.sequences import IndexedSequences, build_indices
 from trainings import Training, start
 
 LENGTH, SEED = 16, 7
@@ -92,6 +93,32 @@ def shards(tmp_path: Path) -> tuple[str, ...]:
         ids = iter(range(first, first + 400))
         write_pair(tmp_path / name, [[next(ids) for _ in range(length)] for length in (13, 150, 1, 36, 200)])
     return str(tmp_path / "a"), str(tmp_path / "b")
+
+
+def test_a_sequence_knows_the_documents_of_its_tokens(shards: tuple[str, ...], tmp_path: Path) -> None:
+    plan = BlendPlan(shards, (0.5, 0.5), (0, 0), 120, LENGTH, SEED, ("x", "y"))
+    config = dataset_config_of(plan)
+    config.reset_attention_mask = True
+    build(plan, tmp_path)
+    blend, begins, between = Blend(plan, config, tmp_path), {0, 13, 163, 164, 200, 1000, 1013, 1163, 1164, 1200}, 0
+    for item in map(blend.__getitem__, range(len(blend))):
+        tokens, documents = item["tokens"].tolist(), item["documents"].tolist()
+        assert len(documents) == LENGTH and documents[0] == 0
+        assert np.diff(documents).tolist() == [int(token in begins) for token in tokens[1:]]
+        between += documents[-1]
+    assert between > 10, "in more than two epochs of both shards"
+    padded = blend.shards[0][None]
+    assert padded["loss_mask"].sum() == 0 and len(padded["documents"]) == LENGTH, "fills a micro batch"
+
+
+def test_what_fills_up_a_sequence_is_a_document_of_its_own(shards: tuple[str, ...]) -> None:
+    config = dataset_config_of(BlendPlan(shards, (0.5, 0.5), (0, 0), 1, LENGTH, SEED, ("x", "y")))
+    config.reset_attention_mask = True
+    documents, starts = np.array([0, 2], np.int32), np.array([[0, 0], [1, 0]], np.int32)  # of 13 tokens, and of one
+    sequence = IndexedSequences(shards[0], config, (documents, starts, np.array([0], np.uint32)), Split.valid)[0]
+    assert sequence["tokens"].tolist() == [*range(13), 163, 0, 0]
+    assert sequence["documents"].tolist() == [0] * 13 + [1, 2, 2]
+    assert sequence["loss_mask"].tolist() == [1.0] * 13 + [0.0] * 3
 
 
 def drawn_tokens(plan: BlendPlan, cache: Path) -> list[int]:

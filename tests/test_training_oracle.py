@@ -1,14 +1,19 @@
 """The trainer against another one: transformers' Llama, torch's AdamW and clipping, and the formula of the schedule."""
 
 import math
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from pretrain_llama.configuration import load_run
 from pretrain_llama.training.log_file import read_log
-from trainings import Training, start, train
+from pretrain_llama.training.sizes import process_count
+from trainings import Training, start, train, write_shard
 
+BOS, EOS = 1, 2
 WARMUP, STEPS, BATCH, MICRO = 2, 8, 8, 2
 
 
@@ -26,10 +31,22 @@ def train_and_keep_batches(folder: Path, kept: Path) -> None:
 
     BatchReader._load = keeping
     train(folder)
-    torch.save([batches[first] for first in sorted(batches)], kept)
+    if os.environ.get("RANK", "0") == "0":
+        torch.save([batches[first] for first in sorted(batches)], kept)
 
 
-def train_with_transformers(llama: Path, kept: Path) -> None:
+def logits_of(model: torch.nn.Module, tokens: torch.Tensor, documents_apart: bool) -> torch.Tensor:
+    """Return the logits of sequences; documents_apart: each document by itself, from position 0 on."""
+    if not documents_apart:
+        return model(tokens).logits
+    rows = []
+    for row in tokens:
+        begins = sorted({0, *(row == BOS).nonzero().flatten().tolist(), len(row)})
+        rows.append(torch.cat([model(row[None, start:stop]).logits[0] for start, stop in pairwise(begins)]))
+    return torch.stack(rows)
+
+
+def train_with_transformers(llama: Path, kept: Path, documents_apart: bool) -> None:
     """Train on these batches, and print the loss and the norm of the gradient of each step."""
     from transformers import LlamaForCausalLM
 
@@ -41,7 +58,7 @@ def train_with_transformers(llama: Path, kept: Path) -> None:
     for step, batches in enumerate(torch.load(kept)):
         losses = []
         for tokens, labels in batches:
-            logits = model(tokens).logits
+            logits = logits_of(model, tokens, documents_apart)
             losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()))
             (losses[-1] / len(batches)).backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -53,20 +70,38 @@ def train_with_transformers(llama: Path, kept: Path) -> None:
         print(torch.stack(losses).mean().item(), norm.item(), flush=True)
 
 
-def test_the_losses_are_those_of_transformers_and_torch(training: Training, llama: Path, tmp_path: Path) -> None:
-    """Without padding of the vocabulary, whose rows take a little of the probability."""
+def compare_with_transformers(copy: Training, llama: Path, folder: Path, documents_apart: bool) -> None:
+    """Train both, without padding of the vocabulary, whose rows take a little of the probability."""
     from test_training_resume import convert
 
-    copy = training.copied(tmp_path / "run", training={"warmup_iterations": WARMUP})
-    convert(copy, llama, tensor=1, multiple=16)
-    outputs = {"outputs": tmp_path / "ours"}
-    code, printed = start(train_and_keep_batches, copy.folder, tmp_path / "batches.pt", **outputs).wait()
+    convert(copy, llama, tensor=2, multiple=8)
+    cut = {"outputs": folder / "ours", "processes": process_count(load_run(copy.folder))}
+    code, printed = start(train_and_keep_batches, copy.folder, folder / "batches.pt", **cut).wait()
     assert code == 0, printed
-    code, printed = start(train_with_transformers, llama, tmp_path / "batches.pt", outputs=tmp_path / "theirs").wait()
+    theirs = (train_with_transformers, llama, folder / "batches.pt", documents_apart)
+    code, printed = start(*theirs, outputs=folder / "theirs").wait()
     assert code == 0, printed
-    theirs = [tuple(map(float, line.split())) for line in printed.splitlines() if line[:1].isdigit()]
+    expected = [tuple(map(float, line.split())) for line in printed.splitlines() if line[:1].isdigit()]
     log = read_log(copy.output)
-    assert len(theirs) == len(log) == STEPS
-    assert [record["loss"] for record in log] == pytest.approx([loss for loss, _ in theirs], abs=1e-5)
-    assert [record["gradient_norm"] for record in log] == pytest.approx([norm for _, norm in theirs], rel=1e-4)
-    assert log[-1]["loss"] < log[0]["loss"] - 0.3 and max(norm for _, norm in theirs) > 1.2, "it learns, and is clipped"
+    assert len(expected) == len(log) == STEPS
+    assert [record["loss"] for record in log] == pytest.approx([loss for loss, _ in expected], abs=1e-5)
+    assert [record["gradient_norm"] for record in log] == pytest.approx([norm for _, norm in expected], rel=1e-4)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.3 and max(norm for _, norm in expected) > 1.2, "learns, and is clipped"
+
+
+def test_the_losses_are_those_of_transformers_and_torch(training: Training, llama: Path, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", training={"warmup_iterations": WARMUP})
+    compare_with_transformers(copy, llama, tmp_path, documents_apart=False)
+
+
+@pytest.mark.parametrize(
+    "parallel", [{}, {"pipeline": 2, "recompute": "full"}, {"tensor": 2, "sequence": True}], ids=str
+)
+def test_masked_documents_are_as_if_each_stood_alone(
+    training: Training, llama: Path, tmp_path: Path, parallel: dict
+) -> None:
+    changed = {"warmup_iterations": WARMUP, "reset_attention_mask": True}
+    copy = training.copied(tmp_path / "run", training=changed, parallel=parallel)
+    documents = [[BOS, *range(first, first + 3 + first % 17), EOS] for first in range(10, 370)]
+    copy.mix({write_shard(copy.folder / "data", "en_code_short_split_0000", documents): 1.0})
+    compare_with_transformers(copy, llama, tmp_path, documents_apart=True)

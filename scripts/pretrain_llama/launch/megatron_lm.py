@@ -29,7 +29,8 @@ def arguments_script(run: dict[str, Any], architecture: Architecture, probabilit
         *_data(run, architecture, probabilities),
         *_writing(run),
     ]
-    return HEAD + "".join(f"  {group}\n" for group in groups) + TAIL
+    unmasked = UNMASKED if run["training"]["reset_attention_mask"] else ""
+    return HEAD + "".join(f"  {group}\n" for group in groups) + TAIL + unmasked
 
 
 HEAD = """\
@@ -46,6 +47,10 @@ if [ -e output_megatron_lm/checkpoints/latest_checkpointed_iteration.txt ]; then
 else
   MEGATRON_LM_ARGUMENTS+=(--load checkpoint --finetune --no-load-optim --no-load-rng --exit-on-missing-checkpoint)
 fi
+"""
+# NullTokenizer has no id of its own that ends a document.
+UNMASKED = """\
+echo "warning: reset_attention_mask: true is left out; with Megatron-LM, documents of a sequence see each other" >&2
 """
 
 

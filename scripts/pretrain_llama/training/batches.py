@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from megatron.core import parallel_state
 
-BATCH_KEYS = ("tokens", "labels", "loss_mask", "position_ids")
-MicroBatch = dict[str, torch.Tensor]  # (micro batch, sequence) by BATCH_KEYS
+# (micro batch, sequence) by name: tokens, labels, loss_mask, position_ids; and documents, where they are masked
+MicroBatch = dict[str, torch.Tensor]
 
 
 class BatchReader:
@@ -53,7 +53,7 @@ class BatchReader:
         # megatron-core's GPTDataset answers None with a sequence whose loss is masked.
         wanted = [number if number < stop else None for number in range(first, first + self._micro_batch_size)]
         items = [self._dataset[number] for number in wanted]
-        batch = {key: torch.stack([item[key] for item in items]) for key in BATCH_KEYS}
+        batch = {key: torch.stack([item[key] for item in items]) for key in items[0]}
         return {key: value.pin_memory() for key, value in batch.items()} if self._device.type == "cuda" else batch
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class TokenizerFacts:
 
     vocab_size: int
     unique_identifiers: dict[str, str]
-    eod: int = -1  # only asked for where documents reset positions or masks
+    eod: int = -1  # no id: where documents end, the index tells
     pad: int = -2  # no id; only the last sequence of a validation set is padded
 
 
@@ -44,7 +44,7 @@ def dataset_config(folder: RunFolder) -> GPTDatasetConfig:
         blend=(prefixes, list(folder.probabilities.values())),
         split="1",
         reset_position_ids=False,
-        reset_attention_mask=False,
+        reset_attention_mask=training["reset_attention_mask"],
         eod_mask_loss=False,
         create_attention_mask=False,
     )

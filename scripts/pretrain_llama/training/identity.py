@@ -27,6 +27,8 @@ from pretrain_llama.training.run_folder import mixture_path
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
+# Hyperparameters of later versions, with what earlier ones did: a training that one of those began does not name them.
+LATER_KEYS = {"reset_attention_mask": False}
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padding", "files")
 HASHED_AT_ONCE = 8  # .idx files
@@ -66,7 +68,7 @@ def identity_of(
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
         hashes = list(threads.map(lambda name: sha256(data / f"{name}.idx"), mixture))
     return {
-        "training": {key: value for key, value in run["training"].items() if key not in CUTTING_KEYS},
+        "training": _hyperparameters(run["training"]),
         "tokenizer": tokenizer,
         "checkpoint": _checkpoint_identity(checkpoint / PASSPORT),
         "mixture": mixture,
@@ -75,6 +77,11 @@ def identity_of(
             for name, found in zip(mixture, hashes, strict=True)
         },
     }
+
+
+def _hyperparameters(training: dict[str, Any]) -> dict[str, Any]:
+    named = {key: value for key, value in training.items() if key not in CUTTING_KEYS}
+    return {key: value for key, value in named.items() if key not in LATER_KEYS or value != LATER_KEYS[key]}
 
 
 def _checkpoint_identity(conversion: Path) -> str:

@@ -17,8 +17,9 @@ keeps, in elements a token (H hidden size, F feed-forward size, Q query and K ke
     5 F             gate, up, up again (megatron-core adds an offset of 0), the activated gate, their product; 3 F where
                     a GPU has SwiGLU in one kernel
 
-Tensor parallelism cuts the last two, sequence parallelism the first, too. tests/test_estimate_run.py holds the count
-without such kernels against what autograd saves.
+Tensor parallelism cuts the last two, sequence parallelism the first, too. Where documents are masked, a pair of tokens
+of a sequence has one element, for all layers together. tests/test_estimate_run.py holds the count without such kernels
+against what autograd saves.
 """
 
 import math
@@ -84,7 +85,8 @@ def _activations(run: dict[str, Any], a: Architecture, fused: bool, in_flight: i
     kept_now = kept[parallel["recompute"]]
     elements = in_flight * layers * kept_now + whole - kept_now  # one layer at a time is computed again
     tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
-    return BYTES[training["precision"]] * tokens * elements
+    mask = in_flight * training["sequence_length_tokens"] if training["reset_attention_mask"] else 0
+    return BYTES[training["precision"]] * tokens * (elements + mask)
 
 
 def _logits(run: dict[str, Any], a: Architecture) -> float:

@@ -11,11 +11,11 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.tensor_parallel.layers import _grad_accum_fusion_available
-from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.training.attention import Attention
 from pretrain_llama.training.sizes import RECOMPUTE
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -100,33 +100,6 @@ def _layer_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
     layer.submodules.self_attention.submodules.core_attention = Attention
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config), layer_norm=RMSNorm)
-
-
-class Attention(MegatronModule):
-    """Causal attention through torch's scaled_dot_product_attention: flash attention on a GPU, no mask in memory."""
-
-    def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: object) -> None:
-        super().__init__(config=config)
-        self._scale = softmax_scale
-
-    def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None, **_: object
-    ) -> torch.Tensor:
-        """Attend within each sequence.
-
-        Args:
-            query: (sequence, batch, heads, head_size).
-            key, value: (sequence, batch, key_value_heads, head_size).
-            attention_mask: None; the causal mask is implied.
-
-        Returns:
-            (sequence, batch, heads * head_size).
-        """
-        query, key, value = (part.permute(1, 2, 0, 3) for part in (query, key, value))
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=self._scale, enable_gqa=query.shape[1] != key.shape[1]
-        )  # (batch, heads, sequence, head_size)
-        return attended.permute(2, 0, 1, 3).flatten(2)
 
 
 class RMSNorm(torch.nn.RMSNorm):

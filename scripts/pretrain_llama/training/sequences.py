@@ -10,6 +10,7 @@ that a longer training, or another mixture, would draw some sequences twice and 
 from itertools import pairwise
 
 import numpy as np
+import torch
 from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 from megatron.core.datasets.indexed_dataset import IndexedDataset
@@ -68,7 +69,11 @@ def _random(seed: int, epoch: int, what: int) -> np.random.RandomState:
 
 
 class IndexedSequences(GPTDataset):
-    """megatron-core's GPTDataset over indices that are given; it turns them into tokens, labels and masks."""
+    """megatron-core's GPTDataset over indices that are given; it turns them into tokens, labels and masks.
+
+    Where reset_attention_mask is on, an item has `documents`, too: (sequence,) int32, the number of each token's
+    document in the sequence. megatron-core would look for an end-of-document id instead, which not all shards have.
+    """
 
     def __init__(self, prefix: str, config: GPTDatasetConfig, indices: Indices, split: Split) -> None:
         """Open a pair.
@@ -82,6 +87,21 @@ class IndexedSequences(GPTDataset):
         self._indices = indices
         shard = IndexedDataset(prefix)
         super().__init__(shard, prefix, np.arange(len(shard), dtype=np.int32), len(indices[2]), split, config)
+
+    def __getitem__(self, idx: int | None) -> dict[str, torch.Tensor]:
+        item = super().__getitem__(idx)
+        if self.config.reset_attention_mask:
+            item["documents"] = torch.from_numpy(self._documents(idx or 0))
+        return item
+
+    def _documents(self, number: int) -> np.ndarray:
+        documents, starts, drawn = self._indices
+        (first, offset), (last, stop) = starts[drawn[number] : drawn[number] + 2].tolist()
+        lengths = self.dataset.sequence_lengths[documents[first : last + 1]].astype(np.int64)
+        lengths[-1] = stop + 1  # and the last label
+        lengths[0] -= offset
+        numbers = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[: self.config.sequence_length]
+        return np.pad(numbers, (0, self.config.sequence_length - len(numbers)), constant_values=len(lengths))
 
     def _build_document_sample_shuffle_indices(self) -> Indices:
         return self._indices

@@ -14,6 +14,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from pretrain_llama.training.attention import document_mask
 from pretrain_llama.training.batches import MicroBatch
 
 
@@ -76,10 +77,11 @@ class Passes:
         return loss, tokens
 
 
-def _forward(batches: Iterator[MicroBatch], model: torch.nn.Module) -> tuple[torch.Tensor, partial]:
+def _forward(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, partial]:
     """Run one micro batch through this process's part of the model, as megatron-core's schedules ask for it."""
     batch = next(batches)
-    output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
+    mask = document_mask(batch["documents"], model.config.params_dtype) if "documents" in batch else None
+    output = model(batch["tokens"], batch["position_ids"], mask, labels=batch["labels"])
     return output, partial(_loss, batch["loss_mask"])
 
 
