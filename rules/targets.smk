@@ -28,6 +28,8 @@ def begin_run():
 
 
 def print_summaries():
+    if STORE:
+        print("the shards are in the store. Where they are to be trained on: python scripts/fetch_results.py")
     for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
         if path.exists():
             print(path.read_text())
@@ -48,8 +50,27 @@ def run_pages(name):
     return [local(f"results/runs/{run}/{name}.html") for run in RUNS]
 
 
+def data_targets():
+    """The counted shards, signed and checked."""
+    return [
+        tokenized(*IDENTITIES.values()),
+        lambda wildcards: counted_files(*IDENTITIES.values()),
+        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
+        documents_pages(*IDENTITIES.values()),
+        [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
+        fertility_plots(*IDENTITIES.values()),
+    ]
+
+
+def mixture_targets():
+    """The probabilities, looked at and checked."""
+    return [tokenized(*map(run_tokenizer, RUNS)), run_pages("mixture"), mixture_checks(*RUNS)]
+
+
 def all_targets():
-    """What `rule all` of both Snakefiles asks for."""
+    """What `rule all` of both Snakefiles asks for. With a store, the rest is done where the training is."""
+    if STORE:
+        return data_targets() + mixture_targets()
     return [
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
@@ -60,23 +81,15 @@ def all_targets():
     ]
 
 
-# Named targets: `snakemake data` stops at the counted shards, signed and checked, `snakemake mixture` at the
-# probabilities, looked at and checked.
+# Named targets: `snakemake data` stops at the counted shards, `snakemake mixture` at the probabilities.
 rule data:
     input:
-        tokenized(*IDENTITIES.values()),
-        lambda wildcards: counted_files(*IDENTITIES.values()),
-        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
-        documents_pages(*IDENTITIES.values()),
-        [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
-        fertility_plots(*IDENTITIES.values()),
+        data_targets(),
 
 
 rule mixture:
     input:
-        tokenized(*map(run_tokenizer, RUNS)),
-        run_pages("mixture"),
-        mixture_checks(*RUNS),
+        mixture_targets(),
 
 
 onstart:

@@ -34,7 +34,6 @@ from project import ROOT, Project, Result, jsonl
 TEST_OPTIONS = ["--seconds-between-status-checks", "1", "--azurebatch-pool-vm-size", "Standard_D2ds_v5"]
 # And the machine that submits may have one core, whatever the nodes have.
 TEST_OPTIONS += ["--azurebatch-pool-node-count", "2", "--cores", "1"]
-TARGETS = ["data", "mixture"]
 PREFIX = "pretrain/"
 DEMO = ROOT / "resources" / "demo"
 SHARDS = VALIDATION_SETS = 5
@@ -148,13 +147,13 @@ def lines_of(drop: Path) -> int:
 
 def build(project: Project) -> str:
     """Run the workflow; return what it says."""
-    result = project.snakemake(*TARGETS)
+    result = project.snakemake()
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 
 
 def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, local: DemoProject) -> None:
-    assert project.pending(*TARGETS)["merge_shard"] == SHARDS
+    assert project.pending()["merge_shard"] == SHARDS
     assert not project.blobs(), "a dry-run writes nothing"
     build(project)
     build(local)
@@ -173,7 +172,7 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
 def test_a_second_run_lists_once_and_does_nothing(project: AzureProject) -> None:
     shutil.rmtree(project.folder / ".snakemake")
     tasks, known = project.azure.cluster.added_tasks, len(project.azure.traffic.requests(BLOB_HOST))
-    result = project.snakemake(*TARGETS)
+    result = project.snakemake()
     assert "Nothing to be done" in result.stdout + result.stderr, result.stdout + result.stderr
     assert project.azure.cluster.added_tasks == tasks
     requests = [r["method"] + r["target"] for r in project.azure.traffic.requests(BLOB_HOST)[known:]]
@@ -189,7 +188,7 @@ def test_a_missing_variable_is_one_sentence_before_anything_is_paid_for(
     monkeypatch.delenv("SNAKEMAKE_AZURE_BATCH_RESOURCE_GROUP_NAME")
     monkeypatch.delenv("PRETRAIN_LLAMA_STORE")
     requests = project.azure.traffic.count().requests
-    result = project.snakemake(*TARGETS)
+    result = project.snakemake()
     assert result.returncode == 1
     text = result.stdout + result.stderr
     assert "SNAKEMAKE_AZURE_BATCH_RESOURCE_GROUP_NAME: it is not set; next: export" in text
@@ -207,20 +206,20 @@ def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: DemoP
     project.upload("en_code_python/part-900.jsonl", late)
     (local.folder / "drop" / "en_code_python" / "part-900.jsonl").write_bytes(late)
     expected = {"merge_shard": 1, "tokenize_shard": 1, "sign_data": 1, "check_conservation": 1}
-    pending = project.pending(*TARGETS)
+    pending = project.pending()
     assert {rule: pending[rule] for rule in expected} == expected, "exactly the jobs of the new file"
     project.azure.faults.lose_tasks(Lose(after_s=1))
     project.azure.faults.lose_tasks(Lose(after_s=1, preempted=True))
     project.azure.faults.add(Refuse(503, "ServerBusy"), Where("blob", "PUT", "results/shards"), times=2)
     project.azure.faults.add(Refuse(503, "ServerBusy"), Where("blob", "GET", "results/shards"), times=2)
     before = project.azure.cluster.added_tasks
-    process = project.start(*TARGETS)
+    process = project.start()
     deadline = time.monotonic() + 120
     while project.azure.cluster.added_tasks < before + 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    refused = project.snakemake(*TARGETS)
+    refused = project.snakemake()
     assert f"process {process.pid}" in refused.stdout + refused.stderr, "it lets go in half a minute"
     time.sleep(LEASE_SECONDS)
     (left,) = project.azure.cluster.pools
@@ -235,12 +234,12 @@ def test_faults_cost_a_retry_and_no_document(project: AzureProject, local: DemoP
 def test_the_second_of_two_runs_is_refused_with_the_name_of_the_first(project: AzureProject) -> None:
     for number in range(2):
         project.upload(f"en_code_python/part-91{number}.jsonl", jsonl([f"The last tale, part {number}."]))
-    first = project.start(*TARGETS)
+    first = project.start()
     deadline = time.monotonic() + 60
     while not project.azure.cluster.jobs and time.monotonic() < deadline:
         time.sleep(0.2)
     pools = set(project.azure.cluster.pools)
-    second = project.snakemake(*TARGETS)
+    second = project.snakemake()
     assert set(project.azure.cluster.pools) == pools, "the first one's, and no other"
     assert second.returncode == 1
     text = second.stdout + second.stderr
@@ -264,7 +263,7 @@ def logins(project: AzureProject, known: int) -> set[str]:
 def test_a_report_is_made_with_a_signature(project: AzureProject, sas: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = len(project.azure.traffic.requests(BLOB_HOST))
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", sas)
-    result = project.snakemake(*TARGETS, "--report", "report.html")
+    result = project.snakemake("--report", "report.html")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "data_signature" in (project.folder / "report.html").read_text()
     assert SIGNED in logins(project, known)
@@ -276,7 +275,7 @@ def test_a_run_with_a_key_fails_at_a_broken_file(
     known = len(project.azure.traffic.requests(BLOB_HOST))
     monkeypatch.setenv("AZURE_STORAGE_KEY", azurite.key)
     project.upload("en_code_python/part-920.jsonl", b"no json\n" * 50)
-    result = project.snakemake(*TARGETS, "--retries", "0")
+    result = project.snakemake("--retries", "0")
     text = result.stdout + result.stderr
     assert result.returncode == 1
     assert "Batch task failed: FailureExitCode" in text
@@ -286,7 +285,7 @@ def test_a_run_with_a_key_fails_at_a_broken_file(
 
 def test_a_run_that_loses_its_store_stops(project: AzureProject) -> None:
     """As after a laptop's sleep, in which another run began; what was broken before goes on to fail meanwhile."""
-    run = project.start(*TARGETS)
+    run = project.start()
     wait_for(lambda: project.azure.cluster.jobs, 120)
     with project.azure.azurite.client() as client:
         blob = client.get_blob_client(CONTAINER, f"{PREFIX}results/running.json")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from llamas import SCALING, WEIGHTS, change_tensors, convert, export, make_llama, set_config, set_tensors, tensors_of
-from pretrain_llama.checkpoints import conversion, passport
+from pretrain_llama import files
+from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.conversion import to_megatron
 from pretrain_llama.checkpoints.expanding import expand_checkpoint
 from pretrain_llama.errors import PretrainError
@@ -231,7 +232,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type(shutil.disk_usage(tmp_path))(total=10**9, used=10**9, free=1000)
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(PretrainError, match=r"0.0 GB to write, 0.0 GB free"):
         convert(source, tmp_path / "converted")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -12,20 +12,10 @@ from project import ROOT, SCRIPTS, run_script
 PROGRAMS = sorted(path.name for path in SCRIPTS.glob("*.py"))
 # What trains, and what speaks to Azure: the only modules that need not be light.
 TRAINS = (
-    "batches blend board cpu data distributed_optimizer figures logits logs loop model optimizer processes resumption "
-    "saving sequences state step"
+    "attention batches blend board cpu data distributed_optimizer figures logits logs loop model optimizer processes "
+    "resumption saving sequences state step"
 )
 MAY_BE_HEAVY = {"blob_lease", "blob_service", "blobs", *(f"training.{module}" for module in TRAINS.split())}
-HEAVY = {
-    *("blob_lease", "blob_service", "blobs"),
-    *(
-        f"training.{module}"
-        for module in (
-            *("batches", "blend", "board", "cpu", "data", "distributed_optimizer", "figures", "logits", "logs", "loop"),
-            *("model", "optimizer", "processes", "resumption", "saving", "sequences", "state", "step"),
-        )
-    ),
-}
 HEAVY = {"torch", "transformers", "snakemake", "megatron", "azure"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from azure_emulator.service import EmulatedAzure
 from pretrain_llama import references
 from pretrain_llama.tokenization.indexed import read_counts
-from project import PREFIX, SHARD, Project, jsonl, run_script, tokenize_shard
+from project import PREFIX, SHARD, jsonl, run_script, tokenize_shard
 from stored import content_of, plan_blobs, upload
 
 
@@ -55,15 +55,3 @@ def test_a_shard_is_no_reference(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shard.jsonl").write_bytes(content)
     references.resolve(tmp_path / "shard.jsonl")
     assert (tmp_path / "shard.jsonl").read_bytes() == content
-
-
-def test_one_machine_can_do_the_work_of_the_nodes(azure: EmulatedAzure, project: Project) -> None:
-    upload(azure, "tales/a.jsonl", jsonl([f"A tale of {n} ships, and of the sea." for n in range(300)]))
-    project.corpora(["en", "books", "tales", "az://vendor/tales/*.jsonl", "text"])
-    project.choose("data_ratio.json", {"books": 1})
-    project.choose("lang_prob.json", {"en": 1})
-    project.save()
-    here = ["data", "--profile", "azure-batch", "--executor", "local", "--cores", "2", "--retries", "0"]
-    made = project.snakemake(*here)
-    assert made.returncode == 0, made.stderr
-    assert "Nothing to be done" in project.snakemake(*here).stderr

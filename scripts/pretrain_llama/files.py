@@ -135,6 +135,17 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_space(folder: Path, size: int) -> None:
+    """Raise OperatorError unless the disk of a folder has room for `size` bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OperatorError(
+            f"{size / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free",
+            where=folder,
+            action="make room, or write to another disk",
+        )
+
+
 def copy_block(source: IO[bytes], target: IO[bytes], length: int) -> int:
     """Copy up to `length` bytes between unbuffered files, in the kernel where it can; return how many, 0 at the end."""
     try:

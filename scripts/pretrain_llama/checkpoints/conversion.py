@@ -1,6 +1,5 @@
 """Conversions: whole folders, with their passports."""
 
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.checkpoints.torch_dist_layout import TorchDistLayout
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.files import replacing_folder, sha256
+from pretrain_llama.files import check_space, replacing_folder, sha256
 
 FORMATS = {HuggingFaceTensors: "huggingface", TorchDistTensors: "torch_dist", MegatronTorchTensors: "megatron_torch"}
 
@@ -50,7 +49,7 @@ def to_megatron(source: Path, output: Path, tensor: int, pipeline: int, multiple
     with replacing_folder(output) as beside:
         (beside / "release").mkdir()
         layout = TorchDistLayout(beside / "release", tensors.specs, architecture, tensor, pipeline)
-        check_space(beside, layout.bytes)
+        check_space(output.parent, layout.bytes)
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"convert {source.name}")
         _pad(layout, architecture, padding_rows)
@@ -94,7 +93,7 @@ def to_huggingface(
     check_output(output, tensors.place, like)
     with replacing_folder(output) as beside:
         layout = HuggingFaceLayout(beside, tensors.specs)
-        check_space(beside, sum(spec.bytes for spec in tensors.specs.values()))
+        check_space(output.parent, sum(spec.bytes for spec in tensors.specs.values()))
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"write {output.name}")
         carry_files(like, beside, tokenizer, dtype=tensors.specs[mapping.EMBEDDING.huggingface[0]].dtype)
@@ -123,15 +122,4 @@ def check_output(output: Path, *sources: Path) -> None:
             f"the output would take the place of {held[0] if held else 'what is there, which no conversion wrote'}",
             where=output,
             action="give a folder that is not there yet, or is empty",
-        )
-
-
-def check_space(folder: Path, size: int) -> None:
-    """Raise OperatorError unless a disk has room for `size` bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise OperatorError(
-            f"{size / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free",
-            where=folder.parents[1],
-            action="make room, or write to another disk",
         )

@@ -8,14 +8,14 @@ import numpy as np
 
 from pretrain_llama.checkpoints import mapping, passport
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.checkpoints.conversion import check_output, check_space, described_source, hashed_files
+from pretrain_llama.checkpoints.conversion import check_output, described_source, hashed_files
 from pretrain_llama.checkpoints.copying import OpenFiles, copy_tensors, hash_tensors, write_rows
 from pretrain_llama.checkpoints.huggingface import HuggingFaceLayout, carry_files
 from pretrain_llama.checkpoints.new_rows import Kind, mean_of_rows, new_row, to_bytes
 from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.files import replacing_folder
+from pretrain_llama.files import check_space, replacing_folder
 from pretrain_llama.vocabulary.pieces import read_compositions
 
 ROWS_AT_ONCE = 256
@@ -51,7 +51,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
     specs = tensors.specs | enlarged
     with replacing_folder(output) as beside:
         layout = HuggingFaceLayout(beside, specs)
-        check_space(beside, sum(spec.bytes for spec in specs.values()))
+        check_space(output.parent, sum(spec.bytes for spec in specs.values()))
         layout.write_frame()
         digests, files = copy_tensors(tensors, layout, hashed_files(tensors), f"expand {source.name}")
         with OpenFiles() as opened:

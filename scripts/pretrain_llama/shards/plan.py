@@ -74,7 +74,7 @@ def record(path: str | Path, plan: Plan) -> None:
     recorded = None if there is None else json.loads(there)
     if recorded == plan:
         return
-    if recorded is not None and not _goes_on_from(recorded, plan):
+    if recorded is not None and not goes_on_from(recorded, plan):
         raise OperatorError(
             f"another run recorded a plan of {plan['corpus']} since this one read it",
             where=path,
@@ -83,7 +83,7 @@ def record(path: str | Path, plan: Plan) -> None:
     stores.write_small(path, files.json_text(plan).encode())
 
 
-def _goes_on_from(recorded: Plan, plan: Plan) -> bool:
+def goes_on_from(recorded: Plan, plan: Plan) -> bool:
     """Say whether a plan has the recorded files and shards, in their places, and maybe more."""
     same_files = all(
         plan["files"].get(path, {}).get("fingerprint") == file["fingerprint"]
