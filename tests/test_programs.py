@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,16 +17,6 @@ TRAINS = (
     "saving sequences state step"
 )
 MAY_BE_HEAVY = {"blob_lease", "blob_service", "blobs", *(f"training.{module}" for module in TRAINS.split())}
-HEAVY = {
-    *("blob_lease", "blob_service", "blobs"),
-    *(
-        f"training.{module}"
-        for module in (
-            *("batches", "blend", "board", "cpu", "data", "distributed_optimizer", "figures", "logits", "logs", "loop"),
-            *("model", "optimizer", "processes", "resumption", "saving", "sequences", "state", "step"),
-        )
-    ),
-}
 HEAVY = {"torch", "transformers", "snakemake", "megatron", "azure"}
 
 
@@ -129,3 +120,22 @@ def end_without_reader(main: str) -> tuple[int, str]:
         process.stdin.close()
         printed = process.stderr.read()
     return process.returncode, printed
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("plot_fertility.py", ["--fertility", "missing", "--output", "plot.png"]),
+        ("plot_fertility.py", ["--fertility", "folder", "--output", "plot.png"]),
+        ("write_sweep.py", ["folder"]),
+        ("estimate_run.py", ["folder", "--checkpoint", "file"]),
+    ],
+)
+def test_a_path_that_names_nothing_or_something_else_is_no_traceback(
+    tmp_path: Path, program: str, arguments: list[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    result = run_script(program, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert re.search(r"\n  where: (missing|folder|file/config\.json)\n  next:  ", result.stderr)
