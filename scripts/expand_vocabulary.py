@@ -54,6 +54,8 @@ def parse_args() -> argparse.Namespace:
         parser.error("give --languages with --new-pieces, or --pieces")
     if len(args.text_keys) == 1:
         args.text_keys *= len(args.shards)
+    if len(args.text_keys) != len(args.shards):
+        parser.error(f"give one text key, or one for each of {len(args.shards)} shards")
     return args
 
 
@@ -83,6 +85,13 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
     training: list[str] = []
     unchanged: list[str] = []
     measured: dict[tuple[str, str], list[str]] = {}
+    there = {names.parse_shard(shard.stem).language for shard in args.shards}
+    if unknown := [language for language in (*args.languages, *args.unchanged_languages) if language not in there]:
+        raise ConfigError(
+            f"no shard is of {', '.join(unknown)}",
+            where=", ".join(map(str, args.shards)),
+            action=f"give shards of these languages, or those that are there: {', '.join(sorted(there))}",
+        )
     with Progress(len(args.shards), "shards", "read") as progress:
         for shard, text_key in zip(args.shards, args.text_keys, strict=True):
             texts, to_measure = divide(sample_texts(shard, text_key, args.sample_bytes, args.max_line_bytes))

@@ -55,12 +55,34 @@ def test_the_program_takes_given_pieces_and_says_what_texts_do_not_yield(tokeniz
 
     for options, message in [
         (["--languages", "ar", "--new-pieces", 5000], "5000 are wanted"),
-        (["--languages", "en", "--new-pieces", 5], "no text of en in these shards"),
+        (["--languages", "en", "--new-pieces", 5], "no shard is of en"),
         (["--languages", "ar"], "give --languages with --new-pieces, or --pieces"),
+        (["--pieces", tmp_path / "pieces.txt", "--unchanged-languages", "fr"], "no shard is of fr"),
+        (
+            ["--pieces", tmp_path / "pieces.txt", "--text-keys", "a", "b"],
+            "give one text key, or one for each of 1 shards",
+        ),
+        (
+            ["--pieces", tmp_path / "pieces.txt", "--text-keys", "body"],
+            "none of the 40 lines looked at has a text: no_text",
+        ),
     ]:
         result = run_expand(tmp_path, tokenizer_model, *options)
         assert result.returncode == 2
         assert message in result.stderr
+
+
+def test_an_empty_list_of_pieces_is_called_so(tokenizer_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pieces.txt").write_text("\n \n")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 2
+    assert "the list of pieces is empty" in result.stderr
+
+
+def test_an_empty_tokenizer_is_not_called_one_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").touch()
+    with pytest.raises(PretrainError, match="no SentencePiece model: it has no pieces"):
+        load_model(tmp_path / "tokenizer.model")
 
 
 @pytest.fixture

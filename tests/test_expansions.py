@@ -166,6 +166,8 @@ def test_what_no_schema_can_say_is_checked(tokenizer_model: Path, tmp_path: Path
         expansion.check("toy", EXPANSION, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"unknown language 'en'"):
         expansion.check("x", EXPANSION, tokenizers, corpora)
+    with pytest.raises(PretrainError, match=r"new pieces are trained on ar, and may not be used in it"):
+        expansion.check("x", EXPANSION | {"unchanged_languages": ["ar"]}, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"no list of pieces"):
         settings = {"tokenizer": "toy", "pieces": str(tmp_path / "pieces.txt")}
         expansion.plan_expansion("x", settings, tokenizers["toy"], {}, tmp_path / "x.json")

@@ -99,7 +99,7 @@ def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenize
     """Check what no schema can say of an expansion.
 
     Raises:
-        ConfigError: its name is taken, or its tokenizer or a language is unknown.
+        ConfigError: its name is taken, or its tokenizer or a language is unknown, or a language is in both lists.
     """
     place = f"{PLACE}.{name}"
     if name in tokenizers:
@@ -119,6 +119,12 @@ def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenize
                     where=f"{place}.{key}",
                     action=f"use those of the table of corpora: {', '.join(known)}",
                 )
+    if both := [lang for lang in settings.get("languages", []) if lang in settings.get("unchanged_languages", [])]:
+        raise ConfigError(
+            f"new pieces are trained on {', '.join(both)}, and may not be used in it",
+            where=f"{place}.unchanged_languages",
+            action="name each language in one of the two lists",
+        )
 
 
 def plan_expansion(
