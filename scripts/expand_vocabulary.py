@@ -106,7 +106,7 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
         raise ConfigError(
             f"no text of {', '.join(args.languages)} in these shards",
             where=", ".join(map(str, args.shards)),
-            action="give shards of the languages to train on",
+            action="look at more of their text: a larger --sample-bytes (sample_bytes_per_corpus), or other shards",
         )
     return training, unchanged, measured
 
