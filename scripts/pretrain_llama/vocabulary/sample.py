@@ -14,14 +14,14 @@ def sample_texts(shard: Path, text_key: str, size_bytes: int, max_line_bytes: in
     """Return texts of a jsonl shard, of `size_bytes` or so; lines that are no documents are passed over.
 
     Raises:
-        DataError: all lines are such.
+        DataError: all lines are such, and none for a text of white space alone.
     """
     texts, rejected = [], []
     for block in _blocks(shard, size_bytes):
         batch = sort_lines(memoryview(block), text_key, max_line_bytes)
         texts += [batch.texts[number].decode() for number in range(len(batch.texts))]
         rejected += [line.reason for line in batch.rejected] if not texts else []
-    if rejected and not texts:
+    if rejected and not texts and "empty" not in rejected:
         raise DataError(
             f"none of the {len(rejected):,} lines looked at has a text: {', '.join(sorted(set(rejected)))}",
             where=shard,
