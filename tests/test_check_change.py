@@ -16,6 +16,7 @@ from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.training.history import History
+from pretrain_llama.training.phases import Phase, check_change
 from pretrain_llama.training.reproduction import write_run_folder
 from pretrain_llama.training.run_folder import open_to_train
 from project import Project, jsonl, run_script
@@ -125,6 +126,36 @@ def test_new_shards_are_named_to_be_excluded(written: Written) -> None:
     written.mix(dict.fromkeys((*written.before, added), 0.25))
     said = written.refused()
     assert f'to keep this run as it is, add the new shards to its exclude_iterator.json, "{ADDED}", or leave' in said
+
+
+def test_a_change_of_all_shards_is_told_in_a_screen(tmp_path: Path) -> None:
+    """As another held_out_fraction makes it: other counts of every shard, under another identity of the tokenizer."""
+    before, now = (
+        {
+            "training": {"seed": 1},
+            "tokenizer": f"toy.0000000{side}",
+            "checkpoint": "same",
+            "mixture": dict.fromkeys(names, 0.001),
+            "data": {name: {"idx": "f" * 64, "bin": "e" * 64} for name in names},
+        }
+        for side in (1, 2)
+        for names in [[f"en_web_c4_split_{n:04d}_text_document_dc={side}_sc={side}_tc=9" for n in range(1000)]]
+    )
+    phases, said = [Phase(0, 0, {}, before)], {}
+    for on_change in ("refuse", "new_phase"):
+        with pytest.raises(OperatorError) as caught:
+            check_change(phases, now, on_change, tmp_path)
+        said[on_change] = str(caught.value)
+        assert len(said[on_change]) < 2500
+        assert "f" * 64 not in said[on_change]
+        assert (
+            "one name of two tokenizers: another model, prepend_bos, append_eos or held_out_fraction" in said[on_change]
+        )
+        assert "split_0000_text_document_dc=1_sc=1_tc=9: gone; " in said[on_change]
+        assert "data: " in said[on_change]
+        assert "split_0000_text_document_dc=2_sc=2_tc=9: new, 0.001; " in said[on_change]
+    assert "restart begins again" in said["refuse"] and "new_phase" not in said["refuse"], "it would be refused"
+    assert "and 996 more changed:" in said["new_phase"]
 
 
 def test_a_phase_that_cannot_begin_is_refused_before_its_folder_is_written(written: Written) -> None:
