@@ -137,6 +137,10 @@ WRONG = {
         choose("exclude_iterator.json", {"exclude": []}),
         ["not a list to exclude", 'write {"exclude_iterator_name": [shard names]}'],
     ),
+    "an excluded shard that is not there": (
+        choose("exclude_iterator.json", {"exclude_iterator_name": ["en_books_tales_split_0009"]}),
+        ["excluded 'en_books_tales_split_0009' matches no shard", "exclude_iterator.json", "correct or remove it"],
+    ),
     "a misspelt key of the mixture": (
         set_run("mixture", {"max_epoch": 4}),
         ["unknown key 'max_epoch'", "config/runs/tiny/run.yaml: mixture", "write 'max_epochs'"],
