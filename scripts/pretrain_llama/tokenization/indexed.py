@@ -120,7 +120,10 @@ def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]
     _, version, code, sequences, boundaries = HEADER.unpack(header)
     dtypes = {number: dtype for dtype, number in DTYPE_CODES.items()}
     if version != VERSION or code not in dtypes:
-        raise _damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}", place)
+        known = ", ".join(f"{number} ({dtype})" for number, dtype in sorted(dtypes.items()))
+        raise _damaged(
+            f"the .idx has version {version} and dtype code {code}; known: version {VERSION}, {known}", place
+        )
     return dtypes[code], sequences, boundaries
 
 
