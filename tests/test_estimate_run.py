@@ -171,6 +171,15 @@ def test_days_are_those_of_flops_peak_and_mfu(tmp_path: Path) -> None:
     assert figures["days"] == pytest.approx(figures["flops"] / (8 * 0.5 * 312e12) / 86400)
 
 
+def test_a_run_without_a_checkpoint_or_none_at_all_is_told_so(built: Project, tmp_path: Path) -> None:
+    result = run_script("estimate_run.py", built.folder / "config" / "runs" / "tiny")
+    assert result.returncode == 2
+    assert "the run folder has no checkpoint" in result.stderr and "give --checkpoint" in result.stderr
+    result = run_script("estimate_run.py", tmp_path / "none")
+    assert result.returncode == 2
+    assert f"no such file\n  where: {tmp_path}/none/run.yaml" in result.stderr
+
+
 def test_the_table_reads_and_bad_options_are_refused(built: Project) -> None:
     folder = built.folder / "results" / "runs" / "tiny"
     result = run_script("estimate_run.py", folder, "--device", "NVIDIA A100", "--mfu", "0.45")
