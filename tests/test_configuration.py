@@ -145,6 +145,14 @@ WRONG = {
         set_run("mixture", {"max_epoch": 4}),
         ["unknown key 'max_epoch'", "config/runs/tiny/run.yaml: mixture", "write 'max_epochs'"],
     ),
+    "a cap of 0": (
+        set_run("mixture", {"max_epochs": 0}),
+        ["0 is no value that this key may have", "run.yaml: mixture.max_epochs", "The most often that the training"],
+    ),
+    "a number in quotes": (
+        set_run("mixture", {"max_epochs": "4"}),
+        ["'4' is no value that this key may have", "3.0e-3, and no quotes"],
+    ),
     "a cap without a corpus": (
         set_run("mixture", {"max_epochs": {"en": {"bokos": 4}}}),
         ["the max_epochs of en.bokos matches no shard", "run.yaml: mixture.max_epochs", "write 'books' for 'bokos'"],
