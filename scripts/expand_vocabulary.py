@@ -32,6 +32,8 @@ from pretrain_llama.vocabulary.pieces import (
 )
 from pretrain_llama.vocabulary.sample import divide, sample_texts
 
+PARTS = "list the parts of each, too: two neighbours are joined at a time, so abc takes a, b and c, and ab or bc"
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,12 +70,18 @@ def main() -> None:
     else:
         pieces = choose(base, train_candidates(base, training, args.new_pieces), args.new_pieces, unchanged)
     model = enlarged(base, pieces)
+    never = unreachable(model, pieces)
+    if len(never) == len(pieces):
+        raise ConfigError(
+            f"none of the {len(never):,} given pieces ever comes about: {listed(never)}",
+            where=args.pieces,
+            action=PARTS,
+        )
     write_pieces(args.pieces_output, base, pieces)
     with replacing(args.output) as file:
         file.write(model.SerializeToString())
-    never = unreachable(model, pieces)
     if never:
-        print(f"warning: {len(never)} given pieces never come about: {listed(never)}", file=sys.stderr)
+        print(f"warning: {len(never):,} given pieces never come about: {listed(never)}; {PARTS}", file=sys.stderr)
     old, new = encoder(base), encoder(model)
     found = {place: measure(texts, old, new) for place, texts in measured.items()}
     sizes = {"vocab_size_before": len(base.pieces), "vocab_size_after": len(model.pieces), "never_used": never}
