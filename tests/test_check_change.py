@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import OperatorError, PretrainError
 from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
@@ -53,7 +53,7 @@ class Written:
     def refused(self) -> str:
         """Write the folder again, and be refused; return why."""
         before = hashes(self.folder)
-        with pytest.raises(OperatorError) as caught:
+        with pytest.raises(PretrainError) as caught:
             self.write()
         assert hashes(self.folder) == before, "the folder is as it was"
         return str(caught.value)
@@ -159,14 +159,22 @@ def test_a_change_of_all_shards_is_told_in_a_screen(tmp_path: Path) -> None:
 
 
 def test_a_phase_that_cannot_begin_is_refused_before_its_folder_is_written(written: Written) -> None:
-    written.choose(
-        on_change="new_phase", training=yaml.safe_load((written.folder / "run.yaml").read_text())["training"]
-    )
+    training = yaml.safe_load((written.folder / "run.yaml").read_text())["training"]
+    written.choose(on_change="new_phase", training=training | {"iterations": 14})
     written.mix(dict(zip(written.before, [0.7, 0.2, 0.1], strict=True)))
     written.write()
     run = yaml.safe_load((written.sources / "run" / "run.yaml").read_text())
     written.choose(training=run["training"] | {"seed": 5})
     assert "no new phase can begin where seed changed" in written.refused()
+
+
+def test_a_phase_with_nothing_to_train_is_refused_before_its_folder_is_written(written: Written) -> None:
+    """It would be by the training, too, but then a finished run is one that is not."""
+    written.choose(on_change="new_phase")
+    written.mix(dict(zip(written.before, [0.7, 0.2, 0.1], strict=True)))
+    said = written.refused()
+    assert "a new phase of a training that has done 8 iterations cannot end at 8" in said
+    assert f"where: {written.sources / 'run' / 'run.yaml'}: training" in said
 
 
 @pytest.mark.parametrize("on_change", ["new_phase", "restart"])

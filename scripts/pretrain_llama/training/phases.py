@@ -127,13 +127,12 @@ def _fixed_changes(phases: list[Phase], now: dict[str, Any]) -> list[str]:
     return fixed
 
 
-def check_length(phases: list[Phase], iterations: int, place: str) -> None:
-    """Check that the last of some phases, which is about to begin, has something to train.
+def check_length(done: int, iterations: int, place: str) -> None:
+    """Check that a phase which begins after `done` iterations has something to train.
 
     Raises:
         ConfigError: it has not.
     """
-    done = phases[-1].iteration
     if iterations <= done:
         raise ConfigError(
             f"a new phase of a training that has done {done} iterations cannot end at {iterations}",
