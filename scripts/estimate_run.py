@@ -49,8 +49,12 @@ def parse_args() -> argparse.Namespace:
 
 def fraction(text: str) -> float:
     """Return a number above 0, at most 1."""
-    if not 0 < (number := float(text)) <= 1:
-        raise ValueError(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, at most 1")
     return number
 
 

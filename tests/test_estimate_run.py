@@ -188,3 +188,5 @@ def test_the_table_reads_and_bad_options_are_refused(built: Project) -> None:
     assert "1 x NVIDIA A100, 19.5 TFLOP/s in fp32, MFU 45% assumed" in result.stdout
     for options in (["--device", "abacus"], ["--mfu", "45"], ["--checkpoint", "nowhere"]):
         assert run_script("estimate_run.py", folder, *options).returncode == 2
+    said = run_script("estimate_run.py", folder, "--mfu", "45").stderr
+    assert "argument --mfu: '45' is no number above 0, at most 1" in said

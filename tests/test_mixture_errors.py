@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_refused_whatever_is_said_of_omissions(tmp_path: Pa
 def test_a_total_is_a_number_of_tokens(tmp_path: Path, tokens: str) -> None:
     result = compute(tmp_path, "--total-tokens", tokens)
     assert result.returncode == 2
-    assert f"invalid count value: '{tokens}'" in result.stderr
+    assert f"argument --total-tokens: '{tokens}' is no whole number of at least 1" in result.stderr
 
 
 @pytest.mark.parametrize("folder", ["/my data", "shards\t"])
