@@ -128,7 +128,7 @@ def end_without_reader(main: str) -> tuple[int, str]:
         ("plot_fertility.py", ["--fertility", "missing", "--output", "plot.png"]),
         ("plot_fertility.py", ["--fertility", "folder", "--output", "plot.png"]),
         ("write_sweep.py", ["folder"]),
-        ("estimate_run.py", ["folder", "--checkpoint", "file"]),
+        ("export_checkpoint.py", ["--checkpoint", "folder", "--like", "file", "--output", "exported"]),
     ],
 )
 def test_a_path_that_names_nothing_or_something_else_is_no_traceback(
