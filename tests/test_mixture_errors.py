@@ -267,6 +267,6 @@ def test_a_mixture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     from pretrain_llama.mixture.mixture import Mixture
 
     (tmp_path / "probabilities.json").write_text(json.dumps({"probabilities": {}}))
-    for path in (tmp_path, tmp_path / "nothing.json"):
-        with pytest.raises(DataError, match="no mixture of this version"):
+    for path, problem in ((tmp_path, "no mixture of this version"), (tmp_path / "nothing.json", "no mixture\n")):
+        with pytest.raises(DataError, match=problem):
             Mixture.read(path)
