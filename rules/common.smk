@@ -95,7 +95,7 @@ def load_run(run):
     if workflow.is_main_process:
         plain = tokenizer.base if chosen["tokenizer"] in EXPANSIONS else tokenizer
         plain.check_against_checkpoint(config["checkpoints"][chosen["checkpoint"]], f"{folder}/run.yaml")
-    choices.check_against_corpora(folder, CORPORA, chosen["mixture"])
+    choices.check_against_corpora(folder, CORPORA, SHARDS, chosen["mixture"])
     return chosen
 
 

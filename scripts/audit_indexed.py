@@ -8,8 +8,9 @@ BOS and ends with EOS, and the counts in the name. Exits with 2 if a pair has a 
 """
 
 import argparse
+from pathlib import Path
 
-from pretrain_llama.errors import DataError, run_program
+from pretrain_llama.errors import ConfigError, DataError, listed, run_program
 from pretrain_llama.tokenization.audit import audit, decoded_documents
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.indexed import prefix_of
@@ -33,6 +34,9 @@ def main() -> None:
     bos = reference.token_id(args.bos_token, "bos") if reference and not args.without_bos else None
     eos = reference.token_id(args.eos_token, "eos") if reference and not args.without_eos else None
     prefixes = sorted(set(args.pairs))
+    for prefix in prefixes:
+        if not any(Path(f"{prefix}{suffix}").exists() for suffix in (".bin", ".idx")):
+            raise ConfigError("no .bin/.idx pair", where=prefix, action="give PREFIX, PREFIX.bin or PREFIX.idx of each")
     defective = []
     for prefix in prefixes:
         found = audit(prefix, reference, bos, eos)
@@ -51,8 +55,9 @@ def main() -> None:
     if defective:
         raise DataError(
             f"{len(defective)} of {len(prefixes)} pairs have defects",
-            where=", ".join(map(str, defective)),
-            action="delete them and tokenize their shards again",
+            where=listed([str(prefix) for prefix in defective]),
+            action="delete them and tokenize their shards again; where ids, BOS or EOS are wrong, see first whether "
+            "--tokenizer-model is theirs",
         )
 
 

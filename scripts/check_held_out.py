@@ -8,9 +8,11 @@ of memory each; of the others, only eight ids each are read, and the whole of th
 """
 
 import argparse
+import re
 from pathlib import Path
 
-from pretrain_llama.errors import DataError, listed, run_program
+from pretrain_llama import names
+from pretrain_llama.errors import ConfigError, DataError, listed, run_program
 from pretrain_llama.progress import Progress
 from pretrain_llama.tokenization.overlap import DocumentSet
 
@@ -32,6 +34,13 @@ def pairs_in(folder: Path) -> list[Path]:
 
 def main() -> None:
     args = parse_args()
+    identities = [folder.resolve().name for folder in (args.held_out, args.trained)]
+    if identities[0] != identities[1] and all(re.fullmatch(names.TOKENIZER, name) for name in identities):
+        raise ConfigError(
+            f"the pairs are of two tokenizers: {', '.join(identities)}",
+            where=args.trained,
+            action="compare pairs of one tokenizer, for documents are compared by their ids",
+        )
     held_out, trained = DocumentSet(pairs_in(args.held_out)), pairs_in(args.trained)
     common = []
     with Progress(len(trained), "pairs", "compare") as progress:

@@ -38,7 +38,7 @@ def split(text: str) -> str:
     """Return a --split of Megatron's: up to three numbers, the first above 0."""
     numbers = text.split(",")
     if len(numbers) > 3 or not all(re.fullmatch(r"\d+(\.\d+)?", n) for n in numbers) or not float(numbers[0]):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not one to three numbers, as 99,1,0, the first above 0")
     return text
 
 

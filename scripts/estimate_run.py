@@ -15,7 +15,7 @@ from typing import Any
 
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.tables import text_table
 from pretrain_llama.training.cost import estimate
 from pretrain_llama.training.flops import PEAK_FLOPS
@@ -49,15 +49,25 @@ def parse_args() -> argparse.Namespace:
 
 def fraction(text: str) -> float:
     """Return a number above 0, at most 1."""
-    if not 0 < (number := float(text)) <= 1:
-        raise ValueError(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, at most 1")
     return number
 
 
 def main() -> None:
     args = parse_args()
-    architecture = read_architecture(args.checkpoint or args.run_folder / "checkpoint")
-    figures = estimate(load_run(args.run_folder), architecture, args.device, args.mfu)
+    run, checkpoint = load_run(args.run_folder), args.checkpoint or args.run_folder / "checkpoint"
+    if not args.checkpoint and not checkpoint.exists():
+        raise ConfigError(
+            "the run folder has no checkpoint",
+            where=args.run_folder,
+            action="give --checkpoint, the folder of the model's config.json, or a folder of results/runs/",
+        )
+    figures = estimate(run, read_architecture(checkpoint), args.device, args.mfu)
     print(json.dumps(figures, indent=1) if args.json else as_text(figures), end="\n" if args.json else "")
 
 

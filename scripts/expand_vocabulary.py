@@ -32,6 +32,8 @@ from pretrain_llama.vocabulary.pieces import (
 )
 from pretrain_llama.vocabulary.sample import divide, sample_texts
 
+PARTS = "list the parts of each, too: two neighbours are joined at a time, so abc takes a, b and c, and ab or bc"
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,6 +56,8 @@ def parse_args() -> argparse.Namespace:
         parser.error("give --languages with --new-pieces, or --pieces")
     if len(args.text_keys) == 1:
         args.text_keys *= len(args.shards)
+    if len(args.text_keys) != len(args.shards):
+        parser.error(f"give one text key, or one for each of {len(args.shards)} shards")
     return args
 
 
@@ -66,12 +70,18 @@ def main() -> None:
     else:
         pieces = choose(base, train_candidates(base, training, args.new_pieces), args.new_pieces, unchanged)
     model = enlarged(base, pieces)
+    never = unreachable(model, pieces)
+    if len(never) == len(pieces):
+        raise ConfigError(
+            f"none of the {len(never):,} given pieces ever comes about: {listed(never)}",
+            where=args.pieces,
+            action=PARTS,
+        )
     write_pieces(args.pieces_output, base, pieces)
     with replacing(args.output) as file:
         file.write(model.SerializeToString())
-    never = unreachable(model, pieces)
     if never:
-        print(f"warning: {len(never)} given pieces never come about: {listed(never)}", file=sys.stderr)
+        print(f"warning: {len(never):,} given pieces never come about: {listed(never)}; {PARTS}", file=sys.stderr)
     old, new = encoder(base), encoder(model)
     found = {place: measure(texts, old, new) for place, texts in measured.items()}
     sizes = {"vocab_size_before": len(base.pieces), "vocab_size_after": len(model.pieces), "never_used": never}
@@ -83,6 +93,13 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
     training: list[str] = []
     unchanged: list[str] = []
     measured: dict[tuple[str, str], list[str]] = {}
+    there = {names.parse_shard(shard.stem).language for shard in args.shards}
+    if unknown := [language for language in (*args.languages, *args.unchanged_languages) if language not in there]:
+        raise ConfigError(
+            f"no shard is of {', '.join(unknown)}",
+            where=", ".join(map(str, args.shards)),
+            action=f"give shards of these languages, or those that are there: {', '.join(sorted(there))}",
+        )
     with Progress(len(args.shards), "shards", "read") as progress:
         for shard, text_key in zip(args.shards, args.text_keys, strict=True):
             texts, to_measure = divide(sample_texts(shard, text_key, args.sample_bytes, args.max_line_bytes))
@@ -97,7 +114,7 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
         raise ConfigError(
             f"no text of {', '.join(args.languages)} in these shards",
             where=", ".join(map(str, args.shards)),
-            action="give shards of the languages to train on",
+            action="look at more of their text: a larger --sample-bytes (sample_bytes_per_corpus), or other shards",
         )
     return training, unchanged, measured
 

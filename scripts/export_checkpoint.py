@@ -42,6 +42,10 @@ def main() -> None:
         for converted in (checkpoint, checkpoint.parent):  # a folder of checkpoints, or one of them
             if (converted / PASSPORT).exists():
                 passport.check(converted, like=like)
+        newest = torch_dist.latest(checkpoint) or checkpoint
+        began = newest.resolve().parent.parent.parent / "checkpoint"  # of the run folder, if it is one of a training
+        if (began / PASSPORT).exists():
+            passport.check(began, trained=newest, like=like)
     architecture = read_architecture(like)
     to_huggingface(open_tensors(checkpoint, architecture), architecture, like, args.output, tokenizer)
 

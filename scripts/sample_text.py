@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.configuration import load_run
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.files import write_text
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.texts import Texts
@@ -23,12 +23,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    files = [path for name in ("tokenizer.model", "tokenizer.json") if (path := args.model / name).exists()]
+    if not files:
+        raise ConfigError("no tokenizer.model, no tokenizer.json", where=args.model, action="give an exported folder")
     import torch
     from transformers import LlamaForCausalLM
 
     sample = load_run(args.run)["sample"]
-    files = [args.model / name for name in ("tokenizer.model", "tokenizer.json")]
-    tokenizer = load_reference(next(path for path in files if path.exists()))
+    tokenizer = load_reference(files[0])
     model = LlamaForCausalLM.from_pretrained(args.model).eval()
     continued = []
     for prompt in sample["prompts"]:

@@ -49,13 +49,16 @@ def run_line(run: str, results: str) -> str:
     folder = f"{results}/runs/{run}"
     if stores.read_small(f"{folder}/manifest.json") is None:
         return f"run {run}: its folder is not written yet"
+    if (chosen := stores.read_small(f"{folder}/run.yaml")) is None:
+        return f"run {run}: its folder has no run.yaml; without its manifest.json, snakemake writes it again"
     records = read_log(f"{folder}/output")
-    wanted = yaml.safe_load(stores.read_small(f"{folder}/run.yaml"))["training"]["iterations"]
+    wanted = yaml.safe_load(chosen)["training"]["iterations"]
+    loss = f"loss {records[-1]['loss']:.3f}" if records else "no loss is logged"
     if stores.read_small(f"{folder}/output/finished.json") is not None:
-        return f"run {run}: finished, {wanted:,} iterations, loss {records[-1]['loss']:.3f}"
+        return f"run {run}: finished, {wanted:,} iterations, {loss}"
     if not records:
         return f"run {run}: ready to train"
-    return f"run {run}: iteration {records[-1]['iteration']:,} of {wanted:,}, loss {records[-1]['loss']:.3f}"
+    return f"run {run}: iteration {records[-1]['iteration']:,} of {wanted:,}, {loss}"
 
 
 def snakemake_lines(run: NewestRun | None) -> list[str]:

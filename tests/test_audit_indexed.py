@@ -59,6 +59,22 @@ def test_an_audit_finds_each_defect(tmp_path: Path, tokenizer_model: Path, damag
     assert f"1 of 2 pairs have defects\n  where: {damaged}\n" in result.stderr
 
 
+def test_what_is_no_pair_is_not_called_a_defective_one(tmp_path: Path) -> None:
+    """Who gives the folder of the pairs is not told to delete it."""
+    write_pair(tmp_path / "pairs" / "sound", [[1, 5, 2]])
+    for given in (tmp_path / "pairs", tmp_path / "pairs" / "suond.bin"):
+        result = audit(tmp_path / "pairs" / "sound", given)
+        assert result.returncode == 2 and "delete" not in result.stderr
+        assert f"no .bin/.idx pair\n  where: {given.with_suffix('')}\n  next:  give PREFIX, PREFIX.bin" in result.stderr
+
+
+def test_an_unknown_dtype_is_told_with_those_that_are_known(tmp_path: Path) -> None:
+    write_pair(tmp_path / "theirs", [[1, 5, 2]])
+    overwrite(f"{tmp_path}/theirs.idx", 17, np.uint8([5]))
+    said = "the .idx has version 1 and dtype code 5; known: version 1, 4 (int32), 8 (uint16)"
+    assert said in audit(tmp_path / "theirs").stdout
+
+
 def test_an_audit_compares_the_name(tmp_path: Path) -> None:
     write_pair(tmp_path / f"{PREFIX}_dc=1_sc=1_tc=4", [[1, 5, 2]])
     result = audit(tmp_path / f"{PREFIX}_dc=1_sc=1_tc=4.idx")

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import OperatorError, PretrainError
 from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.launch import submissions
 from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.training.history import History
+from pretrain_llama.training.phases import Phase, check_change
 from pretrain_llama.training.reproduction import write_run_folder
 from pretrain_llama.training.run_folder import open_to_train
 from project import Project, jsonl, run_script
@@ -52,7 +53,7 @@ class Written:
     def refused(self) -> str:
         """Write the folder again, and be refused; return why."""
         before = hashes(self.folder)
-        with pytest.raises(OperatorError) as caught:
+        with pytest.raises(PretrainError) as caught:
             self.write()
         assert hashes(self.folder) == before, "the folder is as it was"
         return str(caught.value)
@@ -127,15 +128,53 @@ def test_new_shards_are_named_to_be_excluded(written: Written) -> None:
     assert f'to keep this run as it is, add the new shards to its exclude_iterator.json, "{ADDED}", or leave' in said
 
 
-def test_a_phase_that_cannot_begin_is_refused_before_its_folder_is_written(written: Written) -> None:
-    written.choose(
-        on_change="new_phase", training=yaml.safe_load((written.folder / "run.yaml").read_text())["training"]
+def test_a_change_of_all_shards_is_told_in_a_screen(tmp_path: Path) -> None:
+    """As another held_out_fraction makes it: other counts of every shard, under another identity of the tokenizer."""
+    before, now = (
+        {
+            "training": {"seed": 1},
+            "tokenizer": f"toy.0000000{side}",
+            "checkpoint": "same",
+            "mixture": dict.fromkeys(names, 0.001),
+            "data": {name: {"idx": "f" * 64, "bin": "e" * 64} for name in names},
+        }
+        for side in (1, 2)
+        for names in [[f"en_web_c4_split_{n:04d}_text_document_dc={side}_sc={side}_tc=9" for n in range(1000)]]
     )
+    phases, said = [Phase(0, 0, {}, before)], {}
+    for on_change in ("refuse", "new_phase"):
+        with pytest.raises(OperatorError) as caught:
+            check_change(phases, now, on_change, tmp_path)
+        said[on_change] = str(caught.value)
+        assert len(said[on_change]) < 2500
+        assert "f" * 64 not in said[on_change]
+        assert (
+            "one name of two tokenizers: another model, prepend_bos, append_eos or held_out_fraction" in said[on_change]
+        )
+        assert "split_0000_text_document_dc=1_sc=1_tc=9: gone; " in said[on_change]
+        assert "data: " in said[on_change]
+        assert "split_0000_text_document_dc=2_sc=2_tc=9: new, 0.001; " in said[on_change]
+    assert "restart begins again" in said["refuse"] and "new_phase" not in said["refuse"], "it would be refused"
+    assert "and 996 more changed:" in said["new_phase"]
+
+
+def test_a_phase_that_cannot_begin_is_refused_before_its_folder_is_written(written: Written) -> None:
+    training = yaml.safe_load((written.folder / "run.yaml").read_text())["training"]
+    written.choose(on_change="new_phase", training=training | {"iterations": 14})
     written.mix(dict(zip(written.before, [0.7, 0.2, 0.1], strict=True)))
     written.write()
     run = yaml.safe_load((written.sources / "run" / "run.yaml").read_text())
     written.choose(training=run["training"] | {"seed": 5})
     assert "no new phase can begin where seed changed" in written.refused()
+
+
+def test_a_phase_with_nothing_to_train_is_refused_before_its_folder_is_written(written: Written) -> None:
+    """It would be by the training, too, but then a finished run is one that is not."""
+    written.choose(on_change="new_phase")
+    written.mix(dict(zip(written.before, [0.7, 0.2, 0.1], strict=True)))
+    said = written.refused()
+    assert "a new phase of a training that has done 8 iterations cannot end at 8" in said
+    assert f"where: {written.sources / 'run' / 'run.yaml'}: training" in said
 
 
 @pytest.mark.parametrize("on_change", ["new_phase", "restart"])

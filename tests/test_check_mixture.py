@@ -236,7 +236,7 @@ def test_every_split_that_is_used_needs_a_sequence_of_every_shard(mixture: Mixtu
 def test_a_split_is_up_to_three_numbers(mixed: Path, split: str) -> None:
     result = check(mixed, "--split", split)
     assert result.returncode == 2
-    assert f"invalid split value: {split!r}" in result.stderr
+    assert f"argument --split: {split!r} is not one to three numbers, as 99,1,0, the first above 0" in result.stderr
 
 
 def test_too_few_open_files_are_told_before_megatron_opens_them(mixed: Path) -> None:

@@ -137,9 +137,21 @@ WRONG = {
         choose("exclude_iterator.json", {"exclude": []}),
         ["not a list to exclude", 'write {"exclude_iterator_name": [shard names]}'],
     ),
+    "an excluded shard that is not there": (
+        choose("exclude_iterator.json", {"exclude_iterator_name": ["en_books_tales_split_0009"]}),
+        ["excluded 'en_books_tales_split_0009' matches no shard", "exclude_iterator.json", "correct or remove it"],
+    ),
     "a misspelt key of the mixture": (
         set_run("mixture", {"max_epoch": 4}),
         ["unknown key 'max_epoch'", "config/runs/tiny/run.yaml: mixture", "write 'max_epochs'"],
+    ),
+    "a cap of 0": (
+        set_run("mixture", {"max_epochs": 0}),
+        ["0 is no value that this key may have", "run.yaml: mixture.max_epochs", "The most often that the training"],
+    ),
+    "a number in quotes": (
+        set_run("mixture", {"max_epochs": "4"}),
+        ["'4' is no value that this key may have", "3.0e-3, and no quotes"],
     ),
     "a cap without a corpus": (
         set_run("mixture", {"max_epochs": {"en": {"bokos": 4}}}),

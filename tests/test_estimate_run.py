@@ -176,6 +176,15 @@ def test_days_are_those_of_flops_peak_and_mfu(tmp_path: Path) -> None:
     assert figures["days"] == pytest.approx(figures["flops"] / (8 * 0.5 * 312e12) / 86400)
 
 
+def test_a_run_without_a_checkpoint_or_none_at_all_is_told_so(built: Project, tmp_path: Path) -> None:
+    result = run_script("estimate_run.py", built.folder / "config" / "runs" / "tiny")
+    assert result.returncode == 2
+    assert "the run folder has no checkpoint" in result.stderr and "give --checkpoint" in result.stderr
+    result = run_script("estimate_run.py", tmp_path / "none")
+    assert result.returncode == 2
+    assert f"no such file\n  where: {tmp_path}/none/run.yaml" in result.stderr
+
+
 def test_the_table_reads_and_bad_options_are_refused(built: Project) -> None:
     folder = built.folder / "results" / "runs" / "tiny"
     result = run_script("estimate_run.py", folder, "--device", "NVIDIA A100", "--mfu", "0.45")
@@ -184,3 +193,5 @@ def test_the_table_reads_and_bad_options_are_refused(built: Project) -> None:
     assert "1 x NVIDIA A100, 19.5 TFLOP/s in fp32, MFU 45% assumed" in result.stdout
     for options in (["--device", "abacus"], ["--mfu", "45"], ["--checkpoint", "nowhere"]):
         assert run_script("estimate_run.py", folder, *options).returncode == 2
+    said = run_script("estimate_run.py", folder, "--mfu", "45").stderr
+    assert "argument --mfu: '45' is no number above 0, at most 1" in said

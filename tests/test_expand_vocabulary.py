@@ -55,12 +55,47 @@ def test_the_program_takes_given_pieces_and_says_what_texts_do_not_yield(tokeniz
 
     for options, message in [
         (["--languages", "ar", "--new-pieces", 5000], "5000 are wanted"),
-        (["--languages", "en", "--new-pieces", 5], "no text of en in these shards"),
+        (["--languages", "en", "--new-pieces", 5], "no shard is of en"),
         (["--languages", "ar"], "give --languages with --new-pieces, or --pieces"),
+        (["--pieces", tmp_path / "pieces.txt", "--unchanged-languages", "fr"], "no shard is of fr"),
+        (
+            ["--pieces", tmp_path / "pieces.txt", "--text-keys", "a", "b"],
+            "give one text key, or one for each of 1 shards",
+        ),
+        (
+            ["--pieces", tmp_path / "pieces.txt", "--text-keys", "body"],
+            "none of the 40 lines looked at has a text: no_text",
+        ),
     ]:
         result = run_expand(tmp_path, tokenizer_model, *options)
         assert result.returncode == 2
         assert message in result.stderr
+
+
+def test_a_list_of_which_no_piece_comes_about_is_refused(tokenizer_model: Path, tmp_path: Path) -> None:
+    """All texts would be tokenized anew, to the same ids."""
+    (tmp_path / "pieces.txt").write_text("خبر\nالمدينة\n", encoding="utf-8")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 2
+    assert "none of the 2 given pieces ever comes about: خبر, المدينة\n  where: " in result.stderr
+    assert "next:  list the parts of each, too" in result.stderr
+    assert not (tmp_path / "t.model").exists()
+    (tmp_path / "pieces.txt").write_text("خ\nخب\nب\nر\nخبر\n", encoding="utf-8")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 0 and "warning" not in result.stderr, result.stderr
+
+
+def test_an_empty_list_of_pieces_is_called_so(tokenizer_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pieces.txt").write_text("\n \n")
+    result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
+    assert result.returncode == 2
+    assert "the list of pieces is empty" in result.stderr
+
+
+def test_an_empty_tokenizer_is_not_called_one_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").touch()
+    with pytest.raises(PretrainError, match="no SentencePiece model: it has no pieces"):
+        load_model(tmp_path / "tokenizer.model")
 
 
 @pytest.fixture
@@ -81,7 +116,7 @@ def normalizing(tmp_path: Path) -> Path:
 
 def test_pieces_that_the_tokenizer_deletes_are_refused(normalizing: Path, tmp_path: Path) -> None:
     """No old row says what their rows would begin with: the mean of none is no number."""
-    (tmp_path / "pieces.txt").write_text("\x01\nabab\n\x7f\n", encoding="utf-8")
+    (tmp_path / "pieces.txt").write_text("\x01\nab\nabab\n\x7f\n", encoding="utf-8")
     result = run_expand(tmp_path, normalizing, "--pieces", tmp_path / "pieces.txt")
     assert result.returncode == 2
     assert r"the tokenizer deletes 2 of the new pieces before it encodes: '\x01', '\x7f'" in result.stderr
@@ -91,7 +126,7 @@ def test_pieces_that_the_tokenizer_deletes_are_refused(normalizing: Path, tmp_pa
 
 def test_a_domain_without_words_is_shown_as_such(tokenizer_model: Path, tmp_path: Path) -> None:
     (tmp_path / "en_blank_none_split_0000.jsonl").write_bytes(jsonl([" "] * 20))
-    (tmp_path / "pieces.txt").write_text("خبر\n", encoding="utf-8")
+    (tmp_path / "pieces.txt").write_text("خ\nب\nخب\n", encoding="utf-8")
     result = run_expand(tmp_path, tokenizer_model, "--pieces", tmp_path / "pieces.txt")
     assert result.returncode == 0, result.stderr
     domains = plot_fertility.read_domains(tmp_path / "f.csv")

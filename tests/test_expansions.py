@@ -15,6 +15,7 @@ from pretrain_llama.shards import plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.vocabulary import expansion
 from project import ROOT, Project, jsonl
+from screens import check_screen
 
 VENDOR = ROOT / "resources" / "demo" / "vendor"
 NEW = 150
@@ -119,6 +120,16 @@ def test_later_text_changes_no_vocabulary_but_another_size_does(expanded: Projec
     assert pending["merge_shard"] == 1
 
 
+def test_a_corpus_that_an_expansion_was_made_from_stays_in_the_table(expanded: Project, tmp_path: Path) -> None:
+    project = expanded.copied_to(tmp_path / "copy")
+    table = project.folder / "config" / "corpora.tsv"
+    rows = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(row for row in rows if "translated" not in row))
+    project.choose("data_ratio.json", {"ar": {"interface": 1}, "en": {"reference": 1}})
+    gone = "the expansion 'toy-ar' was made from ar_translated_wagtail, of which the table of corpora has no row"
+    check_screen(project.snakemake("--dry-run"), gone, "results/expansions/toy-ar.json", "put the row back")
+
+
 def test_other_rows_change_the_checkpoint_alone(expanded: Project, tmp_path: Path) -> None:
     project = expanded.copied_to(tmp_path / "copy")
     project.config["expansions"]["toy-ar"] = EXPANSION | {"new_rows": "zero"}
@@ -166,6 +177,8 @@ def test_what_no_schema_can_say_is_checked(tokenizer_model: Path, tmp_path: Path
         expansion.check("toy", EXPANSION, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"unknown language 'en'"):
         expansion.check("x", EXPANSION, tokenizers, corpora)
+    with pytest.raises(PretrainError, match=r"new pieces are trained on ar, and may not be used in it"):
+        expansion.check("x", EXPANSION | {"unchanged_languages": ["ar"]}, tokenizers, corpora)
     with pytest.raises(PretrainError, match=r"no list of pieces"):
         settings = {"tokenizer": "toy", "pieces": str(tmp_path / "pieces.txt")}
         expansion.plan_expansion("x", settings, tokenizers["toy"], {}, tmp_path / "x.json")

@@ -108,6 +108,19 @@ def test_transformers_reads_the_tokenizer_of_the_run_as_it_is(
     assert (settings or {}).items() - {("tokenizer_class", "PreTrainedTokenizerFast")} <= read.init_kwargs.items()
 
 
+def test_a_trained_checkpoint_is_exported_like_the_model_that_it_began_as(copy: Project, llama: Path) -> None:
+    """With fewer ids, the rows of the others would be taken for padding, and cut."""
+    smaller = shutil.copytree(llama, copy.folder / "smaller")
+    change_config(smaller, vocab_size=390)
+    checkpoints = copy.folder / "results" / "runs" / "tiny" / "output" / "checkpoints"
+    for checkpoint in (checkpoints, checkpoints / "iter_0000004"):
+        paths = ["--checkpoint", checkpoint, "--output", copy.folder / "back", "--like"]
+        result = run_script("export_checkpoint.py", *paths, smaller)
+        assert result.returncode == 2
+        assert f"{smaller}/config.json: vocab_size: 400 -> 390" in result.stderr
+        assert run_script("export_checkpoint.py", *paths, llama).returncode == 0
+
+
 def test_a_converted_checkpoint_is_exported_like_the_model_that_it_is(tmp_path: Path, source: Path) -> None:
     converted = convert(source, tmp_path / "converted")
     other = shutil.copytree(source, tmp_path / "other")

@@ -1,5 +1,6 @@
 """Documents held out for validation: which, how many, and that none is on both sides."""
 
+import shutil
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -86,6 +87,11 @@ def test_the_check_finds_a_document_on_both_sides(tmp_path: Path, tokenizer_mode
     assert f"{count} documents are trained on and held out" in mixed.stderr
     assert f"{SHARD}_text_document, document {first}" in mixed.stderr
     assert "delete the others. If they were: a tokenizer without byte fallback" in mixed.stderr
+    other = (tmp_path / "toy.01234567", tmp_path / "toy.89abcdef")
+    shutil.copytree(held_out.parent, other[0])
+    shutil.copytree(tmp_path / "divided", other[1])
+    apart = run_script("check_held_out.py", "--held-out", other[0], "--trained", other[1])
+    assert apart.returncode == 2 and "the pairs are of two tokenizers: toy.01234567, toy.89abcdef" in apart.stderr
     none = run_script("check_held_out.py", "--held-out", tmp_path, "--trained", tmp_path / "whole")
     assert none.returncode == 2 and "no .bin/.idx pair" in none.stderr
 

@@ -73,11 +73,16 @@ def test_pairs_that_do_not_belong_together_are_not_joined(tmp_path: Path) -> Non
         write_random_pair(tmp_path / tokenizer / "pair", [3])
     result = join_program(tmp_path, *tmp_path.glob("toy.*/pair.bin"))
     assert "shards of different tokenizers: toy.01234567, toy.89abcdef" in result.stderr
-    result = join_program(tmp_path, tmp_path / "nothing")
-    assert "its .bin or .idx is missing" in result.stderr
     (tmp_path / "narrow.idx").write_bytes(HEADER.pack(MAGIC, 1, 6, 0, 1))
     result = join_program(tmp_path, tmp_path / "narrow")
     assert "dtype code 6" in result.stderr
+
+
+def test_who_gives_a_folder_is_not_told_to_delete_it(tmp_path: Path) -> None:
+    for given in (tmp_path, tmp_path / "none.bin"):
+        result = join_program(tmp_path, given)
+        assert result.returncode == 2 and "delete" not in result.stderr
+        assert f"no .bin/.idx pair\n  where: {given.with_suffix('')}\n  next:  correct the path" in result.stderr
     assert result.returncode == 2
     assert not (tmp_path / "joined").exists()
 

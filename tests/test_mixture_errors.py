@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_refused_whatever_is_said_of_omissions(tmp_path: Pa
 def test_a_total_is_a_number_of_tokens(tmp_path: Path, tokens: str) -> None:
     result = compute(tmp_path, "--total-tokens", tokens)
     assert result.returncode == 2
-    assert f"invalid count value: '{tokens}'" in result.stderr
+    assert f"argument --total-tokens: '{tokens}' is no whole number of at least 1" in result.stderr
 
 
 @pytest.mark.parametrize("folder", ["/my data", "shards\t"])
@@ -267,6 +267,6 @@ def test_a_mixture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     from pretrain_llama.mixture.mixture import Mixture
 
     (tmp_path / "probabilities.json").write_text(json.dumps({"probabilities": {}}))
-    for path in (tmp_path, tmp_path / "nothing.json"):
-        with pytest.raises(DataError, match="no mixture of this version"):
+    for path, problem in ((tmp_path, "no mixture of this version"), (tmp_path / "nothing.json", "no mixture\n")):
+        with pytest.raises(DataError, match=problem):
             Mixture.read(path)

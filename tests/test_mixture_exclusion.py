@@ -58,6 +58,7 @@ def test_only_a_corpus_that_is_excluded_whole_needs_no_rate(
     write(tmp_path / "lang_prob.json", {"en": 1})
     write(tmp_path / "exclude_iterator.json", {"exclude_iterator_name": globs})
     corpora = [Corpus("en", domain, subdomain, "", "text", "") for domain, subdomain in CORPORA]
+    planned = [f"en_web_crawl_split_{digit}000" for digit in range(10)]
     refused = pytest.raises(ConfigError, match="domain 'web' of language 'en' has no rate")
     with nullcontext() if all_are_out else refused:
-        chosen.check_against_corpora(tmp_path, corpora, {})
+        chosen.check_against_corpora(tmp_path, corpora, planned, {})

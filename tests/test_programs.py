@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,24 @@ def end_without_reader(main: str) -> tuple[int, str]:
         process.stdin.close()
         printed = process.stderr.read()
     return process.returncode, printed
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("plot_fertility.py", ["--fertility", "missing", "--output", "plot.png"]),
+        ("plot_fertility.py", ["--fertility", "folder", "--output", "plot.png"]),
+        ("write_sweep.py", ["folder"]),
+        ("sample_text.py", ["--model", "folder", "--run", str(ROOT / "config/runs/demo"), "--output", "sample.txt"]),
+        ("plot_mixture.py", ["--mixture", "missing", "--title", "none", "--output", "mixture.html"]),
+        ("export_checkpoint.py", ["--checkpoint", "folder", "--like", "file", "--output", "exported"]),
+    ],
+)
+def test_a_path_that_names_nothing_or_something_else_is_no_traceback(
+    tmp_path: Path, program: str, arguments: list[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    result = run_script(program, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr and "Errno" not in result.stderr, result.stderr
+    assert re.search(r"\n  where: (missing|folder|file/config\.json)\n  next:  ", result.stderr)

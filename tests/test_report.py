@@ -78,6 +78,7 @@ def test_the_page_of_a_training_shows_its_curves_and_where_it_came_from(built: P
     assert any(row[0] == "verified" and "bit for bit" in row[1] for row in page.rows)
     assert {"ar_news", "en_books"} <= {row[0] for row in page.rows}, "what was consumed of each domain"
     assert any("A tale of" in text for text in page.texts), "the samples"
+    assert ", mean of the last 6 " in (run_folder / "summary.txt").read_text(), "of 6 iterations"
 
 
 def test_of_a_training_that_goes_on_is_shown_what_there_is(training: Training, tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def test_of_a_built_project_the_sums_add_up(built: Project) -> None:
     assert "the newest Snakemake here ended: .snakemake/log/" in shown
 
 
+def test_a_run_that_lacks_files_hides_no_other(copy: Project) -> None:
+    folder = copy.folder / "results" / "runs" / "tiny"
+    (folder / "output" / "log.jsonl").unlink()
+    assert "run tiny: finished, 6 iterations, no loss is logged" in status(copy)
+    (folder / "run.yaml").unlink()
+    assert "run tiny: its folder has no run.yaml" in status(copy)
+
+
 def test_a_failure_is_shown_with_the_end_of_its_log(project: Project) -> None:
     project.vendor("en_books_tales/b.jsonl", b"broken\n" * 40)
     assert project.snakemake("data").returncode == 1

@@ -17,6 +17,7 @@ from pretrain_llama.vocabulary.fertility import measure
 from pretrain_llama.vocabulary.model import encoder, enlarged, load_model
 from pretrain_llama.vocabulary.pieces import (
     choose,
+    encode_alone,
     read_compositions,
     read_pieces,
     train_candidates,
@@ -202,6 +203,51 @@ def test_an_expanded_checkpoint_names_the_dtype_that_its_weights_have(base, piec
     expanded = tmp_path / "expanded"
     expand_checkpoint(source, tmp_path / "pieces.tsv", tmp_path / "tokenizer.model", "mean", expanded)
     assert AutoModelForCausalLM.from_pretrained(expanded, dtype="auto").dtype == torch.float32
+
+
+def test_pieces_of_any_character_are_read_as_they_were_written(base, tmp_path: Path) -> None:
+    """Vendors' texts hold carriage returns within lines, tabs and quotes, and all may become pieces."""
+    pieces = ["\r", "ab\r", "\t", '"', 'q"', "\u2028", "خب"]
+    write_pieces(tmp_path / "pieces.tsv", base, pieces)
+    read = read_compositions(tmp_path / "pieces.tsv")
+    assert list(read) == list(range(400, 407))
+    assert list(read.values()) == encode_alone(base, pieces)
+
+
+ROWS = "id\tpiece\tbefore\n400\tab\t1 2\n"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "id\tpiece\tbefore\n",
+        "id,piece,before\n400,ab,1\n",
+        *(ROWS + row for row in ("402\tcd\t1\n", "401\tcd\t\n", "401\tcd\t400\n", "401\tcd\n", "x\tcd\t1\n")),
+    ],
+)
+def test_a_table_that_is_none_is_refused(tmp_path: Path, table: str) -> None:
+    """An id that the old tokenizer has not would take its row from beyond the old ones."""
+    (tmp_path / "pieces.tsv").write_text(table)
+    with pytest.raises(PretrainError, match=r"no table of new pieces: .*\n  where: .*pieces\.tsv\n  next:  give the"):
+        read_compositions(tmp_path / "pieces.tsv")
+
+
+def test_a_tokenizer_that_is_not_the_one_of_the_pieces_is_refused(base, tmp_path: Path) -> None:
+    source, given = make_llama(tmp_path / "llama", vocab_size=400), tmp_path / "tokenizer.model"
+    write_pieces(tmp_path / "pieces.tsv", base, ["خبر", "خب"])
+    for pieces, message in [
+        ([], "the tokenizer has 400 ids, the new pieces make them 402"),
+        (["خبر", "خب", "نص"], "the tokenizer has 403 ids, the new pieces make them 402"),
+        (["خبر", "نص"], "1 ids of the tokenizer are no new pieces of the table: 401 is نص"),
+    ]:
+        given.write_bytes(enlarged(base, pieces).SerializeToString())
+        with pytest.raises(PretrainError, match=message):
+            expand_checkpoint(source, tmp_path / "pieces.tsv", given, "mean", tmp_path / "expanded")
+    given.write_text("no tokenizer")
+    with pytest.raises(PretrainError, match="no SentencePiece model"):
+        expand_checkpoint(source, tmp_path / "pieces.tsv", given, "mean", tmp_path / "expanded")
+    assert not (tmp_path / "expanded").exists()
 
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(base, pieces, tmp_path: Path) -> None:

@@ -150,6 +150,23 @@ def test_other_runs_are_never_overwritten_and_missing_ones_named(project: Projec
     assert "no run is called other.*" in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no keys in the file"),
+        ("run: tiny\ngrid: {training.seed: 1}\n", "next:  Values of the key, in a list, none of them twice."),
+        (
+            "run: tiny\ngrid: {training.seed: ['1e3']}\n",
+            "next:  YAML reads this as text: write the exponent as in 3.0e-3, and no quotes",
+        ),
+    ],
+)
+def test_a_sweep_of_another_form_is_told_the_right_one(project: Project, content: str, said: str) -> None:
+    (project.folder / "rates.yaml").write_text(content)
+    result = run_script("write_sweep.py", project.folder / "rates.yaml", cwd=project.folder)
+    assert result.returncode == 2 and said in result.stderr, result.stderr
+
+
 def test_the_shipped_sweep_is_one(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config" / "runs" / "demo", tmp_path / "demo")
     result = run_script("write_sweep.py", ROOT / "config" / "sweeps" / "demo-rates.yaml", "--runs", tmp_path)

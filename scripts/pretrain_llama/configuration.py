@@ -81,9 +81,17 @@ def _config_error(error: jsonschema.ValidationError, place: str) -> ConfigError:
     if error.validator == "required":
         return ConfigError(error.message, where=at, action="add the key")
     action = error.schema.get("description", "give a value that the schema allows")
-    if isinstance(error.instance, str) and "number" in str(error.validator_value) and _is_number(error.instance):
-        action = "YAML reads this as text: write the exponent as in 3.0e-3"
-    return ConfigError(error.message, where=at, action=action)
+    expected = str(error.validator_value)
+    if (
+        isinstance(error.instance, str)
+        and _is_number(error.instance)
+        and ("number" in expected or "integer" in expected)
+    ):
+        action = "YAML reads this as text: write the exponent as in 3.0e-3, and no quotes"
+    problem = error.message
+    if error.validator in ("anyOf", "oneOf"):  # of which the message speaks of schemas
+        problem = f"{error.instance!r} is no value that this key may have"
+    return ConfigError(problem, where=at, action=action)
 
 
 def _is_number(text: str) -> bool:

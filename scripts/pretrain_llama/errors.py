@@ -13,6 +13,7 @@ EXIT_CODE = 2  # of a program that has said what a person can act on
 STDOUT = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class PretrainError(Exception):
@@ -46,12 +47,14 @@ class OperatorError(PretrainError):
 
 
 def of_system(error: OSError) -> OperatorError | None:
-    """Return what a full disk or a missing permission means to a person; None for anything else."""
+    """Return what a full disk, a missing permission or a wrong path means to a person; None for anything else."""
     where = error.filename or "the file that was being written"
     if error.errno in DISK_FULL:
         action = "make room there (df -h; ulimit -f), then type the same command: what is whole was kept"
     elif error.errno in _FORBIDDEN:
         action = "give this user the right to it (ls -ld shows whose it is), then type the same command"
+    elif error.errno in _NOT_THERE and error.filename:
+        action = "correct the path, or make what it names first"
     else:
         return None
     return OperatorError((error.strerror or str(error)).lower(), where=where, action=action)

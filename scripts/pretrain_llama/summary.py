@@ -88,8 +88,9 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
         text_table(COLUMNS, [_cells(row) for row in summary["corpora"]], words=2),
         f"epochs: drawn up to iteration {summary['drawn_up_to_iteration']:,}, all phases together; "
         "probability: of the present mixture",
-        f"loss, nats a token: first {summary['first_loss']:.3f}, mean of the last {LAST_ITERATIONS} "
-        f"{summary['last_loss']:.3f}; unigram entropy of the data {summary['unigram_entropy']:.3f}",
+        f"loss, nats a token: first {summary['first_loss']:.3f}, mean of the last "
+        f"{min(LAST_ITERATIONS, summary['iterations'])} {summary['last_loss']:.3f}; "
+        f"unigram entropy of the data {summary['unigram_entropy']:.3f}",
         f"checkpoints   {run_folder}/output/checkpoints",
         f"Hugging Face  {run_folder}/export/final",
         f"TensorBoard   tensorboard --logdir {run_folder}/output/tensorboard",

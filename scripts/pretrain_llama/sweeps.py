@@ -32,7 +32,7 @@ def load(path: Path) -> tuple[str, list[Point]]:
     Raises:
         ConfigError: the sweep does not follow its schema, or two points would have one name.
     """
-    sweep = configuration.validate(mappings.read(path), "sweep", str(path))
+    sweep = configuration.validate(configuration.read_keys(path), "sweep", str(path))
     keys = list(sweep["grid"])
     points = [
         Point(f"{path.stem}.{_name(dict(zip(keys, values, strict=True)))}", dict(zip(keys, values, strict=True)))

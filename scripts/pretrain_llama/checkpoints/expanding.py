@@ -16,7 +16,7 @@ from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.checkpoints.tensors import Spec
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import check_space, replacing_folder
-from pretrain_llama.vocabulary.pieces import read_compositions
+from pretrain_llama.vocabulary.pieces import check_tokenizer, read_compositions
 
 ROWS_AT_ONCE = 256
 
@@ -32,7 +32,8 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
         output: folder of safetensors, config, tokenizer and passport.
 
     Raises:
-        ConfigError: the model is of another kind, or embeds other ids than the tokenizer had.
+        ConfigError: the model is of another kind, or embeds other ids than the tokenizer had; or the tokenizer is not
+            the one of the pieces.
         DataError, OperatorError: the source is damaged, the disk too small, or the output something else.
     """
     check_output(output, source)
@@ -44,6 +45,7 @@ def expand_checkpoint(source: Path, pieces: Path, tokenizer: Path, new_rows: Kin
             where=source / "config.json",
             action="expand a checkpoint whose vocab_size is that of the tokenizer",
         )
+    check_tokenizer(pieces, tokenizer)
     larger = replace(architecture, vocab_size=before + len(compositions))
     tensors = open_tensors(source, architecture)
     names = mapping.vocabulary_names(architecture)

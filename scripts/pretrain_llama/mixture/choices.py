@@ -1,7 +1,7 @@
 """What a person decides about a mixture: rates, shares of languages, shards to leave out, and run.yaml's `mixture`."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,16 @@ def _match_weighting(choices: Choices, shards: list[ShardName], omissions: Omiss
             )
 
 
+def match_excluded(choices: Choices, shards: Collection[str], omissions: Omissions) -> None:
+    """Note the entries of the exclude list that match none of all shards."""
+    for entry in choices.excluded.unused(shards):
+        omissions.forgotten_key(
+            f"excluded {entry!r} matches no shard",
+            where=choices.exclude_path,
+            action="correct or remove it; names are those of the signature, with or without counts",
+        )
+
+
 def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) -> dict[str, float]:
     """Return the most epochs of each shard, by name; note the caps that match none."""
     caps = {str(shard): choices.cap(shard) for shard in shards}
@@ -166,12 +176,15 @@ def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) 
     return caps
 
 
-def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: dict[str, Any]) -> None:
+def check_against_corpora(
+    folder: str | Path, corpora: list[Corpus], planned: Collection[str], mixture: dict[str, Any]
+) -> None:
     """Check what a person decided about a run against the table of corpora, before anything is built.
 
     Args:
         folder: config/runs/<run>.
         corpora: of the table.
+        planned: names of all their shards.
         mixture: the section of run.yaml.
 
     Raises:
@@ -179,13 +192,14 @@ def check_against_corpora(folder: str | Path, corpora: list[Corpus], mixture: di
     """
     ratio, languages, exclude = (find(folder, name) for name in FILES)
     choices = load(ratio, languages, exclude, Path(folder, "run.yaml"), mixture)
-    # These ten stand for all shards of a corpus, which are not known yet: what excludes them excludes any.
+    # These ten stand for all shards of a corpus, also for those to come: what excludes them excludes any.
     shards = [
         ShardName(corpus.language, corpus.domain, corpus.subdomain, 4 * digit)
         for corpus in corpora
         for digit in "0123456789"
     ]
     omissions = Omissions(choices.list_omissions)
+    match_excluded(choices, planned, omissions)
     match(choices, shards, omissions)
     match_caps(choices, shards, omissions)
     omissions.check()

@@ -106,6 +106,8 @@ class Mixture:
         path = Path(path, FILE) if Path(path).is_dir() else Path(path)
         try:
             return cls._from_json(read_json(path))
+        except FileNotFoundError:
+            raise DataError("no mixture", where=path, action="write it with scripts/compute_probabilities.py") from None
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(
                 f"no mixture of this version: {type(error).__name__}: {error}",

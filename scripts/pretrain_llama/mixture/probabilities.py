@@ -85,12 +85,7 @@ def _weighted(
 ) -> list[Weighted]:
     """Return the shards to sample, by name."""
     shards = [name.shard for name in names]
-    for entry in choices.excluded.unused({str(shard) for shard in shards}):
-        omissions.forgotten_key(
-            f"excluded {entry!r} matches no shard",
-            where=choices.exclude_path,
-            action="correct or remove it; names are those of the signature, with or without counts",
-        )
+    matching.match_excluded(choices, {str(shard) for shard in shards}, omissions)
     rates = matching.match(
         choices, shards, omissions, {str(name.shard): why for name, why in _too_short(names, length)}
     )

@@ -120,7 +120,10 @@ def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]
     _, version, code, sequences, boundaries = HEADER.unpack(header)
     dtypes = {number: dtype for dtype, number in DTYPE_CODES.items()}
     if version != VERSION or code not in dtypes:
-        raise _damaged(f"the .idx has version {version} and dtype code {code}; known: {VERSION}, {set(dtypes)}", place)
+        known = ", ".join(f"{number} ({dtype})" for number, dtype in sorted(dtypes.items()))
+        raise _damaged(
+            f"the .idx has version {version} and dtype code {code}; known: version {VERSION}, {known}", place
+        )
     return dtypes[code], sequences, boundaries
 
 
@@ -152,6 +155,10 @@ class IndexedReader:
                 header = index.read(HEADER.size)
             idx_bytes, bin_bytes = (Path(f"{prefix}{suffix}").stat().st_size for suffix in (".idx", ".bin"))
         except FileNotFoundError as error:
+            if not any(Path(f"{prefix}{suffix}").exists() for suffix in (".bin", ".idx")):
+                raise DataError(
+                    "no .bin/.idx pair", where=prefix, action="correct the path, or run again, which makes both files"
+                ) from error
             raise _damaged("its .bin or .idx is missing", prefix) from error
         self.dtype, self.sequences, boundaries = _parse_header(header, prefix)
         if idx_bytes != HEADER.size + 12 * self.sequences + 8 * boundaries:

@@ -11,7 +11,7 @@ from pretrain_llama.launch.ended import check_ended
 from pretrain_llama.training import checkpoint_files, lock
 from pretrain_llama.training.history import History
 from pretrain_llama.training.identity import identity, identity_of, recorded_hashes
-from pretrain_llama.training.phases import check_change
+from pretrain_llama.training.phases import check_change, check_length
 from pretrain_llama.training.run_folder import FINISHED, RunFolder, mixture_path
 
 
@@ -49,6 +49,7 @@ def check_rewriting(
 
     Raises:
         OperatorError: a part changed that may not, by the run's on_change; gives the differences.
+        ConfigError: a new phase would have nothing to train.
     """
     phases = History(folder / "output").phases()
     if not phases:
@@ -56,7 +57,16 @@ def check_rewriting(
     chosen, mixture = load_run(run), read_json(mixture_path(folder))["probabilities"]
     blake3 = recorded_hashes(tokenized, mixture) if tokenized else {}
     now = identity_of(mixture, indexed, checkpoint, chosen, tokenizer.parent.name, blake3)
-    return check_change(phases, now, chosen["on_change"], folder / "output")
+    changed = check_change(phases, now, chosen["on_change"], folder / "output")
+    if changed and chosen["on_change"] == "new_phase" and (newest := _newest(folder)):
+        check_length(newest[0], chosen["training"]["iterations"], f"{run / 'run.yaml'}: training")
+    return changed
+
+
+def _newest(folder: Path) -> tuple[int, Path] | None:
+    """Return the iteration and the path of a run's newest checkpoint; None where it has none that was finished."""
+    found = torch_dist.numbered(folder / "output" / "checkpoints").items()
+    return next((item for item in found if checkpoint_files.read_manifest(item[1])), None)
 
 
 def is_finished(folder: RunFolder) -> bool:

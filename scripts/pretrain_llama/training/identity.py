@@ -116,12 +116,28 @@ def changed_parts(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Return the differences of two identities, a line for each part."""
-    changed = changed_parts(before, now)
-    return "\n".join(f"    {part}: {_difference(before.get(part), now[part])}" for part in changed)
+    lines = [f"    {part}: {_difference(before.get(part), now[part])}" for part in changed_parts(before, now)]
+    if _is_same_name(before.get("tokenizer"), now.get("tokenizer")):
+        lines.append("    one name of two tokenizers: another model, prepend_bos, append_eos or held_out_fraction")
+    return "\n".join(lines)
 
 
 def _difference(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        return listed([f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys], "; ")
+        return listed([_change(key, before, now) for key in keys], "; ")
     return f"{before} -> {now}"
+
+
+def _change(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return what changed at a key: a hyperparameter, the probability of a shard, or its hashes."""
+    if key not in now:
+        return f"{key}: gone"
+    of_shard = isinstance(now[key], dict)
+    if key not in before:
+        return f"{key}: new" + ("" if of_shard else f", {now[key]}")
+    return f"{key}: other bytes" if of_shard else f"{key}: {before[key]} -> {now[key]}"
+
+
+def _is_same_name(before: object, now: object) -> bool:
+    return before != now and str(before).partition(".")[0] == str(now).partition(".")[0]

@@ -73,13 +73,13 @@ def check_change(phases: list[Phase], now: dict[str, Any], on_change: str, place
         check_new_phase(phases, now, place)
     elif changed and on_change == "refuse":
         before = phases[-1].identity
+        goes_on = "" if _fixed_changes(phases, now) else "new_phase goes on with the change, "
         raise OperatorError(
             f"the run changed since its training began:\n{differences(before, now)}",
             where=place,
             action=f"undo the change to resume; or, to keep this run as it is, {_keeping(before, now)}leave it out of "
             "`runs` in config.yaml; or give the run a new name in config/runs/ and config.yaml; or set on_change in "
-            "run.yaml: new_phase goes on with the change, restart begins again and keeps this output under another "
-            "name",
+            f"run.yaml: {goes_on}restart begins again and keeps this output under another name",
         )
     return changed
 
@@ -103,6 +103,17 @@ def check_new_phase(phases: list[Phase], now: dict[str, Any], place: Path) -> No
     Raises:
         OperatorError: what must not change did; names it.
     """
+    if fixed := _fixed_changes(phases, now):
+        raise OperatorError(
+            f"no new phase can begin where {listed(fixed)} changed:\n{differences(phases[-1].identity, now)}",
+            where=place,
+            action="undo that change; or start a new run from this one's exported checkpoint. New documents belong in "
+            "new shards: of a shard under other counts, nobody knows which sequences were drawn",
+        )
+
+
+def _fixed_changes(phases: list[Phase], now: dict[str, Any]) -> list[str]:
+    """Return what changed that no new phase may change."""
     before = phases[-1].identity
     fixed = [part for part in FIXED_PARTS if before.get(part) != now[part]]
     fixed += [key for key in FIXED_KEYS if before["training"].get(key) != now["training"].get(key)]
@@ -113,22 +124,15 @@ def check_new_phase(phases: list[Phase], now: dict[str, Any], place: Path) -> No
             fixed.append(f"the content of {name}")
         elif name not in known and (earlier := counted.get(parse_counted(name).shard)):
             fixed.append(f"the counts of {earlier}")
-    if fixed:
-        raise OperatorError(
-            f"no new phase can begin where {', '.join(fixed)} changed:\n{differences(before, now)}",
-            where=place,
-            action="undo that change; or start a new run from this one's exported checkpoint. New documents belong in "
-            "new shards: of a shard under other counts, nobody knows which sequences were drawn",
-        )
+    return fixed
 
 
-def check_length(phases: list[Phase], iterations: int, place: str) -> None:
-    """Check that the last of some phases, which is about to begin, has something to train.
+def check_length(done: int, iterations: int, place: str) -> None:
+    """Check that a phase which begins after `done` iterations has something to train.
 
     Raises:
         ConfigError: it has not.
     """
-    done = phases[-1].iteration
     if iterations <= done:
         raise ConfigError(
             f"a new phase of a training that has done {done} iterations cannot end at {iterations}",

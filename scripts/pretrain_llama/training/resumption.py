@@ -173,7 +173,7 @@ def begin_phase(folder: RunFolder, point: ResumePoint | None, now: dict[str, Any
 def _check_phase(folder: RunFolder, phases: list[Phase]) -> None:
     """Check a phase that begins, and print how often its shards will have been passed over."""
     iterations = folder.training["iterations"]
-    check_length(phases, iterations, f"{folder.path / 'run.yaml'}: training")
+    check_length(phases[-1].iteration, iterations, f"{folder.path / 'run.yaml'}: training")
     epochs, most = epochs_at_end(phases, iterations), folder.mixture.get("max_epochs", {})
     check_epochs(epochs, most, folder.training["sequence_length_tokens"], mixture_path(folder.path))
     print(f"phase {len(phases)}, iterations {phases[-1].iteration} to {iterations}: {described(epochs)}", flush=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama import stores
+from pretrain_llama import names, stores
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, OperatorError
@@ -99,7 +99,7 @@ def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenize
     """Check what no schema can say of an expansion.
 
     Raises:
-        ConfigError: its name is taken, or its tokenizer or a language is unknown.
+        ConfigError: its name is taken, or its tokenizer or a language is unknown, or a language is in both lists.
     """
     place = f"{PLACE}.{name}"
     if name in tokenizers:
@@ -119,6 +119,12 @@ def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenize
                     where=f"{place}.{key}",
                     action=f"use those of the table of corpora: {', '.join(known)}",
                 )
+    if both := [lang for lang in settings.get("languages", []) if lang in settings.get("unchanged_languages", [])]:
+        raise ConfigError(
+            f"new pieces are trained on {', '.join(both)}, and may not be used in it",
+            where=f"{place}.unchanged_languages",
+            action="name each language in one of the two lists",
+        )
 
 
 def plan_expansion(
@@ -134,7 +140,8 @@ def plan_expansion(
         path: where its record is, or will be.
 
     Raises:
-        ConfigError: the base is no BPE model, or the list of pieces is none.
+        ConfigError: the base is no BPE model, the list of pieces is none, or a corpus that the expansion was made from
+            is gone.
     """
     kept = {key: value for key, value in settings.items() if key != "new_rows"}  # which the tokenizer does not know
     made_from: dict[str, Any] = {"base": base.identity, "settings": kept}
@@ -143,6 +150,7 @@ def plan_expansion(
         made_from["pieces"] = sha256(settings["pieces"])
     recorded = stores.read_small(path)
     if recorded is not None and _holds(json.loads(recorded), made_from):
+        _check_corpora(name, json.loads(recorded), plans, path)
         return json.loads(recorded)
     model = load_model(base.model)
     new = len(read_pieces(settings["pieces"], model)) if "pieces" in settings else settings["new_pieces"]
@@ -166,6 +174,17 @@ def expanded(architecture: Architecture, tokenizer: ExpandedTokenizer, place: st
             action="choose a checkpoint whose vocab_size is that of the tokenizer",
         )
     return replace(architecture, vocab_size=tokenizer.vocab_size)
+
+
+def _check_corpora(name: str, recorded: dict[str, Any], plans: Mapping[str, plan.Plan], path: str | Path) -> None:
+    made_from = [names.parse_shard(shard).corpus for shard in recorded["texts"]]
+    if gone := [corpus for corpus in made_from if corpus not in plans]:
+        raise ConfigError(
+            f"the expansion {name!r} was made from {', '.join(gone)}, of which the table of corpora has no row",
+            where=path,
+            action="put the row back; a rate of 0 leaves its domain out of a run. To make another vocabulary, of the "
+            "corpora that are there, give the expansion another name",
+        )
 
 
 def _check_list(path: str) -> None:

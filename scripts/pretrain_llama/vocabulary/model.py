@@ -36,7 +36,9 @@ def load_model(path: str | Path) -> protobuf.ModelProto:
         model.ParseFromString(Path(path).read_bytes())
     except (OSError, DecodeError) as error:
         raise ConfigError(f"no SentencePiece model: {error}", where=path, action="expand a tokenizer.model") from error
-    if model.trainer_spec.model_type != protobuf.TrainerSpec.BPE or not model.pieces:
+    if not model.pieces:
+        raise ConfigError("no SentencePiece model: it has no pieces", where=path, action="expand a tokenizer.model")
+    if model.trainer_spec.model_type != protobuf.TrainerSpec.BPE:
         raise ConfigError(
             "the SentencePiece model is not of kind BPE, so new pieces would change what old text encodes to",
             where=path,

@@ -11,7 +11,7 @@ from sentencepiece import sentencepiece_model_pb2 as protobuf
 
 from pretrain_llama.errors import ConfigError, DataError, listed
 from pretrain_llama.files import replacing
-from pretrain_llama.vocabulary.model import NORMAL, encoder, enlarged, piece_encoder, surface
+from pretrain_llama.vocabulary.model import NORMAL, encoder, enlarged, load_model, piece_encoder, surface
 
 THREADS = os.cpu_count() or 1
 LONGEST_LINE_BYTES = 1 << 20  # SentencePiece leaves out longer ones
@@ -131,6 +131,8 @@ def read_pieces(path: str | Path, base: protobuf.ModelProto) -> list[str]:
         ) from error
     known = {piece.piece for piece in base.pieces}
     given = dict.fromkeys(line.replace(" ", "▁") for line in lines if line.strip())
+    if not given:
+        raise ConfigError("the list of pieces is empty", where=path, action="write a piece a line, ▁ for a space")
     new = [piece for piece in given if piece not in known]
     if not new:
         raise ConfigError("the tokenizer has all of these pieces", where=path, action="give new ones")
@@ -156,14 +158,59 @@ def write_pieces(path: str | Path, base: protobuf.ModelProto, pieces: Sequence[s
             action="leave them out of the list",
         )
     with replacing(path, "w") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        # A carriage return is a character, too, and csv puts it in quotes only where every text is.
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(COLUMNS)
         for number, (piece, ids) in enumerate(zip(pieces, compositions, strict=True)):
             writer.writerow([first + number, piece, " ".join(map(str, ids))])
 
 
 def read_compositions(path: str | Path) -> dict[int, list[int]]:
-    """Return what `write_pieces` wrote: by the id of each new piece, the ids that it was encoded to before."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return {int(row["id"]): [int(number) for number in row["before"].split()] for row in rows}
+    """Return what `write_pieces` wrote: by the id of each new piece, the ids that it was encoded to before.
+
+    Raises:
+        ConfigError: the file is none that it wrote.
+    """
+    return {number: before for number, _, before in _read_table(path)}
+
+
+def check_tokenizer(path: str | Path, tokenizer: str | Path) -> None:
+    """Raise ConfigError unless a tokenizer has the new pieces of a table, at their ids, and no others above."""
+    rows, model = _read_table(path), load_model(tokenizer)
+    last = rows[-1][0]
+    if len(model.pieces) != last + 1:
+        problem = f"the tokenizer has {len(model.pieces):,} ids, the new pieces make them {last + 1:,}"
+    else:
+        other = [
+            f"{number} is {model.pieces[number].piece}"
+            for number, piece, _ in rows
+            if model.pieces[number].piece != piece
+        ]
+        if not other:
+            return
+        problem = f"{len(other):,} ids of the tokenizer are no new pieces of the table: {listed(other)}"
+    raise ConfigError(
+        problem, where=f"{tokenizer} and {path}", action="give the two that one run of expand_vocabulary.py wrote"
+    )
+
+
+def _read_table(path: str | Path) -> list[tuple[int, str, list[int]]]:
+    """Return id, piece and old ids of each row."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            found = [
+                (int(row["id"]), row["piece"], [int(number) for number in row["before"].split()])
+                for row in csv.DictReader(file, delimiter="\t")
+            ]
+        first = found[0][0]
+        is_whole = [number for number, _, _ in found] == list(range(first, first + len(found)))
+        is_known = all(before and 0 <= min(before) <= max(before) < first for _, _, before in found)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        is_whole = is_known = False
+    if not (is_whole and is_known):
+        raise ConfigError(
+            "no table of new pieces: ids in a row, each with the old ids that it was encoded to",
+            where=path,
+            action="give the pieces.tsv that expand_vocabulary.py wrote",
+        )
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pretrain_llama.errors import DataError
 from pretrain_llama.tokenization.lines import sort_lines
 
 BLOCKS = 64
@@ -10,11 +11,22 @@ MEASURED_EVERY = 10  # texts: one of these is measured, the others are trained o
 
 
 def sample_texts(shard: Path, text_key: str, size_bytes: int, max_line_bytes: int) -> list[str]:
-    """Return texts of a jsonl shard, of `size_bytes` or so; lines that are no documents are passed over."""
-    texts = []
+    """Return texts of a jsonl shard, of `size_bytes` or so; lines that are no documents are passed over.
+
+    Raises:
+        DataError: all lines are such, and none for a text of white space alone.
+    """
+    texts, rejected = [], []
     for block in _blocks(shard, size_bytes):
         batch = sort_lines(memoryview(block), text_key, max_line_bytes)
         texts += [batch.texts[number].decode() for number in range(len(batch.texts))]
+        rejected += [line.reason for line in batch.rejected] if not texts else []
+    if rejected and not texts and "empty" not in rejected:
+        raise DataError(
+            f"none of the {len(rejected):,} lines looked at has a text: {', '.join(sorted(set(rejected)))}",
+            where=shard,
+            action=f"give the key of its texts; {text_key!r} was taken",
+        )
     return texts
 
 
