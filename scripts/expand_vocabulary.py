@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama import names
+from pretrain_llama import names, references
 from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, listed, run_program
 from pretrain_llama.files import replacing, write_json
@@ -102,6 +102,7 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
         )
     with Progress(len(args.shards), "shards", "read") as progress:
         for shard, text_key in zip(args.shards, args.text_keys, strict=True):
+            references.resolve(shard)
             texts, to_measure = divide(sample_texts(shard, text_key, args.sample_bytes, args.max_line_bytes))
             name = names.parse_shard(shard.stem)
             if name.language in args.languages:

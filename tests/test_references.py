@@ -55,3 +55,17 @@ def test_a_shard_is_no_reference(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shard.jsonl").write_bytes(content)
     references.resolve(tmp_path / "shard.jsonl")
     assert (tmp_path / "shard.jsonl").read_bytes() == content
+
+
+def test_a_vocabulary_is_enlarged_by_texts_that_lie_in_a_store(
+    azure: EmulatedAzure, tmp_path: Path, tokenizer_model: Path
+) -> None:
+    texts = [f"The archipelago of {n} islands." for n in range(40)]
+    shard = merge_to_reference(azure, tmp_path, *texts).rename(tmp_path / f"{SHARD}.jsonl")
+    asked = ["--tokenizer-model", tokenizer_model, "--shards", shard, "--text-keys", "text"]
+    asked += ["--languages", "en", "--new-pieces", 3, "--output", tmp_path / "t.model"]
+    enlarged = run_script(
+        "expand_vocabulary.py", *asked, "--pieces-output", tmp_path / "p.tsv", "--fertility", tmp_path / "f"
+    )
+    assert enlarged.returncode == 0, enlarged.stderr
+    assert shard.read_bytes() == jsonl(texts)
