@@ -1,4 +1,4 @@
-"""Tokenize jsonl as Megatron-LM's tools/preprocess_data.py does: the same loop, for where no checkout is at hand.
+r"""Tokenize jsonl as Megatron-LM's tools/preprocess_data.py does: the same loop, for where no checkout is at hand.
 
     python benchmarks/preprocess_data_loop.py --input text.jsonl --tokenizer-model tokenizer.model --workers 2 \
         --output-prefix out

@@ -1,4 +1,4 @@
-"""Audit Megatron .bin/.idx pairs of any origin, and read some of their documents.
+r"""Audit Megatron .bin/.idx pairs of any origin, and read some of their documents.
 
     python scripts/audit_indexed.py results/indexed/demo-8k.0a1b2c3d/*.bin \
         --tokenizer-model resources/demo/tokenizer.model --show 2

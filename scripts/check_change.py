@@ -1,4 +1,4 @@
-"""Check that a run folder may be written, again: that no training of it goes on, or began with what must not change.
+r"""Check that a run folder may be written, again: that no training of it goes on, or began with what must not change.
 
     python scripts/check_change.py --run config/runs/demo --indexed results/indexed/demo-8k.0a1b2c3d \
         --tokenizer results/tokenizers/demo-8k.0a1b2c3d/tokenizer.model \

@@ -1,4 +1,4 @@
-"""Follow every document from the vendor files to the signature; fail if a sum does not add up.
+r"""Follow every document from the vendor files to the signature; fail if a sum does not add up.
 
     python scripts/check_conservation.py --plans results/plan/en_code_python.json --shards results/shards \
         --tokenized results/tokenized/demo-8k.0a1b2c3d \

@@ -1,4 +1,4 @@
-"""Check that no document is both trained on and held out for validation.
+r"""Check that no document is both trained on and held out for validation.
 
     python scripts/check_held_out.py --held-out results/validation/demo-8k.0a1b2c3d \
         --trained results/indexed/demo-8k.0a1b2c3d

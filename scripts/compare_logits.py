@@ -1,4 +1,4 @@
-"""Compare the logits of transformers and of megatron-core, on parallel layouts: one process of those that compute.
+r"""Compare the logits of transformers and of megatron-core, on parallel layouts: one process of those that compute.
 
     python scripts/compare_logits.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output logits.json

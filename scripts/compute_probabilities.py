@@ -1,4 +1,4 @@
-"""Compute the selection probability of every shard, from the names in a data signature and a person's choices.
+r"""Compute the selection probability of every shard, from the names in a data signature and a person's choices.
 
     python scripts/compute_probabilities.py --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
         --data-ratio config/runs/demo/data_ratio.json --language-probability config/runs/demo/lang_prob.json \

@@ -1,4 +1,4 @@
-"""Convert a Llama to a Megatron torch_dist checkpoint, which loads on any parallel sizes that divide it.
+r"""Convert a Llama to a Megatron torch_dist checkpoint, which loads on any parallel sizes that divide it.
 
     python scripts/convert_checkpoint.py --source resources/demo/llama \
         --tensor-parallel 1 --pipeline-parallel 1 --output results/checkpoints/demo-llama_tp=1_pp=1

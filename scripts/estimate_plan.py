@@ -14,15 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama import configuration
+from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.shards import cost, listing
 from pretrain_llama.shards.cost import GB, CorpusEstimate
-
-
-def count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Give a Llama rows for the ids that expand_vocabulary.py gave its tokenizer; write a Hugging Face folder of both.
+r"""Give a Llama rows for the ids that expand_vocabulary.py gave its tokenizer; write a Hugging Face folder of both.
 
     python scripts/expand_checkpoint.py --source resources/demo/llama --pieces expanded/pieces.tsv \
         --tokenizer-model expanded/tokenizer.model --output expanded/llama

@@ -1,4 +1,4 @@
-"""Enlarge a SentencePiece tokenizer: new pieces behind the old ones, whose ids stay; and what that does to texts.
+r"""Enlarge a SentencePiece tokenizer: new pieces behind the old ones, whose ids stay; and what that does to texts.
 
     python scripts/expand_vocabulary.py --tokenizer-model resources/demo/tokenizer.model \
         --shards results/shards/*_split_0000.jsonl --text-keys text --languages ar --new-pieces 1000 \

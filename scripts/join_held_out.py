@@ -1,4 +1,4 @@
-"""Join what is held out of each shard of a language and domain into one validation set.
+r"""Join what is held out of each shard of a language and domain into one validation set.
 
     python scripts/join_held_out.py --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
         --tokenized results/tokenized/demo-8k.0a1b2c3d --language en --domain code \

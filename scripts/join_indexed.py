@@ -1,4 +1,4 @@
-"""Join .bin/.idx pairs of one tokenizer into one shard, so that a training opens fewer files and starts faster.
+r"""Join .bin/.idx pairs of one tokenizer into one shard, so that a training opens fewer files and starts faster.
 
     python scripts/join_indexed.py --shard en_web_joined_split_0000 --output-dir joined/demo-8k.0a1b2c3d \
         results/indexed/demo-8k.0a1b2c3d/en_web_*.bin

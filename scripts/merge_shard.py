@@ -1,4 +1,4 @@
-"""Join a shard's ranges of vendor files into one jsonl file.
+r"""Join a shard's ranges of vendor files into one jsonl file.
 
     python scripts/merge_shard.py --plan results/plan/en_code_python.json --shard en_code_python_split_0000 \
         --output results/shards/en_code_python_split_0000.jsonl \

@@ -1,4 +1,4 @@
-"""Give a tokenized shard its counted name: hard links, or a copy inside the store; no bytes move here.
+r"""Give a tokenized shard its counted name: hard links, or a copy inside the store; no bytes move here.
 
     python scripts/name_indexed.py --prefix results/tokenized/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document \
         --output-prefix results/indexed/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document_dc=9_sc=9_tc=700

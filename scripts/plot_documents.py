@@ -1,4 +1,4 @@
-"""Show on a page where every document went: vendor files, shards, tokens, fertility, what was rejected and why.
+r"""Show on a page where every document went: vendor files, shards, tokens, fertility, what was rejected and why.
 
     python scripts/plot_documents.py --plans results/plan/*.json --tokenized results/tokenized/demo-8k.0a1b2c3d \
         --output documents.html

@@ -1,4 +1,4 @@
-"""Write the data signature: the counted names of all tokenized shards.
+r"""Write the data signature: the counted names of all tokenized shards.
 
     python scripts/sign_data.py --plans results/plan/en_code_python.json results/plan/ar_interface_messages.json \
         --tokenized results/tokenized/demo-8k.0a1b2c3d --output results/tokenized/demo-8k.0a1b2c3d/data_signature.json

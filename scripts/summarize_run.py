@@ -1,4 +1,4 @@
-"""Summarize a run: documents in and out, tokens and epochs by domain, losses, and where everything is.
+r"""Summarize a run: documents in and out, tokens and epochs by domain, losses, and where everything is.
 
     python scripts/summarize_run.py --conservation results/tokenized/demo-8k.0a1b2c3d/conservation.json \
         --run-folder results/runs/demo

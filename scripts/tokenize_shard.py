@@ -1,4 +1,4 @@
-"""Tokenize a jsonl shard to a Megatron .bin/.idx pair.
+r"""Tokenize a jsonl shard to a Megatron .bin/.idx pair.
 
     python scripts/tokenize_shard.py --shard en_code_python_split_0000 \
         --jsonl results/shards/en_code_python_split_0000.jsonl \

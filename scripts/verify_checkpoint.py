@@ -1,4 +1,4 @@
-"""Check that a converted checkpoint is its source: every tensor bit for bit, and the logits on several layouts.
+r"""Check that a converted checkpoint is its source: every tensor bit for bit, and the logits on several layouts.
 
     python scripts/verify_checkpoint.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output verification.json

@@ -1,4 +1,4 @@
-"""Write a run folder: all that a training needs and was made from, in one place.
+r"""Write a run folder: all that a training needs and was made from, in one place.
 
     python scripts/write_run_folder.py --run config/runs/demo --indexed results/indexed/demo-8k.0a1b2c3d \
         --validation results/validation/demo-8k.0a1b2c3d \

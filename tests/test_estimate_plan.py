@@ -289,7 +289,7 @@ def test_what_is_wrong_stops_the_program_with_the_next_action(drop: Path, projec
     result = run_script("estimate_plan.py", "--listing", "none.tsv", cwd=drop)
     assert (result.returncode, "configuration error: no such listing" in result.stderr) == (2, True)
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", "--nodes", 0, cwd=drop)
-    assert (result.returncode, "argument --nodes: invalid count value: '0'" in result.stderr) == (2, True)
+    assert (result.returncode, "argument --nodes: '0' is no whole number of at least 1" in result.stderr) == (2, True)
     del project.config["estimate"]["prices"]["node_hour"]
     project.save()
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", cwd=drop)

@@ -109,7 +109,7 @@ WRONG = {
     "no counts": ({"signature": ["ar_news_daily_split_0000.bin"]}, "carries no counts", "_dc={documents}"),
     "an empty signature": ({"signature": []}, "no list of names of shards", "one for each shard"),
     "a signature of another form": ({"signature": {"shards": 1}}, "no list of names of shards", "one for each shard"),
-    "a signature that is no JSON": ({"signature": "[,]"}, "no JSON", "write the signature anew"),
+    "a signature that is no JSON": ({"signature": "[,]"}, "no JSON", "write it anew, or bring it back"),
     "an empty result": (
         {"excluded": ["*"], "shares": '"proportional"'},
         "the mixture is empty: no shard is left to sample",

@@ -107,3 +107,13 @@ def test_another_text_key_starts_a_parquet_corpus_over(project: Project) -> None
     (project.folder / "config" / "corpora.tsv").write_text(table.replace("\ttext\n", "\ttitle\n", 2))
     result = project.snakemake("--dry-run")
     assert "text_key was 'text' when parquet files were planned, and is 'title'" in result.stdout
+
+
+def test_a_plan_that_was_cut_off_is_told(project: Project) -> None:
+    path = project.folder / "results" / "plan" / "en_books_tales.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"corpus": "en_books_')
+    refused = project.snakemake("--dry-run")
+    assert refused.returncode == 1
+    assert "no JSON: " in refused.stdout and f"where: results/plan/{path.name}" in refused.stdout
+    assert "run folders keep plans in sources/plan" in refused.stdout and "Traceback" not in refused.stdout

@@ -24,7 +24,8 @@ HEAVY = {"torch", "transformers", "snakemake", "megatron", "azure"}
 def test_help_says_how_to_call_it(program: str) -> None:
     result = run_script(program, "--help")
     assert result.returncode == 0, result.stderr
-    assert re.search(rf"python (code/)?scripts/{program}", result.stdout)
+    example = re.search(rf"python (code/)?scripts/{program}.*", result.stdout)
+    assert example and not re.search(r"\S {4,}--", example[0]), "lines that are joined"
 
 
 IMPORT_EACH = """

@@ -17,9 +17,20 @@ HELD_BY_ANOTHER = "LeaseAlreadyPresent"
 
 
 def hold(place: str, content: bytes, lost: Callable[[str], None]) -> Callable[[], None] | None:
-    """See stores.hold.
+    """Hold a blob alone, with some content, as long as this process lives.
 
     A lease of half a minute is renewed by a thread, so that a killed process lets go within that time.
+
+    Args:
+        place: az://{container}/{path} of the blob.
+        content: what it shall hold meanwhile.
+        lost: called, in another thread, if the blob is no longer held, with the code of the reason.
+
+    Returns:
+        What lets go of it; None if another process holds it.
+
+    Raises:
+        OperatorError: the store fails.
     """
     blob = client(place)
     with understood(place):

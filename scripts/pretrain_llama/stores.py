@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -232,12 +231,29 @@ def read_json(place: str | Path) -> Any:
     """Return what a JSON file or blob holds.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or it is no JSON.
+    """
+    found = find_json(place)
+    if found is None:
+        raise DataError("no such file", where=place, action="run snakemake, which makes it")
+    return found
+
+
+def find_json(place: str | Path) -> Any:
+    """Return what a JSON file or blob holds; None where there is none.
+
+    Raises:
+        DataError: it is no JSON.
     """
     content = read_small(place)
-    if content is None:
-        raise DataError("no such file", where=place, action="run snakemake, which makes it")
-    return json.loads(content)
+    try:
+        return None if content is None else json.loads(content)
+    except ValueError as error:
+        raise DataError(
+            f"no JSON: {error}",
+            where=place,
+            action="write it anew, or bring it back from a copy; run folders keep plans in sources/plan",
+        ) from None
 
 
 def write_small(place: str | Path, content: bytes) -> None:
@@ -270,22 +286,3 @@ def copy(source: str, target: str) -> str:
     from pretrain_llama import blobs
 
     return blobs.copy(source, target)
-
-
-def hold(place: str, content: bytes, lost: Callable[[str], None]) -> Callable[[], None] | None:
-    """Hold a blob alone, with some content, as long as this process lives.
-
-    Args:
-        place: az://{container}/{path} of the blob.
-        content: what it shall hold meanwhile.
-        lost: called, in another thread, if the blob is no longer held, with the code of the reason.
-
-    Returns:
-        What lets go of it; None if another process holds it.
-
-    Raises:
-        OperatorError: the store fails.
-    """
-    from pretrain_llama import blob_lease
-
-    return blob_lease.hold(place, content, lost)

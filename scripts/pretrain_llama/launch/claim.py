@@ -26,13 +26,15 @@ def claim(place: str, lost: Callable[[OperatorError], None]) -> None:
     Raises:
         OperatorError: another run holds it; names who started it, where and when.
     """
+    from pretrain_llama import blob_lease  # takes a second: only runs on a store hold one
+
     ours = {
         "user": getpass.getuser(),
         "host": socket.gethostname(),
         "process": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    release = stores.hold(place, json.dumps(ours).encode(), lambda reason: lost(_lost(reason, place)))
+    release = blob_lease.hold(place, json.dumps(ours).encode(), lambda reason: lost(_lost(reason, place)))
     if release is None:
         time.sleep(NAMED_AFTER_SECONDS)
         theirs = json.loads(stores.read_small(place) or b"{}")

@@ -66,10 +66,7 @@ def load(path: str | Path) -> Signature:
 
 
 def _entries(path: str | Path) -> list[str]:
-    try:
-        entries = stores.read_json(path)
-    except ValueError as error:
-        raise DataError(f"no JSON: {error}", where=path, action="write the signature anew") from error
+    entries = stores.read_json(path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         raise DataError("no list of names of shards", where=path, action="write [name.bin, …], one for each shard")
     twice = next((entry for entry, count in Counter(entries).items() if count > 1), None)

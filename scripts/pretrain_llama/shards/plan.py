@@ -12,7 +12,6 @@ lines that start in [start, stop), in bytes; "stop" is null for a compressed or 
 files open new shards; a planned shard never changes.
 """
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,9 +53,9 @@ def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
 
 
 def load(path: str | Path, corpus: Corpus) -> Plan:
-    """Return the recorded plan of a corpus, or an empty one."""
-    recorded = stores.read_small(path)
-    return json.loads(recorded) if recorded is not None else empty(corpus)
+    """Return the recorded plan of a corpus, or an empty one; see `stores.find_json`."""
+    recorded = stores.find_json(path)
+    return empty(corpus) if recorded is None else recorded
 
 
 def empty(corpus: Corpus) -> Plan:
@@ -70,8 +69,7 @@ def record(path: str | Path, plan: Plan) -> None:
     Raises:
         OperatorError: another run has recorded one meanwhile that this plan does not go on from.
     """
-    there = stores.read_small(path)
-    recorded = None if there is None else json.loads(there)
+    recorded = stores.find_json(path)
     if recorded == plan:
         return
     if recorded is not None and not goes_on_from(recorded, plan):
@@ -98,8 +96,7 @@ def read(path: str | Path, shard: str) -> Plan:
     Raises:
         OperatorError: the plan is not there, or does not hold the shard.
     """
-    recorded = stores.read_small(path)
-    plan = json.loads(recorded) if recorded is not None else None
+    plan = stores.find_json(path)
     if plan is None or shard not in shard_names(plan):
         raise OperatorError(
             f"shard {shard} is not planned", where=path, action="run snakemake, which records the plan before it merges"

@@ -148,10 +148,10 @@ def plan_expansion(
     if "pieces" in settings:
         _check_list(settings["pieces"])
         made_from["pieces"] = sha256(settings["pieces"])
-    recorded = stores.read_small(path)
-    if recorded is not None and _holds(json.loads(recorded), made_from):
-        _check_corpora(name, json.loads(recorded), plans, path)
-        return json.loads(recorded)
+    recorded = stores.find_json(path)
+    if recorded is not None and _holds(recorded, made_from):
+        _check_corpora(name, recorded, plans, path)
+        return recorded
     model = load_model(base.model)
     new = len(read_pieces(settings["pieces"], model)) if "pieces" in settings else settings["new_pieces"]
     record = made_from | {"texts": {plan.shard_names(planned)[0]: _ranges(planned) for planned in plans.values()}}
@@ -216,8 +216,7 @@ def record(path: str | Path, made_from: dict[str, Any]) -> None:
     Raises:
         OperatorError: another run has recorded one meanwhile, of the same settings, from other texts.
     """
-    there = stores.read_small(path)
-    recorded = made_from if there is None else json.loads(there)
+    recorded = stores.find_json(path) or made_from
     chosen = {key: made_from[key] for key in CHOSEN if key in made_from}
     if recorded["identity"] != made_from["identity"] and _holds(recorded, chosen):
         raise OperatorError(
