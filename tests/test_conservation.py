@@ -205,6 +205,8 @@ def spoil_receipt(path: Path, **changes: object) -> None:
     [
         (lambda p: spoil_receipt(p["merge"], blake3="0"), "bytes were merged into en_books_tales_split_0000"),
         (lambda p: spoil_receipt(p["merge"], ranges=[]), "en_books_tales_split_0000 was merged from other ranges"),
+        (lambda p: spoil_receipt(p["merge"], bytes=1), "a receipt of en_books_tales_split_0000 does not add up"),
+        (lambda p: spoil_receipt(p["merge"], lines=1), "a receipt of en_books_tales_split_0000 does not add up"),
         (lambda p: spoil_receipt(p["tokens"], documents=1), "a receipt of en_books_tales_split_0000 does not add up"),
         (lambda p: spoil_receipt(p["tokens"], tokens=1), "the .idx of en_books_tales_split_0000 counts"),
         (lambda p: p["held_out"].write_bytes(b""), "the .idx of what is held out of en_books_tales_split_0000 counts"),
