@@ -1,6 +1,7 @@
 """Every vendor line is a document, blank, or rejected with a reason: whatever the lines are, whatever dies."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.shards import merge, plan
-from pretrain_llama.tokenization.documents import text_of, texts_of
+from pretrain_llama.tokenization.documents import Rejected, text_of, texts_of
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.parity import GatedEngine
@@ -176,6 +177,16 @@ def test_what_is_no_number_loses_no_document_in_either_way(number: str) -> None:
     line = b'{"text": "good", "score": %s}' % number.encode()
     texts = texts_of(line + b"\n", "text", MAX_LINE_BYTES)
     assert texts is not None and list(texts) == [text_of(line, "text")] == [b"good"]
+
+
+def test_a_text_of_any_white_space_is_empty_in_either_way() -> None:
+    spaces = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    assert len(spaces) > 20
+    for space in spaces:
+        line = jsonl([space * 2])
+        assert texts_of(line, "text", MAX_LINE_BYTES) is None, f"{space!r} is left to text_of"
+        with pytest.raises(Rejected, match="empty"):
+            text_of(line, "text")
 
 
 @pytest.mark.parametrize(
