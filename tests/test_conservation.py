@@ -75,6 +75,7 @@ DEFECTS: dict[str, tuple[Callable[[bytes], bytes], int, int, dict[str, int]]] = 
     "text is a list": (lambda good: good + b'{"text": ["x"]}\n', 10, 0, {"not_text": 1}),
     "empty text": (lambda good: good + b'{"text": ""}\n{"text": " \\n\\t"}\n', 10, 0, {"empty": 2}),
     "latin-1": (lambda good: good + '{"text": "café"}\n'.encode("latin-1"), 10, 0, {"bad_unicode": 1}),
+    "cut within a character": (lambda good: good + '{"text": "حكاية'.encode()[:-1], 10, 0, {"bad_unicode": 1}),
     "lone surrogate": (lambda good: good + b'{"text": "\\ud83d"}\n', 10, 0, {"bad_unicode": 1}),
     "utf-16": (lambda good: good + '{"text": "x"}'.encode("utf-16-le") + b"\n", 10, 0, {"bad_json": 1}),
     "nul bytes": (lambda good: good + b"\0\0\0\n", 10, 0, {"bad_json": 1}),
