@@ -11,6 +11,7 @@ from pretrain_llama.training.phases import (
     check_epochs,
     check_new_phase,
     continued,
+    described,
     epochs_at_end,
     trained_after,
 )
@@ -34,7 +35,7 @@ def identity(mixture: dict[str, float], batch: int, **training: Any) -> dict[str
 
 
 FIRST = Phase(0, 0, {}, identity({A: 0.75, B: 0.25}, 4))
-SECOND = Phase(5, 20, {A: 15, B: 5}, identity({A: 0.25, C: 0.75}, 8))
+SECOND = Phase(5, 20, {A: 15, B: 5}, identity({A: 0.2, C: 0.6}, 8))  # as of a list that lost rows: its sum is not 1
 
 
 @pytest.mark.parametrize(("iterations", "trained"), [(0, 0), (3, 12), (5, 20), (6, 28), (8, 44)])
@@ -45,6 +46,11 @@ def test_each_phase_trains_on_batches_of_its_own(iterations: int, trained: int) 
 def test_epochs_count_what_the_phases_before_drew() -> None:
     """After 5 iterations of 4 sequences, 3 of 8: 24 sequences, of 10 tokens each."""
     assert epochs_at_end([FIRST, SECOND], 8) == pytest.approx({A: (15 + 6) * 10 / 100, C: 18 * 10 / 50})
+
+
+def test_the_epochs_are_told_with_the_most_repeated_first() -> None:
+    told = f"epochs of the shards at its end: 3.6 of {C}, 2.1 of {A}, 0.5 of {B}; at least 0.5"
+    assert described({A: 2.1, B: 0.5, C: 3.6}) == told
 
 
 def test_a_cap_leaves_room_for_one_sequence() -> None:
@@ -60,7 +66,8 @@ def test_a_training_goes_on_in_its_phase_and_forgets_those_after_where_it_resume
     assert continued([], FIRST) == [FIRST]
     assert continued([FIRST], Phase(7, 28, {A: 21, B: 7}, FIRST.identity)) == [FIRST], "the same identity"
     assert continued([FIRST], SECOND) == [FIRST, SECOND]
-    assert continued([FIRST, SECOND], Phase(5, 20, {A: 15, B: 5}, SECOND.identity)) == [FIRST, SECOND]
+    rewound = Phase(5, 28, {A: 17, B: 5, C: 6}, SECOND.identity)
+    assert continued([FIRST, SECOND], rewound) == [FIRST, SECOND], "what a rewind left out is no phase"
     earlier = Phase(3, 12, {A: 9, B: 3}, SECOND.identity)
     assert continued([FIRST, SECOND], earlier) == [FIRST, earlier], "its checkpoints after iteration 3 were damaged"
     third = Phase(5, 20, {A: 15, B: 5}, identity({A: 1.0}, 8))
