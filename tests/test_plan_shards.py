@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
+from pretrain_llama.configuration import Corpus
 from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.sources import HEAD_BYTES, SAMPLE_BYTES, first_bytes, text_bytes
@@ -129,3 +130,10 @@ def test_another_text_key_starts_a_parquet_corpus_over(project: Project) -> None
     (project.folder / "config" / "corpora.tsv").write_text(table.replace("\ttext\n", "\ttitle\n", 2))
     result = project.snakemake("--dry-run")
     assert "text_key was 'text' when parquet files were planned, and is 'title'" in result.stdout
+
+
+def test_another_text_key_is_no_matter_of_plain_files(tmp_path: Path) -> None:
+    files = [source_file(deliver(tmp_path / "a.jsonl", b'{"text": "a tale", "title": "its title"}\n'))]
+    first, then = (Corpus("en", "books", "tales", "", key, "corpora.tsv:2") for key in ("text", "title"))
+    planned = plan.extend(plan.empty(first), files, first, 1_000)
+    assert plan.extend(planned, files, then, 1_000) == planned | {"text_key": "title"}
