@@ -37,3 +37,16 @@ def test_many_writers_of_one_file_leave_it_whole(tmp_path: Path) -> None:
     assert [writer.wait(60) for writer in writers] == [0] * 4
     assert place.read_text() in {letter * 100 for letter in "abcd"}
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
+    code = """if True:
+        import resource
+        from pretrain_llama.files import allow_open_files
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for soft in (300, 2000):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            allow_open_files(100)
+            print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True)
+    assert result.stdout.split() == ["556", "2000"], result.stderr

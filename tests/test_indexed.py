@@ -8,7 +8,7 @@ import pytest
 from pairs import write_pair
 from pretrain_llama.errors import DataError
 from pretrain_llama.tokenization import indexed
-from pretrain_llama.tokenization.indexed import IndexedReader, dtype_for, writing_indexed
+from pretrain_llama.tokenization.indexed import IndexedReader, dtype_for, prefix_of, writing_indexed
 from project import PREFIX, run_script
 
 
@@ -77,6 +77,12 @@ def test_a_counted_name_that_lies_is_refused(tmp_path: Path) -> None:
     assert right.returncode == 0, right.stderr
     linked = Path(f"{prefix}_dc=1_sc=1_tc=2.bin")
     assert linked.stat().st_ino == Path(f"{prefix}.bin").stat().st_ino, "no bytes move"
+
+
+@pytest.mark.parametrize("suffix", ["", ".bin", ".idx"])
+def test_a_prefix_keeps_the_dots_of_its_name(suffix: str) -> None:
+    prefix = "indexed/en_web_c4.v2_split_0000_text_document"
+    assert prefix_of(prefix + suffix) == Path(prefix)
 
 
 def test_ids_are_never_stored_in_too_small_a_type() -> None:

@@ -90,6 +90,12 @@ def test_a_glob_takes_of_a_listing_what_it_takes_of_a_folder(drop: Path, glob: s
     assert found == [path.replace(str(drop), AZURE) for path in expected], "blobs go by the text of their path"
 
 
+def test_a_blob_of_a_folders_name_is_not_below_it() -> None:
+    blobs = [source_file(f"{AZURE}/a"), source_file(f"{AZURE}/a/b.jsonl")]
+    for glob in ("a/**", "*/**"):
+        assert _found(blobs, f"{AZURE}/{glob}") == blobs[1:]
+
+
 def test_the_globs_above_match_something_and_nothing(drop: Path) -> None:
     files = [source_file(f"{drop}/{name}") for name in NAMES]
     for name in NAMES:

@@ -71,6 +71,7 @@ def test_ranges_own_each_line_once_wherever_they_are_cut(tmp_path: Path, newline
     texts = ["one", "", "ثلاثة", "four" * 9, "five"]
     content = jsonl(texts, newline=newline, final_newline=final_newline)
     path = deliver(tmp_path / "a.jsonl", content)
+    begins = [0, *(place + 1 for place, byte in enumerate(content[:-1]) if byte == ord("\n"))]
     recorded = read_json(plan_files(tmp_path, path))
     for cut in range(len(content) + 1):
         ranges = [{"path": str(path), "start": 0, "stop": cut}, {"path": str(path), "start": cut, "stop": len(content)}]
@@ -80,6 +81,7 @@ def test_ranges_own_each_line_once_wherever_they_are_cut(tmp_path: Path, newline
         assert b"".join(shards).removesuffix(b"\n") == content.removesuffix(b"\n"), f"cut at {cut}"
         assert sum(receipt.lines for receipt in receipts) == len(texts)
         assert [receipt.lines for receipt in receipts] == [shard.count(b"\n") for shard in shards]
+        assert receipts[0].lines == sum(begin < cut for begin in begins), f"those that begin before {cut}"
 
 
 def test_lines_longer_than_a_block_are_merged_whole(tmp_path: Path) -> None:

@@ -260,6 +260,9 @@ def test_a_shard_that_does_not_fill_a_sequence_is_left_out_and_listed(tmp_path: 
     assert result.returncode == 0, result.stderr
     assert "(20 tokens): holds 20 tokens, fewer than the 21 of one sequence" in result.stdout
     assert "en_web_short_split_00021" in probabilities(tmp_path)
+    single = "en_web_short_split_0001_text_document_dc=1_sc=1_tc=1.bin"
+    compute(tmp_path, signature=[*SIGNATURE, single])
+    assert "en_web_short_split_0001" in probabilities(tmp_path), "a total of tokens knows no length of a sequence"
 
 
 def test_a_mixture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

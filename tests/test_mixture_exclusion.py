@@ -9,6 +9,7 @@ from mixtures import compute, probabilities, write
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.mixture import choices as chosen
+from pretrain_llama.mixture.exclusion import Excluded
 
 CORPORA = [("books", "tales"), ("web", "crawl")]
 
@@ -34,6 +35,12 @@ def test_an_exclude_list_outlives_its_tokenizer(tmp_path: Path, entry: str) -> N
     assert "en_books_tales_split_0001" in probabilities(tmp_path)
     reported = "left out: en_books_tales_split_0000_text_document_dc=9_sc=9_tc=1000 (1,000 tokens): excluded"
     assert reported in result.stdout
+
+
+def test_a_second_key_is_not_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "exclude_iterator.json", {"exclude_iterator_name": [], "exclude": ["en_web_*"]})
+    with pytest.raises(ConfigError, match="not a list to exclude"):
+        Excluded(path)
 
 
 def test_an_excluded_domain_needs_no_rate(tmp_path: Path) -> None:

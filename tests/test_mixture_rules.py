@@ -82,6 +82,9 @@ def test_temperature_flattens_the_domains(tmp_path: Path, temperature: float, bo
     found = probabilities(tmp_path)
     assert found["en_web_crawl_split_0000"] == pytest.approx(0.75 * (1 - books), rel=1e-12)
     assert found["en_books_tales_split_0001"] == pytest.approx(0.75 * books * 3 / 4, rel=1e-12)
+    rates = {shard: float(row["rate"]) for shard, row in rows(tmp_path).items()}
+    assert rates["en_books_tales_split_0001"] == 1, "the domain with most tokens"
+    assert rates["en_web_crawl_split_0000"] == pytest.approx((2000 / 4000) ** (1 / temperature - 1))
 
 
 def test_weighted_languages_count_by_their_tokens_in_proportional_shares(tmp_path: Path) -> None:

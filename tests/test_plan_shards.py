@@ -1,15 +1,18 @@
 """Planning: even shards, append-only; what is planned is shown before anything runs."""
 
+import base64
 import gzip
+import random
 from pathlib import Path
 
 import pytest
 from backports import zstd
 
 from pretrain_llama import blobs
+from pretrain_llama.configuration import Corpus
 from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
-from pretrain_llama.shards.sources import text_bytes
+from pretrain_llama.shards.sources import HEAD_BYTES, SAMPLE_BYTES, first_bytes, text_bytes
 from pretrain_llama.stores import source_file
 from project import Project, deliver, jsonl, run_script
 
@@ -69,9 +72,40 @@ def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:
     for name in ("members.jsonl.gz", "frames.jsonl.zst"):
         assert text_bytes(source_file(tmp_path / name), "text") == pytest.approx(size, rel=0.3), name
     assert text_bytes(source_file(deliver(tmp_path / "a.parquet", content)), "text") == pytest.approx(size, rel=0.3)
+    row = b'{"text": "a tale", "page": "%s"}\n' % (b"of the page " * 100)
+    beside = text_bytes(source_file(deliver(tmp_path / "page.parquet", row)), "text")
+    assert beside < 200, "the other columns are left where they are"
     assert text_bytes(source_file(deliver(tmp_path / "empty.jsonl.gz", b"")), "text") == 1, (
         "it has a range all the same"
     )
+    (tmp_path / "nothing.jsonl.gz").touch()
+    assert text_bytes(source_file(tmp_path / "nothing.jsonl.gz"), "text") == 0
+
+
+def dense(lines: int) -> bytes:
+    """Text that is compressed to more than half, so that the first 64 KiB of a .zst hold no whole block."""
+    chance = random.Random(0)
+    return jsonl([base64.b64encode(chance.randbytes(150)).decode() for _ in range(lines)])
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_the_size_that_a_format_tells_wins_over_what_the_beginning_expands_to(tmp_path: Path, suffix: str) -> None:
+    chance = random.Random(0)
+    looser = jsonl([chance.randbytes(100).hex() for _ in range(4_000)])
+    for number, content in enumerate([looser + dense(4_000), dense(4_000) + looser]):
+        path = deliver(tmp_path / f"{number}{suffix}", content)
+        assert path.stat().st_size > 2 * HEAD_BYTES[suffix.removeprefix(".jsonl")], "more than what is read of it"
+        assert text_bytes(source_file(path), "text") == len(content)
+
+
+def test_dense_text_of_a_size_that_is_not_told_is_no_empty_file(tmp_path: Path) -> None:
+    content, compressor = dense(4_000), zstd.ZstdCompressor()
+    half = len(content) // 2
+    streamed = compressor.compress(content[:half]) + compressor.compress(content[half:]) + compressor.flush()
+    (tmp_path / "a.jsonl.zst").write_bytes(streamed)
+    file = source_file(tmp_path / "a.jsonl.zst")
+    assert text_bytes(file, "text") == pytest.approx(len(content), rel=0.4)
+    assert content.startswith(first_bytes(file)) and len(first_bytes(file)) >= SAMPLE_BYTES
 
 
 def test_a_dry_run_of_the_planner_shows_shards_bytes_and_tokens(project: Project) -> None:
@@ -117,3 +151,10 @@ def test_a_plan_that_was_cut_off_is_told(project: Project) -> None:
     assert refused.returncode == 1
     assert "no JSON: " in refused.stdout and f"where: results/plan/{path.name}" in refused.stdout
     assert "run folders keep plans in sources/plan" in refused.stdout and "Traceback" not in refused.stdout
+
+
+def test_another_text_key_is_no_matter_of_plain_files(tmp_path: Path) -> None:
+    files = [source_file(deliver(tmp_path / "a.jsonl", b'{"text": "a tale", "title": "its title"}\n'))]
+    first, then = (Corpus("en", "books", "tales", "", key, "corpora.tsv:2") for key in ("text", "title"))
+    planned = plan.extend(plan.empty(first), files, first, 1_000)
+    assert plan.extend(planned, files, then, 1_000) == planned | {"text_key": "title"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from pretrain_llama.files import read_json
+from pretrain_llama.files import read_json, write_json
 from pretrain_llama.tokenization.indexed import IndexedReader
 from project import PREFIX, Result, deliver, jsonl, merge_shard, tokenize_shard
 
@@ -133,6 +133,19 @@ def test_a_shard_that_changed_after_its_merge_is_noticed(tmp_path: Path, tokeniz
         assert result.returncode == 2
         assert problem in result.stderr
         assert not (tmp_path / f"{PREFIX}.bin").exists()
+
+
+def test_a_shard_joined_in_a_store_is_known_by_its_bytes(tmp_path: Path, tokenizer_model: Path) -> None:
+    assert merge_shard(tmp_path, deliver(tmp_path / "a.jsonl", jsonl(["one", "two"]))).returncode == 0
+    merged = read_json(tmp_path / "merge.json")
+    merged |= {"lines": None, "blake3": "", "ranges": [part | {"lines": None} for part in merged["ranges"]]}
+    write_json(tmp_path / "merge.json", merged)
+    (tmp_path / "shard.jsonl").write_bytes(jsonl(["one"]))
+    cut_short = tokenize_shard(tmp_path, tokenizer_model)
+    assert cut_short.returncode == 2
+    assert "32 bytes were merged into en_books_tales_split_0000, 16 read from it" in cut_short.stderr
+    (tmp_path / "shard.jsonl").write_bytes(jsonl(["one", "two"]))
+    assert tokenize_shard(tmp_path, tokenizer_model).returncode == 0
 
 
 def test_a_shard_of_blank_lines_is_counted_as_empty(tmp_path: Path, tokenizer_model: Path) -> None:

@@ -22,7 +22,9 @@ def stream_positions(indices: tuple[np.ndarray, np.ndarray, np.ndarray], lengths
     return (ends[starts[:, 0]] + starts[:, 1])[drawn]
 
 
-@pytest.mark.parametrize("lengths", [[5, 0, 30, 17, 8, 100, 3], [40], [3, 2]], ids=["uneven", "one", "tiny"])
+@pytest.mark.parametrize(
+    "lengths", [[5, 0, 30, 17, 8, 100, 3], [40], [3, 2], [1] * 150], ids=["uneven", "one", "tiny", "crumbs"]
+)
 def test_an_epoch_is_complete_and_nothing_depends_on_the_number_asked_for(lengths: list[int]) -> None:
     lengths = np.array(lengths, np.int32)
     tokens = int(lengths.sum())
@@ -30,6 +32,7 @@ def test_an_epoch_is_complete_and_nothing_depends_on_the_number_asked_for(length
     for short, long in zip(few, many, strict=True):
         assert (short == long[: len(short)]).all()
     assert len(few[2]) < len(many[2])
+    assert [len(starts) for _, starts, _ in (few, many)] == [len(few[2]) + 1, len(many[2]) + 1]
 
     positions = stream_positions(many, lengths)
     assert sorted(positions) == list(range(0, LENGTH * len(positions), LENGTH)), "every sequence of the stream, once"

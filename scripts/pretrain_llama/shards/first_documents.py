@@ -16,7 +16,7 @@ FILES_LOOKED_AT = 3
 def check_first_documents(files: list[SourceFile], corpus: Corpus) -> None:
     """Check that some line at the beginning of a corpus's first files has a text.
 
-    It reads until it finds one: of most corpora the first 64 KiB. Files of longer lines say nothing.
+    It reads until it finds one: of most corpora the first 64 KiB, 256 KiB of a .zst. Files of longer lines say nothing.
 
     Args:
         files: of the corpus, in formats that are read; the column of parquet files is checked elsewhere.

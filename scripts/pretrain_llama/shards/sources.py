@@ -27,6 +27,8 @@ ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max: 31}
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".zst": partial(zstd.open, options=ZSTD_OPTIONS)}
 BLOCK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
+# Read of a compressed file, to judge it by. zstandard gives nothing of a block, of up to 128 KiB, until it is whole.
+HEAD_BYTES = {".gz": SAMPLE_BYTES, ".zst": 1 << 18}
 PARQUET_ROWS = 64
 
 
@@ -59,11 +61,11 @@ def can_be_cut(path: str) -> bool:
 def text_bytes(file: SourceFile, text_key: str) -> int:
     """Return about how many bytes of jsonl a file becomes.
 
-    Plain files: their size. Compressed ones: what their first 64 KiB expand to, over the whole; where the format
-    tells the size (gzip's ISIZE, RFC 1952, modulo 2**32 and of the last member; the frame content size of
-    zstandard, RFC 8878, of the first frame) and agrees within a factor of two, that. Parquet: the uncompressed size
-    of the text column. In a store, that is one request for a .zst and for a small .gz, two for other .gz, and two
-    or a few more for parquet.
+    Plain files: their size. Compressed ones: what their beginning expands to, 64 KiB of a .gz and 256 KiB of a .zst,
+    over the whole; where the format tells the size (gzip's ISIZE, RFC 1952, modulo 2**32 and of the last member; the
+    frame content size of zstandard, RFC 8878, of the first frame) and agrees within a factor of two, that. Parquet: the
+    uncompressed size of the text column. In a store, that is one request for a .zst and for a small .gz, two for other
+    .gz, and two or a few more for parquet.
 
     Raises:
         DataError: the file cannot be read.
@@ -75,7 +77,7 @@ def text_bytes(file: SourceFile, text_key: str) -> int:
     if not kind or file.size_bytes == 0:
         return file.size_bytes
     with _reading(file.path):
-        head = stores.read_range(file.path, 0, SAMPLE_BYTES, file.etag)
+        head = stores.read_range(file.path, 0, HEAD_BYTES[kind], file.etag)
         estimate = max(1, _expanded_bytes(head, kind) * file.size_bytes // len(head))
         if kind == ".gz":
             told = int.from_bytes(_last_bytes(file, head, 4), "little")
@@ -171,7 +173,7 @@ def first_bytes(file: SourceFile) -> bytes:
     """Return the beginning of a vendor file's text, up to about 64 KiB; of one that is no parquet file."""
     compression = format_of(file.path)
     with _reading(file.path):
-        head = stores.read_range(file.path, 0, SAMPLE_BYTES, file.etag)
+        head = stores.read_range(file.path, 0, HEAD_BYTES.get(compression, SAMPLE_BYTES), file.etag)
         if not compression:
             return head
         expanded = b""
