@@ -76,9 +76,10 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 	python scripts/check_azure.py
 
 # A file's tests stay together: some build a project that all of them look at. Three at once keep two cores busy,
-# since many wait for a process or a store.
+# since many wait for a process or a store. Files come in the order of tests/conftest.py: by the number of their tests, as
+# xdist has it, the longest would come last, alone.
 test: demo-inputs ## all tests but the whole workflow on Slurm and on emulated Azure: in about 10 minutes
-	pytest -n 3 --dist loadfile --ignore-glob 'tests/test_slurm*.py' --ignore tests/test_azure_batch.py
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore-glob 'tests/test_slurm*.py' --ignore tests/test_azure_batch.py
 
 test-batch: demo-inputs $(if $(shell command -v npm),azurite) ## the whole workflow on emulated Azure, in 4 minutes
 	pytest tests/test_azure_batch.py

@@ -45,7 +45,7 @@ def test_a_training_begun_before_there_was_a_mask_goes_on_without_one(training: 
     now = identity(training.folder, load_run(training.folder), "toy", {})["training"]
     assert "seed" in now and "reset_attention_mask" not in now, "earlier versions have not named it"
     copy = copied_with_output(training, tmp_path / "run", training={"reset_attention_mask": True})
-    assert "training: reset_attention_mask: None -> True\n" in copy.refused()
+    assert "training: reset_attention_mask: new, True\n" in copy.refused()
 
 
 def test_an_edited_file_is_a_change_whatever_the_manifest_says(training: Training, tmp_path: Path) -> None:
