@@ -27,7 +27,7 @@ def begin_run():
         stop(error)
 
 
-def print_summaries():
+def print_outcome():
     if STORE:
         print("the shards are in the store. Where they are to be trained on: python scripts/fetch_results.py")
     for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
@@ -50,15 +50,15 @@ def run_pages(name):
     return [local(f"results/runs/{run}/{name}.html") for run in RUNS]
 
 
-def data_targets():
-    """The counted shards, signed and checked."""
+def data_targets(*identities):
+    """The counted shards of some tokenizers, signed and checked."""
     return [
-        tokenized(*IDENTITIES.values()),
-        lambda wildcards: counted_files(*IDENTITIES.values()),
-        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=IDENTITIES.values()),
-        documents_pages(*IDENTITIES.values()),
-        [validation_sets(identity) + held_out_check(identity) for identity in IDENTITIES.values()],
-        fertility_plots(*IDENTITIES.values()),
+        tokenized(*identities),
+        lambda wildcards: counted_files(*identities),
+        expand("results/tokenized/{tokenizer}/conservation.json", tokenizer=identities),
+        documents_pages(*identities),
+        [validation_sets(identity) + held_out_check(identity) for identity in identities],
+        fertility_plots(*identities),
     ]
 
 
@@ -70,7 +70,7 @@ def mixture_targets():
 def all_targets():
     """What `rule all` of both Snakefiles asks for. With a store, the rest is done where the training is."""
     if STORE:
-        return data_targets() + mixture_targets()
+        return data_targets(*dict.fromkeys(map(run_tokenizer, RUNS))) + mixture_targets()
     return [
         tokenized(*map(run_tokenizer, RUNS)),
         expand("results/runs/{run}/summary.txt", run=RUNS),
@@ -81,10 +81,10 @@ def all_targets():
     ]
 
 
-# Named targets: `snakemake data` stops at the counted shards, `snakemake mixture` at the probabilities.
+# Named targets: `snakemake data` stops at the counted shards, of all tokenizers; `snakemake mixture` at the probabilities.
 rule data:
     input:
-        data_targets(),
+        data_targets(*IDENTITIES.values()),
 
 
 rule mixture:
@@ -97,7 +97,7 @@ onstart:
 
 
 onsuccess:
-    print_summaries()
+    print_outcome()
 
 
 # What failed may stand thousands of lines above by now.

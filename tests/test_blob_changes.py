@@ -24,7 +24,7 @@ from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
 from pretrain_llama.stores import Piece
 from processes import wait_for
 from project import SHARD, jsonl, run_script, tokenize_shard
-from stored import both_ways, content_of, plan_blobs, upload
+from stored import both_ways, plan_blobs, upload
 
 PLACE = "az://results/running.json"
 
@@ -181,15 +181,6 @@ def test_the_code_says_who_must_act_on_a_refused_copy(
     with pytest.raises(error, match=says):
         stores.join([piece], "az://results/joined")
     assert not azure.faults.left()
-
-
-def test_a_copy_that_a_killed_run_left_pending_is_waited_for(azure: EmulatedAzure) -> None:
-    source = upload(azure, "a.bin", b"1234")
-    upload(azure, "a.bin", b"12", "results")
-    azure.faults.add(Refuse(409, "PendingCopyOperation"), Where("blob", "PUT"))
-    stores.copy(source, "az://results/a.bin")
-    assert content_of(azure, "az://results/a.bin") == b"1234"
-    assert azure.traffic.count(BLOB_HOST, "HEAD").requests == 1, "it asked whether that one had ended"
 
 
 def test_a_range_that_comes_short_is_no_end_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import random
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -229,37 +228,6 @@ def test_a_recorded_listing_previews_without_the_store(azure: EmulatedAzure, pro
     project.save()
     refused = project.snakemake("--dry-run", "--config", "listing=listing.tsv")
     assert "'estimate' is a dependency of 'listing'" in refused.stdout + refused.stderr, "it has the ratios"
-
-
-def test_a_copy_takes_one_request(azure: EmulatedAzure) -> None:
-    content = b"0123456789" * 1_000_000
-    for name, text in (("a pair.bin", content), ("empty.bin", b"")):
-        source = upload(azure, name, text)
-        azure.traffic.reset()
-        stores.copy(source, f"az://results/{name}")
-        assert azure.traffic.count(BLOB_HOST).requests == 1
-        assert azure.traffic.count(BLOB_HOST).bytes_from_client == 0
-        assert content_of(azure, f"az://results/{name}") == text
-    with pytest.raises(DataError, match=r"no such blob or container[^\n]*\n  where: az://vendor/none"):
-        stores.copy("az://vendor/none", "az://results/none")
-
-
-@pytest.mark.parametrize("ends", ["success", "failed"])
-def test_a_copy_that_takes_time_is_waited_for(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
-    """Azurite is always done at once; here is a client that is not."""
-    found = iter(["pending", ends])
-    client = SimpleNamespace(
-        url="",
-        start_copy_from_url=lambda url: {"copy_status": "pending", "etag": "first"},
-        get_blob_properties=lambda: SimpleNamespace(copy=SimpleNamespace(status=next(found)), etag="last"),
-    )
-    monkeypatch.setattr(blobs, "client", lambda place: client)
-    monkeypatch.setattr(blobs, "COPY_CHECK_SECONDS", 0)
-    if ends == "success":
-        assert stores.copy("az://vendor/a", "az://results/a") == "last"
-    else:
-        with pytest.raises(OperatorError, match="the store ended the copy of az://vendor/a: failed"):
-            stores.copy("az://vendor/a", "az://results/a")
 
 
 @pytest.mark.parametrize("login", ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"])

@@ -2,11 +2,15 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+import fetch_results
 from azure_emulator.service import EmulatedAzure
+from pretrain_llama import blob_service, files
+from pretrain_llama.errors import OperatorError
 from project import Project, Result, jsonl, run_script
 from stored import content_of, upload
 
@@ -63,6 +67,30 @@ def test_what_was_made_in_a_store_is_trained_on_here(azure: EmulatedAzure, store
     assert len(pairs) > before and [pair.read_bytes() for pair in pairs] == in_store(azure, pairs)
     assert here.pending("data").keys() == {"plot_documents", "check_held_out", "data"}
     assert fetch(here).stdout.startswith("0 files of 0 bytes fetched, ")
+
+
+def test_without_a_target_only_what_runs_train_on_is_made(azure: EmulatedAzure, project: Project) -> None:
+    upload(azure, "tales/a.jsonl", jsonl(["A tale."] * 10))
+    project.corpora(["en", "books", "tales", "az://vendor/tales/*.jsonl", "text"])
+    project.choose("data_ratio.json", {"books": 1})
+    project.choose("lang_prob.json", {"en": 1})
+    project.config["tokenizers"]["spare"] = project.config["tokenizers"]["toy"]
+    project.save()
+    assert project.pending(*HERE)["tokenize_shard"] == 1
+    assert project.pending("data", *HERE)["tokenize_shard"] == 2
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
+    azure: EmulatedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(azure, "pretrain/results/indexed/toy/a.bin", b"12", "results")
+    usage = type(shutil.disk_usage(tmp_path))(total=10**9, used=10**9, free=1)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(sys, "argv", ["fetch_results.py", "--output", str(tmp_path / "results")])
+    blob_service.service.cache_clear()
+    with pytest.raises(OperatorError, match=r"GB to write, 0.0 GB free"):
+        fetch_results.main()
+    assert not list((tmp_path / "results").iterdir())
 
 
 def test_other_shards_are_not_mixed_up(azure: EmulatedAzure, project: Project) -> None:
