@@ -32,7 +32,8 @@ FETCHED_AT_ONCE = 8
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     store = os.environ.get("PRETRAIN_LLAMA_STORE", "")
-    parser.add_argument("--store", default=store, required=not store, help="az://{container}/{prefix}; default: PRETRAIN_LLAMA_STORE")
+    where = "az://{container}/{prefix}; default: PRETRAIN_LLAMA_STORE"
+    parser.add_argument("--store", default=store, required=not store, help=where)
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder to fetch into")
     return parser.parse_args()
 
