@@ -1,6 +1,6 @@
 # The tasks of this project. CI calls the same ones.
-PYTHON ?= $(shell command -v python3.11 || echo python3)
-VENV := .venv
+# With PYTHON=python3.13, a task has an environment of its own, .venv-python3.13.
+VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 # Programs find python, snakemake and the package that they share.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
@@ -10,21 +10,25 @@ PYTHON_FILES := scripts demo docs tests benchmarks envs
 RULE_FILES := Snakefile workflow/Snakefile rules
 
 BENCH := resources/bench
+CONTRACT := .venv-azure-contract
 EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: test-batch lint format lock clean azurite azure-doctor azureml docs-test reference
+.PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean azurite azure-doctor azureml docs-test
+.PHONY: reference
 .DELETE_ON_ERROR:
 
-install: $(INSTALLED) ## the virtual environment, with what is locked
+install: $(INSTALLED) ## the virtual environment, with what is locked; TORCH=cpu: 1 GB in place of 5
 
 help: ## these lines
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 20
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 20
 
-$(INSTALLED): envs/requirements.lock $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
+$(VENV)/.locked: envs/requirements.lock
+	envs/install.sh $(VENV) $(PYTHON)
+	touch $@
+
+$(INSTALLED): $(VENV)/.locked $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
 	$(VENV)/bin/pip install --quiet --no-deps envs/snakemake_plugins
 	touch $@
 
@@ -35,9 +39,12 @@ demo: demo-inputs ## vendor shards to a trained, resumable Llama
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
 
-report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file
+report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file; LISTING=listing.tsv
 	mkdir -p results
 	snakemake --dry-run > results/pending.txt
+	rm -f results/node_hours.txt
+	! test -f results/azure_tasks.tsv || python scripts/sum_node_hours.py $(if $(LISTING),--listing $(LISTING)) \
+		> results/node_hours.txt
 	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
@@ -66,10 +73,35 @@ $(EMULATOR)/node_modules/.installed: $(EMULATOR)/package-lock.json
 # Without npm, the tests of Azure are skipped, but not in CI.
 test: $(if $(shell command -v npm),azurite)
 
+EARLIER := .venv-megatron-0.16
+megatron-0.16: $(EARLIER)/.installed ## Python 3.11 with megatron-core 0.16.1, for the tests of what was made with it
+
+$(EARLIER)/.installed: tests/data/requirements_of_megatron_core_0.16.1.txt
+	$(or $(shell command -v python3.11 || ls $(HOME)/.pyenv/versions/3.11.*/bin/python 2> /dev/null | tail -1),\
+		$(error no Python 3.11: install one)) -m venv --clear $(EARLIER)
+	$(EARLIER)/bin/pip install --quiet --requirement $<
+	touch $@
+
 azureml: $(VENV)/.azureml ## what submits jobs to Azure Machine Learning, and reads job.yaml: 10 seconds
 
 $(VENV)/.azureml: envs/requirements-azureml.txt | $(INSTALLED)
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock --requirement envs/requirements-azureml.txt
+	touch $@
+
+$(CONTRACT)/.installed: envs/azure_contract/requirements.lock | $(INSTALLED)
+	$(VENV)/bin/python -m venv --clear $(CONTRACT)
+	$(CONTRACT)/bin/pip install --quiet --requirement envs/azure_contract/requirements.lock
+	touch $@
+
+azure-contract: $(CONTRACT)/.installed azureml azurite ## what is sent to Azure, main.bicep and job.yaml, judged by Microsoft's models and types
+	python tests/azure_contract/record.py $(CONTRACT)/recorded
+	AZURE_RECORDED=$(CONTRACT)/recorded $(CONTRACT)/bin/python -m pytest --noconftest tests/azure_contract/judge_*.py
+
+azure-cli: .venv-azure-cli/.installed ## the Azure CLI, offline, for the test of the documentation's commands: 3 minutes, 700 MB
+
+.venv-azure-cli/.installed: envs/azure_cli/requirements.txt | $(INSTALLED)
+	$(VENV)/bin/python -m venv --clear .venv-azure-cli
+	.venv-azure-cli/bin/pip install --quiet --requirement envs/azure_cli/requirements.txt
 	touch $@
 
 azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the first job
@@ -79,24 +111,24 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 # since many wait for a process or a store. Files come in the order of tests/conftest.py: by the number of their tests, as
 # xdist has it, the longest would come last, alone.
 test: demo-inputs ## all tests but the whole workflow on Slurm and on emulated Azure: in about 10 minutes
-	pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore-glob 'tests/test_slurm*.py' --ignore tests/test_azure_batch.py
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore-glob 'tests/launch/test_slurm*.py' --ignore tests/on_azure/test_azure_batch.py
 
 test-batch: demo-inputs $(if $(shell command -v npm),azurite) ## the whole workflow on emulated Azure, in 4 minutes
-	pytest tests/test_azure_batch.py
+	pytest tests/on_azure/test_azure_batch.py
 
 test-azure: demo-inputs azurite ## the tests of Azure alone
-	pytest tests/test_azure_batch.py tests/test_blob*.py tests/test_check_azure*.py tests/test_emulated_*.py \
-		tests/test_azure_emulator.py tests/test_bicep.py
+	pytest tests/on_azure tests/stores
 
 docs-test: demo-inputs ## every command of the tutorial and of the how-tos, in a fresh copy
 	pytest tests/run_docs.py
 
-reference: $(INSTALLED) ## docs/reference.md, from the schemas and the programs
+reference: $(INSTALLED) ## what is made from the schemas and the programs: docs/reference.md, scripts/README.md, settings.py
 	python docs/make_reference.py
+	python docs/make_settings.py
 
 test-slurm: $(INSTALLED) ## the workflow through a real Slurm, which it installs, as root, where it is missing
 	tests/install_slurm.sh
-	pytest -n 2 --dist loadfile tests/test_slurm*.py
+	pytest -n 2 --dist loadfile tests/launch/test_slurm*.py
 
 bench-inputs: $(BENCH)/text/.complete
 
@@ -112,10 +144,10 @@ bench-mixture: $(INSTALLED) ## the mixture's programs against their goals and me
 	python benchmarks/bench_mixture.py --scratch $(BENCH)/mixture
 
 bench-training: demo-inputs ## the trainer against a bare loop, its start-up, and levers on a GPU: tables, in 2 minutes
-	PYTHONPATH=scripts:tests python benchmarks/bench_training.py --scratch $(BENCH)/training
+	PYTHONPATH=scripts:tests:tests/support python benchmarks/bench_training.py --scratch $(BENCH)/training
 
 bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
-	PYTHONPATH=scripts:tests python benchmarks/bench_azure.py
+	PYTHONPATH=scripts:tests:tests/support python benchmarks/bench_azure.py
 
 bench-checkpoints: $(INSTALLED) ## converting a Llama of a billion parameters against copying it: a table, in about 3 minutes
 	python benchmarks/bench_checkpoints.py --scratch $(BENCH)/checkpoints
@@ -138,19 +170,17 @@ format: $(INSTALLED) ## put the sources into their one form
 	ruff format $(PYTHON_FILES)
 	snakefmt $(RULE_FILES)
 
-# "+cpu" and the like name a build of one index; the version holds on every machine.
 # The image of a training has the same versions, but where MLflow wants others.
-COMPILE := .lock-venv/bin/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
-	--no-emit-trusted-host
+COMPILE := .lock-venv/bin/uv pip compile --quiet --python-version 3.12 --custom-compile-command 'make lock'
 lock: ## pin envs/requirements.in, envs/training/requirements.in, and all below them
-	$(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --quiet pip-tools
+	python3 -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet uv
 	$(COMPILE) --output-file envs/requirements.lock envs/requirements.in
 	grep -E '^[[:alnum:]]' envs/requirements.lock \
 		| grep -Ev '^(azure|importlib-metadata|python-dateutil)' > .lock-venv/constraints.txt
 	$(COMPILE) --constraint .lock-venv/constraints.txt --output-file envs/training/requirements.lock \
 		envs/training/requirements.in
-	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' envs/requirements.lock envs/training/requirements.lock
+	$(COMPILE) --output-file envs/azure_contract/requirements.lock envs/azure_contract/requirements.in
 	rm -rf .lock-venv
 
 clean: ## remove all that was made; the virtual environment stays

@@ -19,16 +19,17 @@ from pathlib import Path
 from azure_emulator import subscription as names
 from azure_emulator.azurite import Azurite
 from azure_emulator.service import CONTAINER, EmulatedAzure
-from pretrain_llama import blob_service, stores
+from pretrain_llama import stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge_in_store import merge_in_store
+from pretrain_llama.stores import blob_service
 from project import ROOT, Project
 
 MB = 10**6
 DEMO = ROOT / "resources" / "demo"
 FILE_BYTES = 10 * MB
-LISTED_LINE = b'{"text": "A tale."}\n'
+LISTED_LINE = b'{"text": "Tale %05d."}\n'
 # One rule that fetches a blob and stores a copy of it.
 SNAKEFILE = """
 rule copy:
@@ -75,7 +76,7 @@ def bench_merging(azure: EmulatedAzure, upload: Callable[[str, bytes], object], 
 
 def bench_listing(azure: EmulatedAzure, upload: Callable[[str, bytes], object], blobs: int) -> None:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: upload(f"many/{number:05d}.jsonl", LISTED_LINE), range(blobs)))
+        list(threads.map(lambda number: upload(f"many/{number:05d}.jsonl", LISTED_LINE % number), range(blobs)))
     azure.traffic.reset()
     start = time.perf_counter()
     found = stores.list_files("az://vendor/many/*.jsonl", "")
@@ -90,7 +91,7 @@ def bench_preview(scratch: Path, blobs: int) -> None:
     scratch.mkdir()
     project = Project(scratch, DEMO / "tokenizer.model", DEMO / "llama")
     project.corpora(["en", "books", "tales", "az://vendor/many/*.jsonl", "text"])
-    project.config["shard_size_bytes"] = len(LISTED_LINE)
+    project.config["shard_size_bytes"] = len(LISTED_LINE % 0)
     project.save()
     project.choose("data_ratio.json", {"books": 1})
     project.choose("lang_prob.json", {"en": 1})

@@ -23,7 +23,7 @@ import numpy as np
 
 import compute_probabilities
 from pretrain_llama.files import write_json
-from pretrain_llama.mixture import blend, preflight
+from pretrain_llama.mixture import megatron_blend, preflight
 from pretrain_llama.mixture.mixture import Mixture
 from pretrain_llama.names import CountedName, parse_shard
 from pretrain_llama.tokenization.indexed import writing_indexed
@@ -124,7 +124,7 @@ def megatrons_builder(mixture: Mixture, indexed: Path) -> Callable[[Path], objec
         config = GPTDatasetConfig(
             random_seed=0,
             sequence_length=mixture.length.sequence_length_tokens,
-            tokenizer=blend.NoTokenizer(),
+            tokenizer=megatron_blend.NoTokenizer(),
             blend=(prefixes, weights),
             split=ALL,
             path_to_cache=str(cache),
@@ -133,7 +133,7 @@ def megatrons_builder(mixture: Mixture, indexed: Path) -> Callable[[Path], objec
             eod_mask_loss=False,
             create_attention_mask=False,
         )
-        with blend.alone():
+        with megatron_blend.alone():
             return BlendedMegatronDatasetBuilder(GPTDataset, sizes, lambda: True, config).build()
 
     return build

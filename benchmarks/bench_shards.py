@@ -8,6 +8,8 @@ program's start-up, which is measured on a shard of one document; a shard of 40 
 """
 
 import argparse
+import io
+import json
 import os
 import shutil
 import statistics
@@ -15,12 +17,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
+from sentencepiece import SentencePieceTrainer
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.receipts import MergeReceipt
+from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.shards import plan
 from pretrain_llama.stores import source_file
 from pretrain_llama.tokenization.indexed import IndexedReader, writing_indexed
@@ -30,6 +36,7 @@ SHARD = "en_books_tales_split_0000"
 LANGUAGES = ("english", "code", "arabic")
 THREADS = os.cpu_count()
 DOCUMENTS = 2_000_000
+FORM_LINES = 20_000  # of text in a normal form
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,12 +80,42 @@ def merge(files: list[Path], scratch: Path) -> tuple[float, float]:
     return run(*program, "--output", scratch / "shard.jsonl", "--receipt", scratch / "merge.json")
 
 
+def certify(scratch: Path, model: Path) -> float:
+    """Certify a tokenizer, and return the seconds; its certificate is found by the name of the model."""
+    program = [sys.executable, ROOT / "scripts/certify_tokenizer.py", "--tokenizer", "bench.00000000"]
+    certificate = scratch / f"{model.name}.parity.json"
+    return run(*program, "--tokenizer-model", model, "--threads", THREADS, "--output", certificate)[0]
+
+
+def normalizing(model: Path, scratch: Path) -> Path:
+    """Write the model with the normalizer that SentencePiece trains by default, and return its path."""
+    trained = io.BytesIO()
+    lines = iter(["a few words to train on"] * 9)
+    options = {"vocab_size": 20, "hard_vocab_limit": False, "minloglevel": 2}
+    SentencePieceTrainer.train(sentence_iterator=lines, model_writer=trained, **options)
+    changed = ModelProto.FromString(model.read_bytes())
+    changed.normalizer_spec.CopyFrom(ModelProto.FromString(trained.getvalue()).normalizer_spec)
+    changed.normalizer_spec.remove_extra_whitespaces = False
+    (scratch / "normalizing.model").write_bytes(changed.SerializeToString())
+    return scratch / "normalizing.model"
+
+
+def in_form(source: Path, form: str, scratch: Path) -> Path:
+    """Write the text of a shard in a normal form of Unicode, and return its path."""
+    path = scratch / f"{form}.jsonl"
+    with open(source, encoding="utf-8") as lines, open(path, "w", encoding="utf-8") as file:
+        for line in islice(lines, FORM_LINES):
+            file.write(json.dumps({"text": normalize(form, json.loads(line)["text"])}, ensure_ascii=False) + "\n")
+    return path
+
+
 def tokenize(scratch: Path, model: Path) -> tuple[float, float]:
     """Tokenize what was merged."""
     shard = ["--shard", SHARD, "--jsonl", scratch / "shard.jsonl", "--merge-receipt", scratch / "merge.json"]
     tokenizer = ["--tokenizer", "bench.00000000", "--tokenizer-model", model, "--text-key", "text"]
     program = [sys.executable, ROOT / "scripts/tokenize_shard.py"]
-    return run(*program, *shard, *tokenizer, "--threads", THREADS, "--output-prefix", scratch / "ours")
+    certificate = ["--certificate", scratch / f"{model.name}.parity.json"]
+    return run(*program, *shard, *tokenizer, *certificate, "--threads", THREADS, "--output-prefix", scratch / "ours")
 
 
 def preprocess_data(text: Path, model: Path, scratch: Path) -> float:
@@ -103,10 +140,11 @@ def cat(files: list[Path], scratch: Path) -> float:
 
 def bench_tokenizing(text: Path, scratch: Path, rounds: int) -> None:
     model = text / "tokenizer.model"
+    certified = certify(scratch, model)
     (scratch / "one.jsonl").write_text('{"text": "one"}\n')
     merge([scratch / "one.jsonl"], scratch)
     start_up = statistics.median(tokenize(scratch, model)[0] for _ in range(rounds))
-    print(f"start-up of tokenize_shard.py, with the gate: {start_up:.2f} s\n")
+    print(f"start-up of tokenize_shard.py: {start_up:.2f} s\n")
     print("| what | ours | peer | ratio | goal |\n|---|---|---|---|---|")
     for language in LANGUAGES:
         source = text / f"{language}.jsonl"
@@ -121,6 +159,25 @@ def bench_tokenizing(text: Path, scratch: Path, rounds: int) -> None:
         row(f"tokenize {language}, against preprocess_data", f"{size / ours:.0f} MB/s", pool, theirs / ours, "")
         row("the same, net", f"{size / net:.0f} MB/s", pool, theirs / net, "≥ 15")
         row(f"tokenize {language}, net, against encode_batch", f"{size / net:.0f} MB/s", engine, bare / net, "≥ 0.9")
+    row("certify the tokenizer", f"{certified:.0f} s", "120 s", certified / 120, "≤ 1")
+
+
+def bench_normalizing(text: Path, scratch: Path, rounds: int) -> None:
+    """Arabic, by a model that normalizes: composed, as it is typed, and decomposed, which the reference encodes."""
+    model = normalizing(text / "tokenizer.model", scratch)
+    certified = certify(scratch, model)
+    row("certify it with SentencePiece's default normalizer", f"{certified:.0f} s", "120 s", certified / 120, "≤ 1")
+    for form in ("NFC", "NFD"):
+        source = in_form(text / "arabic.jsonl", form, scratch)
+        size = source.stat().st_size / 1e6
+        merge([source], scratch)
+        seconds = statistics.median(tokenize(scratch, model)[0] for _ in range(rounds))
+        receipt = TokenizeReceipt.read(scratch / "ours.receipt.json")
+        share = receipt.by_reference / (receipt.documents + receipt.held_out_documents)
+        print(f"<!-- {form}: {share:.1%} of the documents by the reference -->")
+        theirs = preprocess_data(source, model, scratch)
+        ours, pool = f"{size / seconds:.1f} MB/s", f"{size / theirs:.1f} MB/s"
+        row(f"tokenize Arabic in {form}, normalizing, against preprocess_data", ours, pool, theirs / seconds, "")
 
 
 def bench_merging(text: Path, scratch: Path, rounds: int) -> None:
@@ -178,6 +235,7 @@ def main() -> None:
     shutil.rmtree(args.scratch, ignore_errors=True)
     args.scratch.mkdir(parents=True)
     bench_tokenizing(args.text, args.scratch, args.rounds)
+    bench_normalizing(args.text, args.scratch, args.rounds)
     bench_merging(args.text, args.scratch, args.rounds)
     bench_counting(args.scratch)
     bench_memory(args.text, args.scratch)

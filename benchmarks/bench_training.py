@@ -26,18 +26,18 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.launch.ranks import Ranks
+from pretrain_llama.estimate.flops import flops_per_token, peak_flops
+from pretrain_llama.run.folder import RunFolder, open_run_folder
+from pretrain_llama.run.history import History
+from pretrain_llama.run.phases import Phase
+from pretrain_llama.run.ranks import Ranks
+from pretrain_llama.run.sizes import sequences_after
 from pretrain_llama.training import cpu
-from pretrain_llama.training.flops import flops_per_token, peak_flops
-from pretrain_llama.training.history import History
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.loop import Trainer
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
-from pretrain_llama.training.phases import Phase
 from pretrain_llama.training.processes import process_groups, seed_everything
-from pretrain_llama.training.run_folder import RunFolder, open_run_folder
-from pretrain_llama.training.sizes import sequences_after
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import StopRequest
 from trainings import make_training
@@ -141,7 +141,7 @@ def bench_steps(folder: Path, steps: int) -> None:
     run = open_run_folder(folder)
     with process_groups(1, 1, "this benchmark") as device:
         run.output.mkdir(exist_ok=True)
-        trainer = Trainer(run, Ranks(), device, [Phase(0, 0, {}, run.manifest["identity"])], StopRequest(None))
+        trainer = Trainer(run, Ranks(), device, 0, [Phase(0, 0, {}, run.manifest["identity"])], StopRequest(None))
         trainer.prepare(None, None, Laps())
         bare = bare_steps(run, device)
         ours, theirs = trainer.step, without_cuda_calls(lambda: next(bare))

@@ -14,6 +14,7 @@ from pathlib import Path
 from pretrain_llama.files import read_json, write_text
 from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import MergedRange, MergeReceipt, Receipt, TokenizeReceipt
+from pretrain_llama.tokenization.certificate import Certificate
 
 COMMANDS = Path("commands.tsv")
 PAIR = Path("pair")
@@ -32,6 +33,10 @@ def write_merged(shard: str, planned: dict, output: Path, receipt: Path) -> None
     ranges[0].lines = 2
     output.touch()
     write_receipt(MergeReceipt(shard, VERSION, ranges, lines=2, bytes=planned["bytes"]), receipt)
+
+
+def certify_tokenizer(args: dict[str, str]) -> None:
+    Certificate(args["tokenizer"], VERSION, "", {}, VERSION, VERSION).write(args["output"])
 
 
 def tokenize_shard(args: dict[str, str]) -> None:
@@ -97,12 +102,14 @@ def summarize_run(args: dict[str, str]) -> None:
 
 PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "merge_shard": merge_shard,
+    "certify_tokenizer": certify_tokenizer,
     "tokenize_shard": tokenize_shard,
     "name_indexed": name_indexed,
     "join_held_out": join_held_out,
     "check_held_out": print_nothing,
     "convert_checkpoint": make_folder,
     "verify_checkpoint": write_output,
+    "export_tokenizer": make_folder,
     "export_checkpoint": make_folder,
     "sample_text": write_output,
     "plot_documents": write_output,

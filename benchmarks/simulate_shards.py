@@ -23,15 +23,12 @@ from simulated_project import ROOT, SimulatedProject
 
 SHARD_RULES = ("merge_shard", "tokenize_shard", "name_indexed")
 GOAL_SECONDS, GOAL_RATIO = 60, 1.2
-# Functions of Snakemake 9.27 that time is given to, by file and name, each with all that it calls.
-SNAKEMAKE_PARTS = {
+# Functions of ours and of Snakemake 9.27 that time is given to, by file and name, each with all that it calls.
+PARTS = {
+    "the shards are planned": ("pretrain_llama/project.py", "_plan"),
     "Snakemake builds the graph": ("snakemake/workflow.py", "_build_dag"),
     "    of it, to call the rules' functions": ("snakemake/rules.py", "apply_input_function"),
     "Snakemake prints the jobs": ("executors/dryrun.py", "printjob"),
-}
-OUR_PARTS = {
-    "the Snakefile and the rules are read": ("/Snakefile", "<module>"),
-    "    of it, the shards are planned": ("/common.smk", "plan_corpus"),
 }
 
 
@@ -132,7 +129,7 @@ def print_profile(project: SimulatedProject) -> None:
     snakemake(project.folder, "--dry-run", python=("-m", "cProfile", "-o", file.name))
     profile = pstats.Stats(str(file))
     print("\n| where the time of the first dry-run goes | share |\n|---|---|")
-    for what, place in (OUR_PARTS | SNAKEMAKE_PARTS).items():
+    for what, place in PARTS.items():
         print(f"| {what} | {inclusive_seconds(profile, *place) / profile.total_tt:.1%} |")
     print(f"| the rules' own functions, called for each job | {look_up_seconds(profile) / profile.total_tt:.1%} |")
 

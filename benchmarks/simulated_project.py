@@ -78,10 +78,10 @@ class SimulatedProject:
             table.writerows([*corpus.split("_"), f"vendor/{corpus}/*.jsonl", "text"] for corpus in self.corpora)
 
     def deliver(self, corpus: str, name: str) -> None:
-        """Add a sparse vendor file of a shard's size."""
+        """Add a sparse vendor file of a shard's size, which begins as no other one does."""
         path = self.folder / "vendor" / corpus / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_text(f"{corpus}/{name}")
         os.truncate(path, FILE_BYTES)
 
     def record_plans(self) -> None:
@@ -93,7 +93,7 @@ class SimulatedProject:
         with contextlib.chdir(self.folder):
             corpora = configuration.load_corpora("config/corpora.tsv")
             paths = [Path(f"results/plan/{corpus.name}.json").absolute() for corpus in corpora]
-            return {p: plan.plan_corpus(c, p, FILE_BYTES) for c, p in zip(corpora, paths, strict=True)}
+            return {p: plan.plan_corpus(c, plan.load(p, c), FILE_BYTES) for c, p in zip(corpora, paths, strict=True)}
 
     def merge_and_tokenize(self) -> None:
         """Write what copy_tokenizer, merge_shard and tokenize_shard would, in this process."""

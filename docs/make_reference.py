@@ -1,9 +1,11 @@
-"""Write docs/reference.md: every key of the configuration, from the schemas, and every program, from its --help.
+"""Write what follows from the sources: docs/reference.md, scripts/README.md, and tables of docs/checkpoints.md.
 
 python docs/make_reference.py
 """
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +17,22 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "reference.md"
+PROGRAMS = ROOT / "scripts" / "README.md"
+ARGUMENTS = ROOT / "scripts" / "pretrain_llama" / "checkpoints" / "megatron_arguments.yaml"
+CHECKPOINTS = ROOT / "docs" / "checkpoints.md"
+BEGIN, END = "<!-- arguments: made by make reference -->\n", "<!-- end of arguments -->\n"
 SCHEMAS = ("config", "corpora", "run", "sweep")
 HEAD = """\
 # Reference
 
 Made by `make reference` from `config/schemas/` and the programs' `--help`; a test holds it against them.
+"""
+
+PROGRAMS_HEAD = """\
+# The programs
+
+Made by `make reference` from the first lines of the programs; a test holds it against them. Each program runs by \
+hand, without Snakemake: `--help` shows how, and [the reference](../docs/reference.md) has all options.
 """
 
 
@@ -72,13 +85,85 @@ def program(path: Path) -> str:
     return f"### {path.name}\n\n```\n{told.strip()}\n```\n"
 
 
+def argument_tables() -> str:
+    """Return what each argument of Megatron-LM says of a model, as three tables."""
+    read = yaml.safe_load(ARGUMENTS.read_text(encoding="utf-8"))
+    compared = [f"| `{name}` | {key} |" for name, key in read["compared"].items()]
+    plain = [
+        f"| `{name}` | {' or '.join(f'`{json.dumps(value)}`' for value in row['values'])} | {row['otherwise']} |"
+        for name, row in read["plain"].items()
+    ]
+    others = [
+        f"| {reason} | {len(names.split())} | `{'`, `'.join(names.split()[:3])}` |"
+        for reason, names in read["without_influence"].items()
+    ]
+    return "\n".join(
+        [
+            "| compared with `config.json` | with its key |\n|---|---|",
+            *compared,
+            "\n| has to be plain | a Llama's | another |\n|---|---|---|",
+            *plain,
+            "\n| changes nothing, by | arguments | such as |\n|---|---|---|",
+            *others,
+            "",
+        ]
+    )
+
+
+def with_arguments(page: str) -> str:
+    """Return docs/checkpoints.md with the tables as they are now."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + argument_tables() + END + rest.split(END)[1]
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a program's docstring."""
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not told:
+        raise ValueError(f"{path} has no docstring: write what the program does in its first line")
+    return told.splitlines()[0]
+
+
+def rules() -> dict[str, str]:
+    """Return the file of each rule, by the rule's name."""
+    return {
+        name: path.name
+        for path in sorted((ROOT / "rules").glob("*.smk"))
+        for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(encoding="utf-8"), re.M)
+    }
+
+
+def programs() -> str:
+    """Return scripts/README.md: the programs that a rule calls, by its file, and those that only a person calls."""
+    of_rules, rows, tools = rules(), [], []
+    for path in sorted((ROOT / "scripts").glob("*.py")):
+        row = f"| [`{path.name}`]({path.name}) | {cell(first_line(path))} |"
+        if file := of_rules.get(path.stem):
+            rows.append(f"{row} [`{file}`](../rules/{file}) |")
+        else:
+            tools.append(row)
+    return "\n".join(
+        [
+            PROGRAMS_HEAD,
+            "## Programs of rules\n\nThe rule has the name of the program.\n",
+            "| program | what it does | rule in |\n|---|---|---|",
+            *rows,
+            "\n## Tools\n\nA person, a launcher or another program starts them.\n",
+            "| program | what it does |\n|---|---|",
+            *tools,
+            "",
+        ]
+    )
+
+
 def reference() -> str:
-    """Return the page."""
-    programs = sorted((ROOT / "scripts").glob("*.py"))
+    """Return docs/reference.md."""
     with ThreadPoolExecutor() as threads:
-        helps = list(threads.map(program, programs))
+        helps = list(threads.map(program, sorted((ROOT / "scripts").glob("*.py"))))
     return "\n".join([HEAD, *map(table, SCHEMAS), "## Programs", "", *helps])
 
 
 if __name__ == "__main__":
     OUTPUT.write_text(reference(), encoding="utf-8")
+    PROGRAMS.write_text(programs(), encoding="utf-8")
+    CHECKPOINTS.write_text(with_arguments(CHECKPOINTS.read_text(encoding="utf-8")), encoding="utf-8")

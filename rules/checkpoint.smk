@@ -1,13 +1,15 @@
 """
-Hugging Face checkpoints to Megatron's, and back.
+Convert Hugging Face checkpoints to Megatron's, and export them back.
 
 REQUIRED INPUTS
     the folders of checkpoints in config/config.yaml
+    results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json
     results/runs/{run}/output/checkpoints/
 
 OUTPUTS
     results/checkpoints/{checkpoint}_tp={tp}_pp={pp}/       release/, its tracker, config.json, conversion.json
     results/checkpoints/{checkpoint}_tp={tp}_pp={pp}.verification.json
+    results/tokenizers/{tokenizer}/export/                  the tokenizer as transformers reads it, and how its ids compare
     results/runs/{run}/export/{iteration}/                  a Hugging Face folder of any iteration, or of the final one
     results/runs/{run}/sample.txt
 """
@@ -23,8 +25,14 @@ def checkpoint_config(name):
     return f"results/expansions/{'.'.join(identity)}/{delivered}/config.json"
 
 
+def accepted_options(checkpoint):
+    """Megatron-LM's arguments of a delivered checkpoint that the person takes the responsibility for."""
+    names = config["conversion"]["accept_arguments"].get(checkpoint, [])
+    return [word for name in names for word in ("--accept-argument", name)]
+
+
 def exported_checkpoint(run, iteration):
-    """What says that a checkpoint of a run is whole."""
+    """The file whose presence shows that a checkpoint of a run is whole."""
     if iteration == "final":
         return f"results/runs/{run}/output/finished.json"
     return f"{iteration_folder(f'results/runs/{run}/output/checkpoints', int(iteration))}/metadata.json"
@@ -43,6 +51,8 @@ rule convert_checkpoint:
         source=subpath(input.config, parent=True),
         vocab_multiple=config["conversion"]["vocab_multiple"],
         padding_rows=config["conversion"]["padding_rows"],
+        # Follows the input, so that no checkpoint is converted again that was converted without it.
+        accepted=lambda wildcards, input: accepted_options(wildcards.checkpoint),
     shell:
         "python {SCRIPTS:q}/convert_checkpoint.py"
         " --source {params.source:q}"
@@ -50,6 +60,7 @@ rule convert_checkpoint:
         " --pipeline-parallel {wildcards.pp}"
         " --vocab-multiple {params.vocab_multiple}"
         " --padding-rows {params.padding_rows}"
+        " {params.accepted:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 
@@ -75,7 +86,35 @@ rule verify_checkpoint:
         " > {log:q} 2>&1"
 
 
-# Any iteration while its checkpoint is there, also of a training that still runs.
+# Runs before a training, to find then what an export of it could not hold. It prints nothing where all is well.
+rule export_tokenizer:
+    input:
+        ancient(lambda wildcards: tokenizer_path(wildcards.tokenizer)),
+    output:
+        directory("results/tokenizers/{tokenizer}/export"),
+    log:
+        "results/logs/export_tokenizer/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/export_tokenizer/{tokenizer}.tsv"
+    threads: 2
+    params:
+        prepend_bos=lambda wildcards: tokenizer_of(wildcards.tokenizer).prepend_bos,
+        append_eos=lambda wildcards: tokenizer_of(wildcards.tokenizer).append_eos,
+        bos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).bos_token or "",
+        eos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).eos_token or "",
+    shell:
+        "python {SCRIPTS:q}/export_tokenizer.py"
+        " --tokenizer-model {input:q}"
+        " --prepend-bos {params.prepend_bos}"
+        " --append-eos {params.append_eos}"
+        " --bos-token={params.bos_token:q}"
+        " --eos-token={params.eos_token:q}"
+        " --threads {threads}"
+        " --output {output:q}"
+        " 2>&1 | tee {log:q}"
+
+
+# Exports any iteration whose checkpoint is there, also during the training.
 rule export_checkpoint:
     input:
         lambda wildcards: exported_checkpoint(wildcards.run, wildcards.iteration),
@@ -92,7 +131,7 @@ rule export_checkpoint:
         " --run-folder {params.folder:q}"
         " --iteration {wildcards.iteration}"
         " --output {output:q}"
-        " > {log:q} 2>&1"
+        " 2> {log:q} | tee -a {log:q}"
 
 
 rule sample_text:

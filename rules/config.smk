@@ -16,7 +16,7 @@ from pretrain_llama.errors import OperatorError, PretrainError, of_system
 
 
 class ReadableError(WorkflowError):
-    # Snakemake would print the places in our sources that the error passed, below what to do next.
+    # Snakemake would print the traceback through our sources below what to do next.
     __traceback__ = None
 
     def __init__(self, error):

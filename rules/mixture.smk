@@ -1,5 +1,5 @@
 """
-Counted shards and a person's choices to selection probabilities.
+Compute selection probabilities from counted shards and a person's choices.
 
 REQUIRED INPUTS
     results/tokenized/{tokenizer}/data_signature.json, conservation.json
@@ -20,7 +20,7 @@ localrules:
 
 
 def mixture_checks(*runs):
-    """What megatron-core says of the mixtures of some runs; nothing on a store: pairs never pass through a node."""
+    """megatron-core's checks of some runs' mixtures; none on a store, where pairs never pass through a node."""
     return [] if STORE else expand("results/runs/{run}/mixture/check_mixture.json", run=runs)
 
 
@@ -40,7 +40,7 @@ rule compute_probabilities:
     benchmark:
         "results/benchmarks/compute_probabilities/{run}.tsv"
     params:
-        indexed=lambda wildcards: place(f"results/indexed/{run_tokenizer(wildcards.run)}"),
+        indexed=lambda wildcards: location(f"results/indexed/{run_tokenizer(wildcards.run)}"),
         folder=subpath(output.json, parent=True),
     shell:
         "python {SCRIPTS:q}/compute_probabilities.py"

@@ -1,5 +1,5 @@
 """
-Vendor files to even jsonl shards.
+Merge vendor files into even jsonl shards.
 
 REQUIRED INPUTS
     the vendor's files, which config/corpora.tsv names; they stand in the plan, and are never Snakemake inputs
@@ -20,7 +20,7 @@ rule merge_shard:
     benchmark:
         "results/benchmarks/merge_shard/{shard}.tsv"
     params:
-        plan=lambda wildcards: plan_path(corpus_of(wildcards.shard)),
+        plan=lambda wildcards: PROJECT.plan_location(corpus_of(wildcards.shard)),
         store=lambda wildcards: stored(f"results/shards/{wildcards.shard}.jsonl"),
     shell:
         "python {SCRIPTS:q}/merge_shard.py"

@@ -1,6 +1,6 @@
 """
-Where the programs and the lock lie: beside the Snakefile, also where another workflow uses it as a module. Of a module
-from a git repository, Snakemake fetches single files; ours need each other, so that commit's are unpacked.
+Locate the programs and the lock: beside the Snakefile, also where another workflow uses it as a module. Of a module
+from a git repository, Snakemake fetches single files. Ours need each other, so all files of that commit are unpacked.
 
 OUTPUTS
     .snakemake/pretrain-llama/{commit}/     only of a module from a git repository

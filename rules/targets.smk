@@ -1,5 +1,5 @@
 """
-What is made: all that the runs need and became, or less of it by name; and how a run of Snakemake begins and ends.
+Define the targets, all or a part by name, and what happens when a run of Snakemake begins and ends.
 """
 
 
@@ -13,16 +13,7 @@ def begin_run():
     stop = workflow.scheduler.executor_error_callback
     try:
         with readable_errors():
-            if "listing" in config:
-                raise ConfigError(
-                    "a recorded listing is for previews", where=config["listing"], action="run without listing=…"
-                )
-            if STORE:
-                claim(place("results/running.json"), lambda error: stop(ReadableError(error)))
-            for corpus, planned in PLANS.items():
-                plan.record(plan_path(corpus), planned)
-            for name, expanded in EXPANSIONS.items():
-                expansion.record(expansion_path(name), expanded.record)
+            PROJECT.begin(lost=lambda error: stop(ReadableError(error)))
     except ReadableError as error:
         stop(error)
 
@@ -30,7 +21,7 @@ def begin_run():
 def print_outcome():
     if STORE:
         print("the shards are in the store. Where they are to be trained on: python scripts/fetch_results.py")
-    for path in (Path(f"results/runs/{run}/summary.txt") for run in RUNS):
+    for path in (Path(f"results/runs/{run}/summary.txt") for run in PROJECT.runs):
         if path.exists():
             print(path.read_text())
 
@@ -41,13 +32,13 @@ def print_failures():
         print("What failed; `make status` shows more:", *failures(run, Path(), 2), sep="\n", file=sys.stderr)
 
 
-# What the report's first page shows; `make report` has just asked for it.
-PENDING = Path("results/pending.txt")
-config["pending"] = PENDING.read_text() if PENDING.exists() else ""
+# Writes what the report's first page shows, for `make report`.
+for shown in ("pending", "node_hours"):
+    config[shown] = Path(f"results/{shown}.txt").read_text() if Path(f"results/{shown}.txt").exists() else ""
 
 
 def run_pages(name):
-    return [local(f"results/runs/{run}/{name}.html") for run in RUNS]
+    return [local(f"results/runs/{run}/{name}.html") for run in PROJECT.runs]
 
 
 def data_targets(*identities):
@@ -64,27 +55,27 @@ def data_targets(*identities):
 
 def mixture_targets():
     """The probabilities, looked at and checked."""
-    return [tokenized(*map(run_tokenizer, RUNS)), run_pages("mixture"), mixture_checks(*RUNS)]
+    return [tokenized(*map(run_tokenizer, PROJECT.runs)), run_pages("mixture"), mixture_checks(*PROJECT.runs)]
 
 
 def all_targets():
-    """What `rule all` of both Snakefiles asks for. With a store, the rest is done where the training is."""
+    """The inputs of `rule all` in both Snakefiles. With a store, the rest is made where the training runs."""
     if STORE:
-        return data_targets(*dict.fromkeys(map(run_tokenizer, RUNS))) + mixture_targets()
+        return data_targets(*dict.fromkeys(map(run_tokenizer, PROJECT.runs))) + mixture_targets()
     return [
-        tokenized(*map(run_tokenizer, RUNS)),
-        expand("results/runs/{run}/summary.txt", run=RUNS),
+        tokenized(*map(run_tokenizer, PROJECT.runs)),
+        expand("results/runs/{run}/summary.txt", run=PROJECT.runs),
         run_pages("mixture"),
         run_pages("training"),
-        documents_pages(*map(run_tokenizer, RUNS)),
-        fertility_plots(*map(run_tokenizer, RUNS)),
+        documents_pages(*map(run_tokenizer, PROJECT.runs)),
+        fertility_plots(*map(run_tokenizer, PROJECT.runs)),
     ]
 
 
 # Named targets: `snakemake data` stops at the counted shards, of all tokenizers; `snakemake mixture` at the probabilities.
 rule data:
     input:
-        data_targets(*IDENTITIES.values()),
+        data_targets(*PROJECT.identities.values()),
 
 
 rule mixture:
@@ -100,6 +91,6 @@ onsuccess:
     print_outcome()
 
 
-# What failed may stand thousands of lines above by now.
+# The first failure may be thousands of lines above by now, so it is shown again.
 onerror:
     print_failures()

@@ -1,12 +1,12 @@
 """
-Jsonl shards to Megatron .bin/.idx pairs, counted and signed.
+Tokenize jsonl shards to Megatron .bin/.idx pairs; count and sign them.
 
 REQUIRED INPUTS
     results/shards/{shard}.jsonl, .receipt.json
     the tokenizers of config/config.yaml
 
 OUTPUTS
-    results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json
+    results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json, parity.json
     results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
     results/tokenized/{tokenizer}/{shard}_held_out_document.bin, .idx      for validation
     results/tokenized/{tokenizer}/data_signature.json, conservation.json, documents.html
@@ -14,7 +14,7 @@ OUTPUTS
 """
 
 
-# On a cluster, not worth a queue: they copy, link or read what is small.
+# These copy, link or read small files: on a cluster, they are not worth a queue.
 localrules:
     copy_tokenizer,
     sign_data,
@@ -24,17 +24,36 @@ localrules:
 
 
 def tokenizer_of(identity):
-    return TOKENIZERS[identity.rpartition(".")[0]]
+    return PROJECT.tokenizers[identity.rpartition(".")[0]]
 
 
 def tokenizer_path(identity):
     return f"results/tokenizers/{identity}/{tokenizer_of(identity).file_name}"
 
 
+@cache
+def finished_receipts(identity):
+    """The receipts of a tokenizer's shards that were there before this run: one listing for all."""
+    return frozenset(receipts_of(location(f"results/tokenized/{identity}")))
+
+
+@cache
+def has_certificate(identity):
+    return Certificate.find(location(f"results/tokenizers/{identity}/parity.json")) is not None
+
+
+def certificate(wildcards):
+    """The tokenizer's certificate, but none for a shard that was finished without one."""
+    identity = wildcards.tokenizer
+    receipt = f"results/tokenized/{identity}/{wildcards.shard}_text_document.receipt.json"
+    path, is_finished = f"results/tokenizers/{identity}/parity.json", location(receipt) in finished_receipts(identity)
+    return added(path, has_certificate(identity), "tokenize_shard", receipt, is_finished)
+
+
 def tokenized(*identities):
-    """All planned shards of some tokenizers. Targets ask for each of them: a signature that is there hides none."""
+    """All planned shards of some tokenizers. Targets ask for each: an existing signature would hide missing ones."""
     return expand(
-        "results/tokenized/{tokenizer}/{shard}_text_document.receipt.json", tokenizer=identities, shard=SHARDS
+        "results/tokenized/{tokenizer}/{shard}_text_document.receipt.json", tokenizer=identities, shard=PROJECT.shards
     )
 
 
@@ -43,14 +62,14 @@ def counted_files(*identities):
     paths = []
     for identity in identities:
         checkpoints.sign_data.get(tokenizer=identity)
-        signed = signature.load(place(f"results/tokenized/{identity}/data_signature.json"))
+        signed = signature.load(location(f"results/tokenized/{identity}/data_signature.json"))
         prefixes = [f"results/indexed/{identity}/{name}" for name in signed.shards]
         paths += [f"{prefix}{suffix}" for prefix in prefixes for suffix in (".bin", ".idx")]
     return paths
 
 
 def documents_pages(*identities):
-    """What became of the documents, of some tokenizers. Pages stay with the person who looks at them."""
+    """The pages on the documents of some tokenizers. They stay on the machine of the person who looks at them."""
     return [local(f"results/tokenized/{identity}/documents.html") for identity in identities]
 
 
@@ -69,12 +88,43 @@ rule copy_tokenizer:
         "cp {params.model:q} {output:q} 2> {log:q}"
 
 
-# The tokenizer's identity is in the path, so neither the time nor the place of its model says anything.
+# Runs once for a tokenizer, before its first shard, and again for other engines or a newer format. Shards stay.
+rule certify_tokenizer:
+    input:
+        ancient(lambda wildcards: tokenizer_path(wildcards.tokenizer)),
+    output:
+        "results/tokenizers/{tokenizer}/parity.json",
+    log:
+        "results/logs/certify_tokenizer/{tokenizer}.log",
+    benchmark:
+        "results/benchmarks/certify_tokenizer/{tokenizer}.tsv"
+    threads: 2
+    params:
+        bos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).bos_token or "",
+        eos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).eos_token or "",
+        tokenized=lambda wildcards: location(f"results/tokenized/{wildcards.tokenizer}"),
+        engines=ENGINES,
+        format=FORMAT,
+    shell:
+        "python {SCRIPTS:q}/certify_tokenizer.py"
+        " --tokenizer {wildcards.tokenizer:q}"
+        " --tokenizer-model {input:q}"
+        " --bos-token={params.bos_token:q}"
+        " --eos-token={params.eos_token:q}"
+        " --tokenized {params.tokenized:q}"
+        " --threads {threads}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
+
+
+# The tokenizer's identity is in the path, so neither the time nor the location of its model matters. The program finds
+# the certificate beside the model.
 rule tokenize_shard:
     input:
         jsonl="results/shards/{shard}.jsonl",
         receipt="results/shards/{shard}.receipt.json",
         tokenizer=ancient(lambda wildcards: tokenizer_path(wildcards.tokenizer)),
+        certificate=ancient(certificate),
     output:
         bin="results/tokenized/{tokenizer}/{shard}_text_document.bin",
         idx="results/tokenized/{tokenizer}/{shard}_text_document.idx",
@@ -88,7 +138,7 @@ rule tokenize_shard:
         "results/benchmarks/tokenize_shard/{tokenizer}/{shard}.tsv"
     threads: 2
     params:
-        text_key=lambda wildcards: TEXT_KEYS[corpus_of(wildcards.shard)],
+        text_key=lambda wildcards: PROJECT.text_keys[corpus_of(wildcards.shard)],
         prepend_bos=lambda wildcards: tokenizer_of(wildcards.tokenizer).prepend_bos,
         append_eos=lambda wildcards: tokenizer_of(wildcards.tokenizer).append_eos,
         bos_token=lambda wildcards: tokenizer_of(wildcards.tokenizer).bos_token or "",
@@ -111,6 +161,7 @@ rule tokenize_shard:
         " --max-line-bytes {config[max_line_bytes]}"
         " --held-out-fraction {config[held_out_fraction]}"
         " --on-engine-difference {config[on_engine_difference]}"
+        " --unchanged {config[unchanged]}"
         " --threads {threads}"
         " --output-prefix {params.prefix:q}"
         " 2> {log:q}"
@@ -127,7 +178,7 @@ checkpoint sign_data:
     benchmark:
         "results/benchmarks/sign_data/{tokenizer}.tsv"
     params:
-        plans=[plan_path(corpus) for corpus in PLANS],
+        plans=plan_locations(),
         folder=subpath(output[0], parent=True),
     shell:
         "python {SCRIPTS:q}/sign_data.py"
@@ -137,9 +188,9 @@ checkpoint sign_data:
         " 2> {log:q}"
 
 
-# A node of a store runs the one job that it was sent. Where there is a checkpoint, Snakemake looks at all that is
-# upstream of it; where there is none, at that job's files alone.
-if not HAS_INPUTS:
+# On a node, Snakemake would evaluate everything upstream of a checkpoint, for the one job that it was sent. So
+# sign_data is an ordinary rule there, and Snakemake looks at that job's files alone.
+if not PROJECT.has_models:
     workflow.get_rule("sign_data").is_checkpoint = False
 
 
@@ -153,9 +204,9 @@ rule check_conservation:
     benchmark:
         "results/benchmarks/check_conservation/{tokenizer}.tsv"
     params:
-        plans=[plan_path(corpus) for corpus in PLANS],
-        shards=place("results/shards"),
-        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
+        plans=plan_locations(),
+        shards=location("results/shards"),
+        tokenized=lambda wildcards: location(f"results/tokenized/{wildcards.tokenizer}"),
     shell:
         "python {SCRIPTS:q}/check_conservation.py"
         " --plans {params.plans:q}"
@@ -180,8 +231,8 @@ rule plot_documents:
     benchmark:
         "results/benchmarks/plot_documents/{tokenizer}.tsv"
     params:
-        plans=[plan_path(corpus) for corpus in PLANS],
-        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
+        plans=plan_locations(),
+        tokenized=lambda wildcards: location(f"results/tokenized/{wildcards.tokenizer}"),
     shell:
         "python {SCRIPTS:q}/plot_documents.py"
         " --plans {params.plans:q}"
@@ -190,7 +241,7 @@ rule plot_documents:
         " 2> {log:q}"
 
 
-# The pair is there when its receipt is; it is no input, because a store copies it without a node that fetches it.
+# The pair exists once its receipt does. It is no input, because a store copies it without a node that fetches it.
 rule name_indexed:
     input:
         "results/tokenized/{tokenizer}/{shard}_text_document.receipt.json",
@@ -202,7 +253,7 @@ rule name_indexed:
     benchmark:
         "results/benchmarks/name_indexed/{tokenizer}/{shard}_dc={dc}_sc={sc}_tc={tc}.tsv"
     params:
-        prefix=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}/{wildcards.shard}_text_document"),
+        prefix=lambda wildcards: location(f"results/tokenized/{wildcards.tokenizer}/{wildcards.shard}_text_document"),
         output_prefix=subpath(output.bin, strip_suffix=".bin"),
         store=lambda wildcards: stored(f"results/indexed/{wildcards.tokenizer}/{counted_name(wildcards)}"),
     shell:

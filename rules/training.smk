@@ -1,5 +1,5 @@
 """
-Run folders, the training, and what came of it.
+Write run folders, train, and summarize the results.
 
 REQUIRED INPUTS
     config/runs/{run}/run.yaml
@@ -27,21 +27,32 @@ localrules:
 ruleorder: submit_training > launch_training
 
 
-SUBMITTED = [run for run, chosen in RUNS.items() if chosen["launch"]["launcher"] != "local"]
+SUBMITTED = [run for run, chosen in PROJECT.runs.items() if chosen["launch"]["launcher"] != "local"]
 
 
 def run_checkpoint(run):
-    """Where a run's converted checkpoint lies: its vocabulary is padded for the run's tensor parallel size.
+    """The folder of a run's converted checkpoint, whose vocabulary is padded for the run's tensor parallel size.
 
     An expanded one has the identity of its tokenizer in its name, behind a dot.
     """
-    parallel, name = RUNS[run]["parallel"], RUNS[run]["checkpoint"]
-    if RUNS[run]["tokenizer"] in EXPANSIONS:
+    parallel, name = PROJECT.runs[run]["parallel"], PROJECT.runs[run]["checkpoint"]
+    if PROJECT.runs[run]["tokenizer"] in PROJECT.expansions:
         name = f"{name}.{run_tokenizer(run)}"
     return f"results/checkpoints/{name}_tp={parallel['tensor']}_pp={parallel['pipeline']}"
 
 
-# Before write_run_folder, of which Snakemake deletes the old manifest: what is refused here leaves the folder as it was.
+def exported_tokenizer(wildcards):
+    """The tokenizer's export, but none for the folder of a training that ended without one.
+
+    With it, the folder would be written again, its training launched, and all made anew that follows.
+    """
+    path = f"results/tokenizers/{run_tokenizer(wildcards.run)}/export"
+    manifest = f"results/runs/{wildcards.run}/manifest.json"
+    has_ended = Path(manifest).exists() and Path(manifest).with_name("output").joinpath("finished.json").exists()
+    return added(path, Path(path).exists(), "write_run_folder", manifest, has_ended)
+
+
+# Runs before write_run_folder, for which Snakemake deletes the old manifest: a refusal here leaves the folder intact.
 rule check_change:
     input:
         lambda wildcards: counted_files(run_tokenizer(wildcards.run)),
@@ -58,7 +69,7 @@ rule check_change:
     params:
         run=subpath(input.run, parent=True),
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
-        tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
+        tokenized=lambda wildcards: location(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
         folder=subpath(output[0], parent=True),
     shell:
         "python {SCRIPTS:q}/check_change.py"
@@ -82,6 +93,7 @@ rule write_run_folder:
         validation=lambda wildcards: validation_sets(run_tokenizer(wildcards.run)),
         held_out=lambda wildcards: held_out_check(run_tokenizer(wildcards.run)),
         tokenizer=lambda wildcards: tokenizer_path(run_tokenizer(wildcards.run)),
+        exported_tokenizer=exported_tokenizer,
         checkpoint=lambda wildcards: run_checkpoint(wildcards.run),
         verification=lambda wildcards: f"{run_checkpoint(wildcards.run)}.verification.json",
     output:
@@ -94,8 +106,8 @@ rule write_run_folder:
         run=subpath(input.run, parent=True),
         indexed=lambda wildcards: f"results/indexed/{run_tokenizer(wildcards.run)}",
         validation=lambda wildcards: f"results/validation/{run_tokenizer(wildcards.run)}",
-        tokenized=lambda wildcards: place(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
-        plans=[plan_path(corpus) for corpus in PLANS],
+        tokenized=lambda wildcards: location(f"results/tokenized/{run_tokenizer(wildcards.run)}"),
+        plans=plan_locations(),
         sources=["config/config.yaml", config["corpora"], LOCK],
         folder=subpath(output[0], parent=True),
     shell:
@@ -104,6 +116,7 @@ rule write_run_folder:
         " --indexed {params.indexed:q}"
         " --validation {params.validation:q}"
         " --tokenizer {input.tokenizer:q}"
+        " --exported-tokenizer {input.exported_tokenizer:q}"
         " --checkpoint {input.checkpoint:q}"
         " --tokenized {params.tokenized:q}"
         " --plans {params.plans:q}"
@@ -112,7 +125,7 @@ rule write_run_folder:
         " > {log:q} 2>&1"
 
 
-# It resumes by itself: only the marker of its end is an output, so that Snakemake never deletes a checkpoint.
+# The training resumes by itself. Only the marker of its end is an output, so that Snakemake never deletes a checkpoint.
 rule launch_training:
     input:
         "results/runs/{run}/manifest.json",
@@ -129,7 +142,7 @@ rule launch_training:
         "python {SCRIPTS:q}/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
 
 
-# Runs whose launch.launcher is no machine of Snakemake's: it submits a job, and waits for it.
+# For runs that another launcher starts (launch.launcher): submits a job, and waits for it.
 rule submit_training:
     input:
         "results/runs/{run}/manifest.json",

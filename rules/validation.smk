@@ -1,5 +1,5 @@
 """
-What is held out of training, to validation sets.
+Join documents that are held out of training into validation sets.
 
 REQUIRED INPUTS
     results/tokenized/{tokenizer}/data_signature.json
@@ -11,7 +11,7 @@ OUTPUTS
     results/validation/{tokenizer}/check_held_out.txt               no document is on both sides
 """
 
-# What is held out is no small part of the data, and in a store it is not here: there, a node joins it.
+# Held-out documents are no small part of the data. With a store they are not on this machine, so a node joins them.
 if not STORE:
 
     localrules:
@@ -20,7 +20,7 @@ if not STORE:
 
 def domains():
     """Languages and domains, in the order of the table."""
-    return list(dict.fromkeys((corpus.language, corpus.domain) for corpus in CORPORA))
+    return list(dict.fromkeys((corpus.language, corpus.domain) for corpus in PROJECT.corpora))
 
 
 def validation_sets(identity):
@@ -32,16 +32,16 @@ def validation_sets(identity):
 
 
 def held_out_check(identity):
-    """Where it stands that no document is on both sides; nowhere where nothing is held out.
+    """The file that says that no document is on both sides; none where nothing is held out.
 
-    Nor on a store, which would have to send all pairs again. docs/azure.md says who checks.
+    There is none on a store either, which would have to send all pairs again. docs/azure.md says who checks.
     """
     if STORE or not config["held_out_fraction"]:
         return []
     return [f"results/validation/{identity}/check_held_out.txt"]
 
 
-# What is held out of a shard is there when the signature is; it is no input, of which there would be thousands.
+# Held-out pairs exist once the signature does; listing them would add thousands of inputs.
 rule join_held_out:
     input:
         "results/tokenized/{tokenizer}/data_signature.json",
@@ -53,7 +53,7 @@ rule join_held_out:
     benchmark:
         "results/benchmarks/join_held_out/{tokenizer}/{language}_{domain}.tsv"
     params:
-        tokenized=lambda wildcards: place(f"results/tokenized/{wildcards.tokenizer}"),
+        tokenized=lambda wildcards: location(f"results/tokenized/{wildcards.tokenizer}"),
         prefix=subpath(output.bin, strip_suffix=".bin"),
     shell:
         "python {SCRIPTS:q}/join_held_out.py"

@@ -1,5 +1,5 @@
 """
-Larger vocabularies: tokenizers with new pieces, and checkpoints with rows for them.
+Enlarge vocabularies: tokenizers with new pieces, and checkpoints with rows for them.
 
 REQUIRED INPUTS
     the first shard of each corpus, results/shards/{shard}.jsonl
@@ -22,7 +22,7 @@ ruleorder: expand_vocabulary > copy_tokenizer
 
 
 def expansion_of(identity):
-    return EXPANSIONS[identity.rpartition(".")[0]]
+    return PROJECT.expansions[identity.rpartition(".")[0]]
 
 
 def expanded_shards(identity):
@@ -30,12 +30,12 @@ def expanded_shards(identity):
 
 
 def fertility_plots(*identities):
-    """Of those tokenizers that are made here."""
-    made = [expanded.identity for expanded in EXPANSIONS.values() if expanded.identity in identities]
+    """The fertility plots of those tokenizers that are made here."""
+    made = [expanded.identity for expanded in PROJECT.expansions.values() if expanded.identity in identities]
     return expand("results/expansions/{expansion}/fertility.png", expansion=made)
 
 
-# Neither the shards nor the tokenizer say anything by their time: the expansion's identity holds what they are.
+# The expansion's identity covers the shards and the tokenizer, so their modification times do not matter.
 rule expand_vocabulary:
     input:
         tokenizer=ancient(
@@ -53,7 +53,9 @@ rule expand_vocabulary:
         "results/benchmarks/expand_vocabulary/{expansion}.tsv"
     threads: 2
     params:
-        text_keys=lambda wildcards: [TEXT_KEYS[corpus_of(shard)] for shard in expansion_of(wildcards.expansion).shards],
+        text_keys=lambda wildcards: [
+            PROJECT.text_keys[corpus_of(shard)] for shard in expansion_of(wildcards.expansion).shards
+        ],
         options=lambda wildcards: expansion_of(wildcards.expansion).options,
         fertility=subpath(output.fertility, strip_suffix=".json"),
     shell:
@@ -101,6 +103,7 @@ rule expand_checkpoint:
     params:
         source=subpath(input.config, parent=True),
         new_rows=lambda wildcards: expansion_of(wildcards.expansion).new_rows,
+        accepted=lambda wildcards, input: accepted_options(wildcards.checkpoint),
         folder=subpath(output[0], parent=True),
     shell:
         "python {SCRIPTS:q}/expand_checkpoint.py"
@@ -108,5 +111,6 @@ rule expand_checkpoint:
         " --pieces {input.pieces:q}"
         " --tokenizer-model {input.tokenizer:q}"
         " --new-rows {params.new_rows}"
+        " {params.accepted:q}"
         " --output {params.folder:q}"
         " > {log:q} 2>&1"

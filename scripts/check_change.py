@@ -1,19 +1,19 @@
-r"""Check that a run folder may be written, again: that no training of it goes on, or began with what must not change.
+r"""Check that a run folder may be rewritten: no training is active, and nothing that must not change has changed.
 
     python scripts/check_change.py --run config/runs/demo --indexed results/indexed/demo-8k.0a1b2c3d \
         --tokenizer results/tokenizers/demo-8k.0a1b2c3d/tokenizer.model \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --tokenized results/tokenized/demo-8k.0a1b2c3d \
         --run-folder results/runs/demo
 
-RUN_FOLDER/mixture/ must be there. Prints what changes. write_run_folder.py checks the same; but before Snakemake starts
-that, it deletes the manifest of the old folder.
+RUN_FOLDER/mixture/ must be there. Prints what changes. write_run_folder.py makes the same check, but Snakemake deletes
+the old folder's manifest before it starts that program.
 """
 
 import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
-from pretrain_llama.training.begun import check_rewriting, standing_still
+from pretrain_llama.provenance.begun import check_rewriting, standing_still
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-r"""Follow every document from the vendor files to the signature; fail if a sum does not add up.
+r"""Follow every document from the vendor files to the signature; fail if the counts do not add up.
 
     python scripts/check_conservation.py --plans results/plan/en_code_python.json --shards results/shards \
         --tokenized results/tokenized/demo-8k.0a1b2c3d \
@@ -11,9 +11,10 @@ Reads plans, receipts, quarantines and the heads of .idx files; no text and no t
 import argparse
 from pathlib import Path
 
-from pretrain_llama.conservation import conserve
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_json
+from pretrain_llama.report.conservation import conserve
+from pretrain_llama.vocabulary.promises import Kept
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +37,8 @@ def main() -> None:
             f"{row['held_out_documents']:,} held out + {row['blank']:,} blank + "
             f"{sum(row['rejected'].values()):,} rejected"
         )
+    for language, found in sums["unchanged"].items():
+        print(f"unchanged language {language}: {Kept(**found).told}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Check the job.yaml of a run folder, offline: what Azure Machine Learning would refuse, or let fail on paid nodes.
+"""Check a run folder's job.yaml offline, for what Azure Machine Learning would refuse or let fail on paid nodes.
 
     python scripts/check_job.py results/runs/demo
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pretrain_llama.errors import run_program
 from pretrain_llama.launch.azureml_checks import check_job
-from pretrain_llama.training.run_folder import open_run_folder
+from pretrain_llama.run.folder import open_run_folder
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Check, before a training, that megatron-core can train on a mixture, and draws from it what is wanted.
+"""Check, before a training, that megatron-core can train on a mixture, and draws what is wanted of each shard.
 
     python scripts/check_mixture.py --mixture results/runs/demo/mixture --indexed results/indexed/demo-8k.0a1b2c3d
 

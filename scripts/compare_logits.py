@@ -1,4 +1,4 @@
-r"""Compare the logits of transformers and of megatron-core, on parallel layouts: one process of those that compute.
+r"""Compare the logits of transformers and megatron-core on parallel layouts; this is one process of the comparison.
 
     python scripts/compare_logits.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output logits.json
@@ -15,7 +15,7 @@ from typing import Any
 
 from pretrain_llama.errors import OperatorError, run_program
 from pretrain_llama.files import write_json
-from pretrain_llama.launch.ranks import from_environment
+from pretrain_llama.run.ranks import from_environment
 
 NOT_CLEAR = "at no position is the largest logit clear, so that it is the same one says nothing"
 
@@ -70,7 +70,7 @@ def _check(compared: list[dict[str, Any]], checkpoint: Path) -> None:
         raise OperatorError(
             f"the logits differ:\n{shown}",
             where=checkpoint,
-            action="delete the checkpoint and convert it again; if it stays so, report it with the model's config.json",
+            action="convert it again; if it stays so, report it with the model's config.json",
         )
 
 

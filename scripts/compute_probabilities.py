@@ -1,4 +1,4 @@
-r"""Compute the selection probability of every shard, from the names in a data signature and a person's choices.
+r"""Compute the selection probability of every shard, from a data signature and a person's choices.
 
     python scripts/compute_probabilities.py --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
         --data-ratio config/runs/demo/data_ratio.json --language-probability config/runs/demo/lang_prob.json \
@@ -24,7 +24,7 @@ from pretrain_llama.files import write_json, write_text
 from pretrain_llama.mixture import choices, ledger, outputs, signature
 from pretrain_llama.mixture.mixture import FILE, TrainingLength
 from pretrain_llama.mixture.probabilities import compute
-from pretrain_llama.training.sizes import training_sequences
+from pretrain_llama.run.sizes import training_sequences
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,11 +5,13 @@ r"""Convert a Llama to a Megatron torch_dist checkpoint, which loads on any para
 
 The source is a Hugging Face folder; or a config.json beside Megatron-LM's checkpoints, of its format torch_dist or of
 its older one, torch (mp_rank_00/model_optim_rng.pt). No model is built: weights pass through in blocks of a few MB.
+transformers is asked whether it takes the config.json.
 """
 
 import argparse
 from pathlib import Path
 
+from pretrain_llama.arguments import add_accepted
 from pretrain_llama.checkpoints.architecture import VOCAB_MULTIPLE
 from pretrain_llama.checkpoints.conversion import to_megatron
 from pretrain_llama.errors import run_program
@@ -29,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         default="mean",
         help="rows that pad the vocabulary: the mean of the others, or 0 in the output layer",
     )
+    add_accepted(parser)
     parser.add_argument(
         "--output", type=Path, required=True, help="writes release/, its tracker, config.json and conversion.json"
     )
@@ -38,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     sizes = (args.tensor_parallel, args.pipeline_parallel, args.vocab_multiple)
-    to_megatron(args.source, args.output, *sizes, args.padding_rows)
+    to_megatron(args.source, args.output, *sizes, args.padding_rows, args.accept_argument)
 
 
 if __name__ == "__main__":

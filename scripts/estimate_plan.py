@@ -1,4 +1,4 @@
-"""Estimate what the corpora of a recorded listing will take: tasks, bytes, requests, node hours, money, wall-clock.
+"""Estimate what a recorded listing's corpora will take: tasks, bytes, requests, node hours, money, wall-clock.
 
     python scripts/estimate_plan.py --listing listing.tsv                  for 1, 10 and 100 nodes
     python scripts/estimate_plan.py --listing listing.tsv --nodes 8 --json
@@ -16,8 +16,10 @@ from typing import Any
 from pretrain_llama import configuration
 from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, run_program
-from pretrain_llama.shards import cost, listing
-from pretrain_llama.shards.cost import GB, CorpusEstimate
+from pretrain_llama.estimate import plan_cost
+from pretrain_llama.estimate.plan_cost import GB, CorpusEstimate
+from pretrain_llama.settings import EstimateSettings
+from pretrain_llama.shards import listing
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,32 +42,34 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
     files = listing.read(args.listing)
     corpora, taken = [], set()
     for corpus in configuration.load_corpora(config["corpora"]):
-        found = listing.matching(files, corpus.source, corpus.place)
+        found = listing.matching(files, corpus.source, corpus.where)
         taken |= {file.path for file in found}
-        corpora.append(cost.estimate_corpus(corpus, found, config["shard_size_bytes"], tokenizers, settings))
-    total = cost.total(corpora, tokenizers, config["held_out_fraction"], settings)
+        corpora.append(plan_cost.estimate_corpus(corpus, found, config["shard_size_bytes"], tokenizers, settings))
+    total = plan_cost.total(corpora, tokenizers, config["held_out_fraction"], settings)
     left = [file.size_bytes for file in files if file.path not in taken]
     return {
         "corpora": [asdict(corpus) for corpus in corpora],
         "total": asdict(total),
         "of_no_corpus": {"files": len(left), "stored_bytes": sum(left)},
         "currency": settings["prices"]["currency"],
-        "requests_cost": cost.requests_cost(cost.summed_work(total), settings["prices"]),
-        "kept_bytes": (kept := cost.kept_bytes(total, tokenizers, settings)),
+        "requests_cost": plan_cost.requests_cost(plan_cost.summed_work(total), settings["prices"]),
+        "kept_bytes": (kept := plan_cost.kept_bytes(total, tokenizers, settings)),
         "storage_cost_a_month": kept / GB * settings["prices"]["gb_month"],
         "nodes": [schedule(total, nodes, settings) for nodes in args.nodes],
         "settings": settings,
     }
 
 
-def schedule(total: CorpusEstimate, nodes: int, settings: dict[str, Any]) -> dict[str, float]:
-    """Return the wall-clock of up to some nodes, and what they cost while they are up."""
-    seconds, billed_seconds = cost.wall_clock_seconds(total, nodes, settings)
+def schedule(total: CorpusEstimate, nodes: int, settings: EstimateSettings) -> dict[str, float | None]:
+    """Return the wall-clock of up to some nodes, and what they cost while they are up: dedicated, or all spot."""
+    seconds, billed_seconds = plan_cost.wall_clock_seconds(total, nodes, settings)
+    hours, prices = billed_seconds / 3600, settings["prices"]
     return {
         "nodes": nodes,
         "wall_clock_seconds": seconds,
-        "billed_node_hours": billed_seconds / 3600,
-        "nodes_cost": billed_seconds / 3600 * settings["prices"]["node_hour"],
+        "billed_node_hours": hours,
+        "nodes_cost": hours * prices["node_hour"],
+        "spot_nodes_cost": hours * prices["spot_node_hour"] if "spot_node_hour" in prices else None,
     }
 
 
@@ -118,13 +122,14 @@ def print_estimate(value: dict[str, Any]) -> None:
     )
     currency, requests = value["currency"], value["requests_cost"]
     print_table(
-        ["nodes", "wall-clock", "node hours billed", "cost", "with requests"],
+        ["nodes", "wall-clock", "node hours billed", "cost", "on spot nodes", "with requests"],
         *(
             [
                 f"{row['nodes']:,}",
                 f"{row['wall_clock_seconds'] / 3600:,.2f} h",
                 f"{row['billed_node_hours']:,.2f}",
                 f"{row['nodes_cost']:,.2f} {currency}",
+                "" if row["spot_nodes_cost"] is None else f"{row['spot_nodes_cost']:,.2f} {currency}",
                 f"{row['nodes_cost'] + requests:,.2f} {currency}",
             ]
             for row in value["nodes"]
@@ -145,6 +150,7 @@ def print_notes(value: dict[str, Any]) -> None:
         )
     if left["files"]:
         print(f"{left['files']:,} files of the listing, {size(left['stored_bytes'])}, are of no corpus")
+    print("on spot nodes: all of them, and none preempted; what is preempted is done again, and paid for again")
     print("rates and prices are those of `estimate` in the configuration; its comments say where each comes from")
 
 

@@ -3,9 +3,10 @@
     python scripts/estimate_run.py results/runs/demo --device "NVIDIA A100" --mfu 0.45
     python scripts/estimate_run.py config/runs/demo --checkpoint resources/demo/llama --json
 
-Parameters and FLOPs are exact; memory leaves out what torch's allocator and NCCL take, a few GB; days are those of the
-peak of the device times the MFU that you reckon with. Sources of the formulas: parameters.py, memory.py and flops.py in
-scripts/pretrain_llama/training/.
+Tokens, FLOPs and days are those of the whole training; of one that has begun, over all its phases, less what skipped
+steps left out. Parameters and FLOPs are exact; memory leaves out what torch's allocator and NCCL take, a few GB; days
+follow from the peak of the device times the MFU that you assume. Sources of the formulas: parameters.py, memory.py and
+flops.py in scripts/pretrain_llama/estimate/.
 """
 
 import argparse
@@ -16,9 +17,10 @@ from typing import Any
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import ConfigError, run_program
+from pretrain_llama.estimate.flops import PEAK_FLOPS
+from pretrain_llama.estimate.run import estimate
+from pretrain_llama.run.packages import installed
 from pretrain_llama.tables import text_table
-from pretrain_llama.training.cost import estimate
-from pretrain_llama.training.flops import PEAK_FLOPS
 
 # Megatron-LM's README: 41 to 48 % on H100, models of 2 to 462 billion parameters.
 MFU = 0.4
@@ -40,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         "--mfu",
         type=fraction,
         default=MFU,
-        help="model FLOPs utilization to reckon with, above 0 to 1; default: %(default)s, an assumption: Megatron-LM's "
+        help="model FLOPs utilization to assume, above 0 to 1; default: %(default)s, an assumption: Megatron-LM's "
         "README has 0.41 to 0.48 on H100",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: bytes, seconds, FLOPs, parameters")
@@ -67,7 +69,8 @@ def main() -> None:
             where=args.run_folder,
             action="give --checkpoint, the folder of the model's config.json, or a folder of results/runs/",
         )
-    figures = estimate(run, read_architecture(checkpoint), args.device, args.mfu)
+    figures = estimate(run, read_architecture(checkpoint), args.device, args.mfu, args.run_folder)
+    figures |= {"packages": installed()}
     print(json.dumps(figures, indent=1) if args.json else as_text(figures), end="\n" if args.json else "")
 
 
@@ -80,13 +83,22 @@ def as_text(f: dict[str, Any]) -> str:
     rows += [(f"  {part}", f"{size / GB:,.3f} GB", "") for part, size in f["memory_bytes"].items()]
     rows += [
         ("tokens", f"{f['tokens']:,}", ""),
+        *_begun(f),
         ("FLOPs", f"{f['flops']:.3e}", "6 N + 12 L H Q T a token, PaLM"),
         ("speed", f"{f['tokens_per_second']:,.0f} tokens/s", _assumption(f)),
         ("time", f"{f['days']:,.2f} days", f"{f['device_hours']:,.1f} hours of a device"),
         ("a checkpoint", f"{f['checkpoint_bytes'] / GB:,.3f} GB", "weights and optimizer"),
         ("checkpoints kept", f"{f['checkpoints_bytes'] / GB:,.3f} GB", f"{f['checkpoints_kept']:,} of them"),
+        ("installed here", "", ""),
+        *((f"  {package}", version or "no", "") for package, version in f["packages"].items()),
     ]
     return text_table(("parameters", "", ""), rows, words=1, notes=1)
+
+
+def _begun(f: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the row of a training that has begun."""
+    done = f"in {f['iterations_done']:,} iterations; all its phases together"
+    return [("  of which trained on", f"{f['tokens_trained']:,}", done)] if f["iterations_done"] else []
 
 
 def _assumption(f: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-r"""Give a Llama rows for the ids that expand_vocabulary.py gave its tokenizer; write a Hugging Face folder of both.
+r"""Add embedding and output rows for the ids that expand_vocabulary.py added; write a Hugging Face folder of both.
 
     python scripts/expand_checkpoint.py --source resources/demo/llama --pieces expanded/pieces.tsv \
         --tokenizer-model expanded/tokenizer.model --output expanded/llama
@@ -9,8 +9,9 @@ The rows of old ids stay as they are, bit for bit. No model is built: weights pa
 import argparse
 from pathlib import Path
 
-from pretrain_llama.checkpoints.expanding import expand_checkpoint
+from pretrain_llama.arguments import add_accepted
 from pretrain_llama.errors import run_program
+from pretrain_llama.vocabulary.checkpoint import expand_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,13 +25,14 @@ def parse_args() -> argparse.Namespace:
         default="mean_of_pieces",
         help="rows of a new piece: the mean of those of its old pieces, the mean of all, or 0 in the output layer",
     )
+    add_accepted(parser)
     parser.add_argument("--output", type=Path, required=True, help="Hugging Face folder to write")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    expand_checkpoint(args.source, args.pieces, args.tokenizer_model, args.new_rows, args.output)
+    expand_checkpoint(args.source, args.pieces, args.tokenizer_model, args.new_rows, args.output, args.accept_argument)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Enlarge a SentencePiece tokenizer: new pieces behind the old ones, whose ids stay; and what that does to texts.
+r"""Enlarge a SentencePiece tokenizer with new pieces after the old ones, whose ids stay; measure what that changes.
 
     python scripts/expand_vocabulary.py --tokenizer-model resources/demo/tokenizer.model \
         --shards results/shards/*_split_0000.jsonl --text-keys text --languages ar --new-pieces 1000 \
@@ -10,26 +10,20 @@ how many encode as before. Which texts do: scripts/pretrain_llama/vocabulary/mod
 """
 
 import argparse
-import csv
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama import names, references
+from pretrain_llama import names
 from pretrain_llama.arguments import count
 from pretrain_llama.errors import ConfigError, listed, run_program
 from pretrain_llama.files import replacing, write_json
 from pretrain_llama.progress import Progress
+from pretrain_llama.stores import references
 from pretrain_llama.vocabulary.fertility import Fertility, measure
 from pretrain_llama.vocabulary.model import encoder, enlarged, load_model
-from pretrain_llama.vocabulary.pieces import (
-    choose,
-    read_pieces,
-    train_candidates,
-    unreachable,
-    write_pieces,
-)
+from pretrain_llama.vocabulary.pieces import choose, read_list, train_candidates, unreachable, write_pieces
 from pretrain_llama.vocabulary.sample import divide, sample_texts
 
 PARTS = "list the parts of each, too: two neighbours are joined at a time, so abc takes a, b and c, and ab or bc"
@@ -42,8 +36,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--text-keys", nargs="+", required=True, help="key of the text in each shard, or one for all")
     parser.add_argument("--languages", nargs="*", default=[], help="of the shards to train new pieces on")
     parser.add_argument("--new-pieces", type=count, help="number of pieces to train")
-    parser.add_argument("--pieces", type=Path, help="new pieces, one a line, in place of training")
-    parser.add_argument("--unchanged-languages", nargs="*", default=[], help="whose texts no new piece may be used in")
+    parser.add_argument("--pieces", type=Path, help="new pieces, a line each, in place of training; ▁ for a space")
+    parser.add_argument(
+        "--unchanged-languages", nargs="*", default=[], help="in whose texts here no new piece may be used"
+    )
     parser.add_argument(
         "--sample-bytes", type=count, default=50_000_000, help="bytes of each shard to look at, evenly spread over it"
     )
@@ -65,8 +61,14 @@ def main() -> None:
     args = parse_args()
     base = load_model(args.tokenizer_model)
     training, unchanged, measured = read_texts(args)
+    sizes: dict[str, Any] = {"vocab_size_before": len(base.pieces)}
     if args.pieces:
-        pieces = read_pieces(args.pieces, base)
+        given = read_list(args.pieces, base)
+        pieces, sizes["list"] = given.new, given.counts
+        print(
+            "{lines} lines: {new} new, {known} known, {repeated} repeated, {blank} blank".format(**given.counts),
+            file=sys.stderr,
+        )
     else:
         pieces = choose(base, train_candidates(base, training, args.new_pieces), args.new_pieces, unchanged)
     model = enlarged(base, pieces)
@@ -83,13 +85,13 @@ def main() -> None:
     if never:
         print(f"warning: {len(never):,} given pieces never come about: {listed(never)}; {PARTS}", file=sys.stderr)
     old, new = encoder(base), encoder(model)
-    found = {place: measure(texts, old, new) for place, texts in measured.items()}
-    sizes = {"vocab_size_before": len(base.pieces), "vocab_size_after": len(model.pieces), "never_used": never}
+    found = {domain: measure(texts, old, new) for domain, texts in measured.items()}
+    sizes |= {"vocab_size_after": len(model.pieces), "never_used": never}
     write_fertility(args.fertility, found, sizes)
 
 
 def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tuple[str, str], list[str]]]:
-    """Return the texts to train on, those that shall stay, and those to measure on, by language and domain."""
+    """Return the texts to train on, those that must encode as before, and those to measure on, by domain."""
     training: list[str] = []
     unchanged: list[str] = []
     measured: dict[tuple[str, str], list[str]] = {}
@@ -122,6 +124,8 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str], list[str], dict[tup
 
 def write_fertility(path: Path, found: dict[tuple[str, str], Fertility], sizes: dict[str, Any]) -> None:
     """Write what was measured as JSON, and as a table."""
+    import pandas as pd
+
     rows = [
         {"language": language, "domain": domain} | fertility.described()
         for (language, domain), fertility in sorted(found.items())
@@ -136,9 +140,7 @@ def write_fertility(path: Path, found: dict[tuple[str, str], Fertility], sizes: 
     }
     write_json(path.with_name(f"{path.name}.json"), measured)
     with replacing(path.with_name(f"{path.name}.csv"), "w") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
     for language, described in measured["languages"].items():
         print(
             "{language}: {tokens_per_word_before} -> {tokens_per_word_after} tokens a word; {unchanged} of {texts} "

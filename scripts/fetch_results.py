@@ -1,4 +1,4 @@
-"""Fetch from a store what a training here needs of the results: counted shards, validation sets, plans and receipts.
+"""Fetch from a store the results that a training here needs: counted shards, validation sets, plans, receipts.
 
     python scripts/fetch_results.py        # of PRETRAIN_LLAMA_STORE, into results/
     snakemake --dry-run                    # goes on from there: mixture, checkpoint, run folder, training
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def listed(root: str) -> dict[str, SourceFile]:
-    """Return what lies below a place, by its path there."""
+    """Return what lies below a location, by its path there."""
     try:
         return {file.path.removeprefix(root): file for file in stores.list_files(f"{root}**", "--store")}
     except ConfigError:  # nothing does
@@ -74,10 +74,10 @@ def check_plans(wanted: dict[Path, SourceFile]) -> None:
         OperatorError: they are: files of both would get mixed up.
     """
     plans = {path: blob.path for path, blob in wanted.items() if path.parent.name == "plan" and path.exists()}
-    for path, place in plans.items():
-        if not plan.goes_on_from(read_json(path), stores.read_json(place)):
+    for path, location in plans.items():
+        if not plan.goes_on_from(read_json(path), stores.read_json(location)):
             raise OperatorError(
-                f"the shards that are planned here are not those of {place}",
+                f"the shards that are planned here are not those of {location}",
                 where=path,
                 action="fetch into the results of another clone, or remove these",
             )

@@ -1,4 +1,4 @@
-r"""Join what is held out of each shard of a language and domain into one validation set.
+r"""Join the held-out documents of all shards of a language and domain into one validation set.
 
     python scripts/join_held_out.py --signature results/tokenized/demo-8k.0a1b2c3d/data_signature.json \
         --tokenized results/tokenized/demo-8k.0a1b2c3d --language en --domain code \
@@ -40,9 +40,9 @@ def main() -> None:
             where=args.signature,
             action=f"give --language and --domain of its shards: {', '.join(there)}",
         )
-    places = [f"{args.tokenized}/{shard}{HELD_OUT_SUFFIX}{suffix}" for shard in own for suffix in (".bin", ".idx")]
+    locations = [f"{args.tokenized}/{shard}{HELD_OUT_SUFFIX}{suffix}" for shard in own for suffix in (".bin", ".idx")]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(FETCHED_AT_ONCE) as threads:
-        files = list(threads.map(lambda place: stores.local_copy(place, Path(scratch)), places))
+        files = list(threads.map(lambda location: stores.local_copy(location, Path(scratch)), locations))
         join([path.with_suffix("") for path in files[::2]], args.output_prefix)
 
 

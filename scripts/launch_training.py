@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pretrain_llama.errors import run_program
 from pretrain_llama.launch.local import run_processes
-from pretrain_llama.training.begun import is_finished
-from pretrain_llama.training.run_folder import open_to_train
-from pretrain_llama.training.sizes import process_count
+from pretrain_llama.provenance.begun import is_finished
+from pretrain_llama.run.folder import open_to_train
+from pretrain_llama.run.packages import check_programs
+from pretrain_llama.run.sizes import process_count
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +26,7 @@ def main() -> None:
     folder = open_to_train(args.run_folder)
     if is_finished(folder):
         return
+    check_programs(folder)
     program = args.run_folder / "code" / "scripts" / "train.py"
     run_processes([sys.executable, str(program), str(args.run_folder)], process_count(folder.run))
 

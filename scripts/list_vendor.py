@@ -1,4 +1,4 @@
-"""Record a listing of the vendor's files: to preview and to estimate with, without the store and without an account.
+"""Record a listing of the vendor's files, for previews and estimates without the store and without an account.
 
     python scripts/list_vendor.py --output listing.tsv
     snakemake --dry-run --config listing=listing.tsv
@@ -27,7 +27,7 @@ def main() -> None:
     files = {
         file.path: file
         for corpus in configuration.load_corpora(args.corpora)
-        for file in stores.list_files(corpus.source, corpus.place)
+        for file in stores.list_files(corpus.source, corpus.where)
     }
     listing.write(args.output, files.values())
     print(f"{len(files):,} files, {sum(file.size_bytes for file in files.values()):,} bytes")

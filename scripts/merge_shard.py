@@ -1,4 +1,4 @@
-r"""Join a shard's ranges of vendor files into one jsonl file.
+r"""Merge a shard's byte ranges of vendor files into one jsonl file.
 
     python scripts/merge_shard.py --plan results/plan/en_code_python.json --shard en_code_python_split_0000 \
         --output results/shards/en_code_python_split_0000.jsonl \
@@ -8,11 +8,11 @@ r"""Join a shard's ranges of vendor files into one jsonl file.
 import argparse
 from pathlib import Path
 
-from pretrain_llama import references
 from pretrain_llama.errors import run_program
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.merge import merge
 from pretrain_llama.shards.merge_in_store import can_be_joined, merge_in_store
+from pretrain_llama.stores import references
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Put links into a run folder, in the place of its large parts, to where a job has mounted them.
+"""Link a run folder's large parts to where a job has mounted them.
 
     python code/scripts/mount_parts.py . data=/mnt/data checkpoint=/mnt/checkpoint output=/mnt/output
 
@@ -26,23 +26,23 @@ def main() -> None:
         mount(args.run_folder / name, Path(folder))
 
 
-def mount(place: Path, folder: Path) -> None:
-    """Make `place` a link to a folder, at once or not at all.
+def mount(link: Path, folder: Path) -> None:
+    """Make `link` a link to a folder, at once or not at all.
 
     Raises:
-        OperatorError: there is no such folder, or something else is in its place.
+        OperatorError: there is no such folder, or something else stands where the link belongs.
     """
     if not folder.is_dir():
-        raise OperatorError("not mounted", where=f"{place.name}: {folder}", action="see the job's inputs and outputs")
-    if place.exists() and not place.is_symlink():
+        raise OperatorError("not mounted", where=f"{link.name}: {folder}", action="see the job's inputs and outputs")
+    if link.exists() and not link.is_symlink():
         raise OperatorError(
-            "a part of the run folder is here, and shall also be mounted",
-            where=place,
+            "a part of the run folder is here, and is also to be mounted",
+            where=link,
             action="leave it out of the job's code: .amlignore",
         )
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    beside = link.with_name(f".{link.name}.{os.getpid()}")
     beside.symlink_to(folder.resolve())
-    beside.replace(place)
+    beside.replace(link)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Give a tokenized shard its counted name: hard links, or a copy inside the store; no bytes move here.
+r"""Give a tokenized shard its counted name, by hard links, or by a copy inside the store; no bytes move here.
 
     python scripts/name_indexed.py --prefix results/tokenized/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document \
         --output-prefix results/indexed/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document_dc=9_sc=9_tc=700
@@ -8,10 +8,11 @@ import argparse
 import os
 from pathlib import Path
 
-from pretrain_llama import references, stores
+from pretrain_llama import stores
 from pretrain_llama.errors import DataError, run_program
 from pretrain_llama.files import link_or_copy
 from pretrain_llama.names import parse_counted
+from pretrain_llama.stores import references
 from pretrain_llama.tokenization.indexed import read_counts
 
 

@@ -1,4 +1,4 @@
-r"""Show on a page where every document went: vendor files, shards, tokens, fertility, what was rejected and why.
+r"""Write a page that shows where every document went: vendor files, shards, tokens, fertility, rejections by reason.
 
     python scripts/plot_documents.py --plans results/plan/*.json --tokenized results/tokenized/demo-8k.0a1b2c3d \
         --output documents.html
@@ -9,6 +9,7 @@ Reads plans and receipts; no text and no tokens.
 import argparse
 from pathlib import Path
 
+from pretrain_llama import stores
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_text
 
@@ -25,7 +26,8 @@ def main() -> None:
     args = parse_args()
     from pretrain_llama.report.documents import page, read_shards
 
-    write_text(args.output, page(read_shards(args.plans, args.tokenized)))
+    plans = [stores.read_json(path) for path in args.plans]
+    write_text(args.output, page(read_shards(plans, args.tokenized), plans))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ python scripts/plot_fertility.py --fertility expanded/fertility.csv --output fer
 """
 
 import argparse
-import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pretrain_llama.errors import run_program
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 BEFORE, AFTER = "#999999", "#0072b2"  # Okabe and Ito's palette: safe for colour-blind readers
 
@@ -19,17 +22,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_domains(table: Path) -> list[tuple[str, float, float]]:
-    """Return language and domain, and tokens a word before and after; both are 0 where the texts have no word."""
-    with open(table, encoding="utf-8", newline="") as file:
-        return [
-            (
-                f"{row['language']} {row['domain']}",
-                float(row["tokens_per_word_before"] or 0),
-                float(row["tokens_per_word_after"] or 0),
-            )
-            for row in csv.DictReader(file)
-        ]
+def read_domains(path: Path) -> "DataFrame":
+    """Return tokens a word, before and after, by language and domain; both are 0 where the texts have no word."""
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rates = table[["tokens_per_word_before", "tokens_per_word_after"]].replace("", "0").astype(float)
+    return rates.set_axis(["before", "after"], axis="columns").set_axis(table["language"] + " " + table["domain"])
 
 
 def main() -> None:
@@ -42,10 +41,12 @@ def main() -> None:
     domains = read_domains(args.fertility)[::-1]  # the first one is drawn on top
     figure, axes = plt.subplots(figsize=(8, 1.5 + 0.5 * len(domains)), layout="constrained")
     rows = range(len(domains))
-    axes.barh([row + 0.2 for row in rows], [before for _, before, _ in domains], 0.4, color=BEFORE, label="before")
-    bars = axes.barh([row - 0.2 for row in rows], [after for _, _, after in domains], 0.4, color=AFTER, label="after")
-    axes.bar_label(bars, [f" {after / before - 1:+.1%}" if before else " no words" for _, before, after in domains])
-    axes.set_yticks(rows, [name for name, _, _ in domains])
+    axes.barh([row + 0.2 for row in rows], domains["before"], 0.4, color=BEFORE, label="before")
+    bars = axes.barh([row - 0.2 for row in rows], domains["after"], 0.4, color=AFTER, label="after")
+    axes.bar_label(
+        bars, [f" {after / before - 1:+.1%}" if before else " no words" for _, before, after in domains.itertuples()]
+    )
+    axes.set_yticks(rows, list(domains.index))
     axes.margins(x=0.15)
     axes.set_xlabel("tokens a word")
     axes.legend()

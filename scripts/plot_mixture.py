@@ -1,4 +1,4 @@
-"""Show a mixture on a page: tokens there and wanted by language and domain, epochs, what is left out and why.
+"""Write a page about a mixture: tokens there and wanted by language and domain, epochs, what is left out and why.
 
 python scripts/plot_mixture.py --mixture results/runs/demo/mixture --title demo --output mixture.html
 """

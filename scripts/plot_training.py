@@ -1,4 +1,4 @@
-"""Show a training on a page: its curves, validation by language and domain, checkpoint, provenance, samples.
+"""Write a page about a training: curves, validation by language and domain, checkpoint, provenance, samples.
 
 python scripts/plot_training.py --run-folder results/runs/demo --output training.html
 

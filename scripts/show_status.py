@@ -1,4 +1,4 @@
-"""Show where the project stands: shards by stage, documents, tokens, runs, and what the newest Snakemake does or did.
+"""Show where the project stands: shards by stage, documents, tokens, runs, and the newest Snakemake run.
 
     python scripts/show_status.py                                    or: make status
     python scripts/show_status.py --results az://container/results   of results in a store, runs as well
@@ -14,10 +14,11 @@ import yaml
 
 from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
+from pretrain_llama.run.account import read_account
+from pretrain_llama.status.certificates import notices
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
 from pretrain_llama.status.snakemake_log import NewestRun, failures, newest_run
 from pretrain_llama.tokenization.tokenizer import Tokenizer
-from pretrain_llama.training.log_file import read_log
 from pretrain_llama.vocabulary import expansion
 
 COUNTS = ("planned", "merged", "tokenized", "documents", "tokens", "held_out", "rejected", "new_files")
@@ -51,14 +52,16 @@ def run_line(run: str, results: str) -> str:
         return f"run {run}: its folder is not written yet"
     if (chosen := stores.read_small(f"{folder}/run.yaml")) is None:
         return f"run {run}: its folder has no run.yaml; without its manifest.json, snakemake writes it again"
-    records = read_log(f"{folder}/output")
-    wanted = yaml.safe_load(chosen)["training"]["iterations"]
-    loss = f"loss {records[-1]['loss']:.3f}" if records else "no loss is logged"
+    run_yaml = configuration.validate(yaml.safe_load(chosen), "run", f"{folder}/run.yaml")
+    account = read_account(folder, run_yaml)
+    loss = f"loss {account.steps[-1]['loss']:.3f}" if account.steps else "no loss is logged"
     if stores.read_small(f"{folder}/output/finished.json") is not None:
-        return f"run {run}: finished, {wanted:,} iterations, {loss}"
-    if not records:
+        trained = f", trained on {account.trained:,} tokens" if account.steps else ""
+        return f"run {run}: finished, {account.iterations:,} iterations, {loss}{trained}"
+    if not account.steps:
         return f"run {run}: ready to train"
-    return f"run {run}: iteration {records[-1]['iteration']:,} of {wanted:,}, {loss}"
+    done = f"iteration {account.iteration:,} of {account.iterations:,}"
+    return f"run {run}: {done}, {loss}, trained on {account.trained:,} of {account.trained_at_end:,} tokens"
 
 
 def snakemake_lines(run: NewestRun | None) -> list[str]:
@@ -85,6 +88,14 @@ def tokenizer_identity(name: str, config: dict[str, Any], results: str) -> str:
     return Tokenizer(name, held_out_fraction=config["held_out_fraction"], **config["tokenizers"][name]).identity
 
 
+def certificate_lines(identity: str, results: str) -> list[str]:
+    """Say what the certificate of a tokenizer tells, or why it cannot be read."""
+    try:
+        return list(notices(identity, results))
+    except PretrainError as error:
+        return [str(error)]
+
+
 def main() -> None:
     args = parse_args()
     config = configuration.load_config(args.config)
@@ -99,12 +110,22 @@ def main() -> None:
         summed = total(rows)
         print(f"shards of tokenizer {identity}\n{shards_table([*rows, summed])}")
         pending = summed.planned - summed.tokenized
-        print(f"pending: {pending:,} shards, {summed.new_files:,} vendor files that no plan holds yet\n")
+        print(f"pending: {pending:,} shards, {summed.new_files:,} vendor files that no plan holds yet")
+        print(*certificate_lines(identity, args.results), sep="\n")
+        for row in rows:
+            if row.kept.with_new_pieces:
+                print(f"{row.corpus} was to stay unchanged: {row.kept.told}")
+        print()
     try:
-        for run in configuration.find_runs(config["runs"], args.config.parent / "runs"):
-            print(run_line(run, args.results))
+        runs = configuration.find_runs(config["runs"], args.config.parent / "runs")
     except PretrainError as error:
         print(f"runs: {error}")
+        runs = []
+    for run in runs:
+        try:
+            print(run_line(run, args.results))
+        except PretrainError as error:
+            print(f"run {run}: {error}")
     print("", *snakemake_lines(newest_run(Path())), sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""Submit the training of a run as a job of Slurm or Azure Machine Learning, and wait until it is finished.
+"""Submit a run's training as a job of Slurm or Azure Machine Learning, and wait until it is finished.
 
     python scripts/submit_training.py results/runs/demo
     python scripts/submit_training.py results/runs/demo --launcher azureml --no-wait
@@ -14,8 +14,9 @@ from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.launch.azureml_checks import check_job
 from pretrain_llama.launch.ended import JOBS
 from pretrain_llama.launch.waiting import follow, submit_or_find
-from pretrain_llama.training.begun import is_finished
-from pretrain_llama.training.run_folder import open_to_train
+from pretrain_llama.provenance.begun import is_finished
+from pretrain_llama.run.folder import open_to_train
+from pretrain_llama.run.packages import check_programs
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,8 @@ def main() -> None:
         )
     if is_finished(folder):
         return
+    if launcher == "slurm":  # AzureML builds an image of the packages that the folder was written with
+        check_programs(folder)
     if launcher == "azureml":
         for unknown in check_job(args.run_folder, run):
             print(f"not checked: {unknown}", flush=True)

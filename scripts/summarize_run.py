@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_json, write_text
-from pretrain_llama.summary import as_text, summarize
+from pretrain_llama.report.summary import as_text, summarize
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,28 +7,33 @@ r"""Tokenize a jsonl shard to a Megatron .bin/.idx pair.
         --prepend-bos true --append-eos true --threads 2 \
         --output-prefix results/tokenized/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document
 
-gigatoken encodes, after a gate has shown that it gives the ids of the reference: sentencepiece for a tokenizer.model,
-tokenizers for a tokenizer.json.
+gigatoken encodes the documents that the tokenizer's certificate trusts it with. The reference encodes the others, or
+all where there is no certificate: sentencepiece for a tokenizer.model, tokenizers for a tokenizer.json.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from pretrain_llama import __version__, references
-from pretrain_llama.arguments import count
-from pretrain_llama.errors import DataError, run_program
+from pretrain_llama import __version__
+from pretrain_llama.arguments import count, flag
+from pretrain_llama.errors import ConfigError, OurError, run_program
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.tokenization.engines import Reference, load_reference
+from pretrain_llama.stores import references
+from pretrain_llama.tokenization.certificate import FILE_NAME, find_certificate
+from pretrain_llama.tokenization.engines import load_reference
+from pretrain_llama.tokenization.frame import frame_of
 from pretrain_llama.tokenization.heap import limit_heaps
-from pretrain_llama.tokenization.parity import EnginesDiffer, GatedEngine
+from pretrain_llama.tokenization.parity import CertifiedEngine, EnginesDiffer
 from pretrain_llama.tokenization.quarantine import RejectionLimits
-from pretrain_llama.tokenization.tokenize import Engine, Frame, tokenize
-from pretrain_llama.tokenization.tokenizer import frame_id
+from pretrain_llama.tokenization.tokenize import Engine, tokenize
+from pretrain_llama.vocabulary.promises import Kept, first_new_id, read_promise
 
-
-def flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+REPORT = (
+    "this is a fault of pretrain-llama: report it, with this message and the certificate. What finished shards of the "
+    "tokenizer hold, audit_indexed.py --jsonl compares"
+)
+FALL_BACK = "set on_engine_difference: fallback in config.yaml, and the reference encodes all documents"
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,13 +56,27 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--max-line-bytes", type=count, default=1 << 24, help="bytes of the longest line that is read")
     parser.add_argument(
+        "--certificate",
+        type=Path,
+        help=f"of the tokenizer, by certify_tokenizer.py; the default is {FILE_NAME} beside the model, if it is there",
+    )
+    parser.add_argument(
         "--on-engine-difference",
         choices=["fallback", "fail"],
         default="fallback",
-        help="where gigatoken's ids are not the reference's: encode with the reference, or fail",
+        help="where gigatoken is not certified, or gives other ids in spite of its certificate: encode all documents "
+        "with the reference, or fail",
     )
     parser.add_argument(
         "--held-out-fraction", type=float, default=0.0, help="fraction of documents, 0 to 1, held out for validation"
+    )
+    parser.add_argument(
+        "--unchanged",
+        type=read_promise,
+        nargs="*",
+        default=[],
+        help="TOKENIZER:FIRST_NEW_ID:LANGUAGE,… of expansions: documents of the languages must use no new piece; the "
+        "receipt counts those that do",
     )
     parser.add_argument("--threads", type=count, default=1, help="cores to encode with")
     parser.add_argument(
@@ -70,18 +89,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def frame_of(reference: Reference, args: argparse.Namespace) -> Frame:
-    """Return what is put around each document."""
-    head = [frame_id(reference, args.tokenizer_model, "bos", args.bos_token)] if args.prepend_bos else []
-    tail = [frame_id(reference, args.tokenizer_model, "eos", args.eos_token)] if args.append_eos else []
-    return Frame(head, tail, reference.vocab_size)
-
-
 def main() -> None:
     args = parse_args()
     limit_heaps(args.threads)
-    reference = load_reference(args.tokenizer_model, args.threads)
-    frame = frame_of(reference, args)
+    reference = load_reference(args.tokenizer_model, args.threads, args.bos_token, args.eos_token)
+    frame = frame_of(reference, args.prepend_bos, args.append_eos)
     merged = MergeReceipt.read(args.merge_receipt)
     references.resolve(args.jsonl)  # where merging ran on this machine, inside a store
 
@@ -94,6 +106,7 @@ def main() -> None:
             args.append_eos,
             frame.vocab_size,
             frame.dtype.name,
+            frame=frame.recorded,
         )
         tokenize(
             engine,
@@ -106,21 +119,31 @@ def main() -> None:
             limits=RejectionLimits(args.max_rejected_fraction, args.max_rejected_lines),
             held_out_fraction=args.held_out_fraction,
             prefix=args.output_prefix,
+            first_new_id=first_new_id(args.unchanged, args.tokenizer, args.shard),
         )
         return receipt
 
-    try:
-        gated = GatedEngine(reference, args.tokenizer_model, args.threads)
-        receipt = encode_with(gated)
-        receipt.compared = gated.compared
-    except EnginesDiffer as difference:
+    path = args.certificate or Path(args.tokenizer_model).with_name(FILE_NAME)
+    certificate, alone = find_certificate(reference, path)
+    if certificate and not alone:
+        engine = CertifiedEngine(reference, certificate, args.threads)
+        try:
+            receipt = encode_with(engine)
+            receipt.compared, receipt.by_reference = engine.compared, engine.by_reference
+        except EnginesDiffer as difference:
+            alone = f"{difference}, in spite of the certificate {path}"
+            if args.on_engine_difference == "fail":
+                raise OurError(alone, where=args.jsonl, action=REPORT) from difference
+            print(REPORT, file=sys.stderr)
+    if alone:
         if args.on_engine_difference == "fail":
-            raise DataError(
-                str(difference), where=args.jsonl, action="set on_engine_difference: fallback in config.yaml"
-            ) from difference
-        print(f"warning: {difference}; {reference.name} encodes, which is slower", file=sys.stderr)
+            raise ConfigError(alone, where=args.tokenizer_model, action=FALL_BACK)
+        print(f"warning: {alone}; {reference.name} encodes all documents, which is slower", file=sys.stderr)
         receipt = encode_with(reference)
-        receipt.warning = str(difference)
+        receipt.warning, receipt.by_reference = alone, receipt.documents + receipt.held_out_documents
+    receipt.certificate = certificate.digest if certificate else ""
+    if receipt.with_new_pieces:
+        print(f"warning: of a language that was to stay unchanged, {Kept.of(receipt).told}", file=sys.stderr)
     receipt.write(f"{args.output_prefix}.receipt.json")
 
 

@@ -1,4 +1,4 @@
-"""Train a run, or resume it: one process of the training, by itself or among those that a launcher started.
+"""Train a run, or resume it: one process, alone or among those that a launcher started.
 
     python scripts/train.py results/runs/demo
     srun python scripts/train.py results/runs/demo
@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
-from pretrain_llama.launch.ranks import from_environment
-from pretrain_llama.training.checks import check_run
+from pretrain_llama.run.folder import open_to_train
+from pretrain_llama.run.ranks import from_environment
+from pretrain_llama.run.start_checks import check_run
 from pretrain_llama.training.laps import Laps
-from pretrain_llama.training.run_folder import open_to_train
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-r"""Check that a converted checkpoint is its source: every tensor bit for bit, and the logits on several layouts.
+r"""Verify a converted checkpoint against its source: every tensor bit for bit, and the logits on several layouts.
 
     python scripts/verify_checkpoint.py --source resources/demo/llama \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --output verification.json
@@ -16,11 +16,12 @@ from pathlib import Path
 
 from pretrain_llama.checkpoints import passport
 from pretrain_llama.checkpoints.architecture import PASSPORT, read_architecture
-from pretrain_llama.checkpoints.memory import available_bytes, comparison_bytes
+from pretrain_llama.checkpoints.logits_memory import available_bytes, comparison_bytes
 from pretrain_llama.checkpoints.verification import verify_padding, verify_tensors
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.launch.local import run_processes
+from pretrain_llama.run.packages import installed
 
 PROCESSES = 2
 GIB = 1 << 30
@@ -43,6 +44,7 @@ def main() -> None:
         "conversion": sha256(args.checkpoint / PASSPORT),
         "tensors": verify_tensors(args.source, args.checkpoint),
         "padding_rows": verify_padding(args.checkpoint),
+        "packages": installed(),
     }
     needed, there = comparison_bytes(read_architecture(args.checkpoint), PROCESSES), available_bytes()
     print(f"comparing logits takes {needed / GIB:.1f} GiB, {there / GIB:.1f} are there", file=sys.stderr)

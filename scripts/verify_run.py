@@ -1,4 +1,4 @@
-"""Verify a run folder: is everything in it as it was written, and do the probabilities follow from its sources?
+"""Verify a run folder: that everything in it is as it was written, and that the probabilities follow from its sources.
 
     python scripts/verify_run.py results/runs/demo
     python code/scripts/verify_run.py . --full      # in the folder, or a copy of it; reads every shard and weight
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pretrain_llama.checklist import Report
 from pretrain_llama.errors import run_program
-from pretrain_llama.training.verification import check_megatron_lm, verify
+from pretrain_llama.provenance.integrity import check_megatron_lm, verify
 
 
 def parse_args() -> argparse.Namespace:

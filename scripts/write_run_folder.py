@@ -1,8 +1,9 @@
-r"""Write a run folder: all that a training needs and was made from, in one place.
+r"""Write a run folder: all that a training needs and was made from.
 
     python scripts/write_run_folder.py --run config/runs/demo --indexed results/indexed/demo-8k.0a1b2c3d \
         --validation results/validation/demo-8k.0a1b2c3d \
         --tokenizer results/tokenizers/demo-8k.0a1b2c3d/tokenizer.model \
+        --exported-tokenizer results/tokenizers/demo-8k.0a1b2c3d/export \
         --checkpoint results/checkpoints/demo-llama_tp=1_pp=1 --tokenized results/tokenized/demo-8k.0a1b2c3d \
         --plans results/plan/*.json \
         --sources config/config.yaml config/corpora.tsv envs/requirements.lock --output results/runs/demo
@@ -14,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
-from pretrain_llama.training.reproduction import write_run_folder
+from pretrain_llama.provenance.writing import write_run_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--indexed", type=Path, required=True, help="folder of the counted .bin and .idx files")
     parser.add_argument("--validation", type=Path, help="folder of the validation sets")
     parser.add_argument("--tokenizer", type=Path, required=True, help="…/{identity}/tokenizer.model or .json")
+    parser.add_argument("--exported-tokenizer", type=Path, help="folder that export_tokenizer.py wrote, for exports")
     parser.add_argument("--checkpoint", type=Path, required=True, help="converted checkpoint to start from")
     parser.add_argument(
         "--tokenized",
@@ -48,6 +50,7 @@ def main() -> None:
         args.output,
         args.tokenized,
         args.plans,
+        args.exported_tokenizer,
     )
 
 

@@ -9,8 +9,8 @@ Then name them in config/config.yaml, all at once, `runs: [demo-rates.*]`, and t
 import argparse
 from pathlib import Path
 
-from pretrain_llama import sweeps
 from pretrain_llama.errors import run_program
+from pretrain_llama.run import sweeps
 
 RUNS = Path("config/runs")
 

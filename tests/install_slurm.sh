@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The daemons that tests/test_slurm.py starts, from the packages of Debian or Ubuntu; quiet, and at once where they are.
+# The daemons that tests/launch/test_slurm.py starts, from the packages of Debian or Ubuntu; quiet, and at once where they are.
 set -euo pipefail
 PATH="$PATH:/usr/sbin"
 [ "$(command -v munged slurmctld slurmd srun | wc -l)" -eq 4 ] && exit 0

@@ -99,7 +99,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' = {
   properties: { adminUserEnabled: false }
 }
 
-resource batch 'Microsoft.Batch/batchAccounts@2024-07-01' = {
+resource batch 'Microsoft.Batch/batchAccounts@2025-06-01' = {
   name: '${name}${unique}'
   location: location
   properties: {
@@ -181,6 +181,7 @@ output exports array = [
   'export SNAKEMAKE_AZURE_BATCH_MANAGED_IDENTITY_RESOURCE_ID=${identity.id}'
   'export SNAKEMAKE_AZURE_BATCH_MANAGED_IDENTITY_CLIENT_ID=${identity.properties.clientId}'
   'export SNAKEMAKE_AZURE_BATCH_CONTAINER_REGISTRY_URL=${registry.properties.loginServer}'
+  'export AZURE_STORAGE_AUTH_MODE=login'
 ]
 
 @description('Container of the vendor blobs, where corpora.tsv points to.')

@@ -1,4 +1,4 @@
-"""What a check says: a line for each, and an exit code for all."""
+"""Run a list of checks: print a line for each, and compute one exit code for all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,33 +23,38 @@ class Failed(Exception):
 
 
 class Unknown(Failed):
-    """Why a check could not be made, and the next action."""
+    """A check that could not be made: the reason, and the next action."""
 
 
 class Report:
-    """Runs checks in order and prints a line for each."""
+    """Runs checks in order and prints a line for each, with the number of the step that it belongs to."""
 
     def __init__(self, write: Callable[[str], None] = print) -> None:
         self._write = write
         self._failed, self._unknown = 0, 0
+        self._step = ""
+
+    def begin(self, step: int) -> None:
+        """Let the checks that follow belong to a step."""
+        self._step = f"{step}  "
 
     def check(self, title: str, check: Callable[..., Passed], *needs: Any) -> Any:
-        """Run a check with what it needs from earlier ones; return its value, or None where it did not pass.
+        """Run a check on what earlier ones returned; return its value, or None where it did not pass.
 
         A need that is None stands for a check that did not pass: then this one is not made.
         """
         try:
             if any(need is None for need in needs):
-                raise Unknown("it needs what a line above did not give", "act on that line first")
+                raise Unknown("it needs what another line did not give", "act on that line first")
             passed = check(*needs)
         except Unknown as unknown:
             self._unknown += 1
-            self._write(f"could not check  {title}: {unknown}")
+            self._write(f"could not check  {self._step}{title}: {unknown}")
         except Failed as failed:
             self._failed += 1
-            self._write(f"FAIL             {title}: {failed}")
+            self._write(f"FAIL             {self._step}{title}: {failed}")
         else:
-            self._write(f"ok               {title}: {passed.seen}")
+            self._write(f"ok               {self._step}{title}: {passed.seen}")
             return passed.value
         return None
 

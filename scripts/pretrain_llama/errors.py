@@ -1,7 +1,8 @@
-"""Errors that a person can act on: one class per person who must act, each message built from values."""
+"""Errors that a person can act on: a class for each person who must act, and what is wrong, where, and what next."""
 
 import errno
 import os
+import reprlib
 import select
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 SHOWN = 5  # of what a message lists
+SHOWN_CHARACTERS = 200  # of what others wrote
 EXIT_CODE = 2  # of a program that has said what a person can act on
 STDOUT = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -17,7 +19,7 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class PretrainError(Exception):
-    """A problem with a value, the place where it stands, and the next action.
+    """A problem with a value, where it stands, and the next action.
 
     The subclass says who must act.
     """
@@ -25,6 +27,7 @@ class PretrainError(Exception):
     who = "us"
 
     def __init__(self, problem: str, *, where: object, action: str) -> None:
+        self.problem = problem
         super().__init__(f"{problem}\n  where: {where}\n  next:  {action}")
 
 
@@ -46,8 +49,14 @@ class OperatorError(PretrainError):
     who = "operation"
 
 
+class OurError(PretrainError):
+    """The authors of these programs must act: an assumption of theirs no longer holds."""
+
+    who = "our own"
+
+
 def of_system(error: OSError) -> OperatorError | None:
-    """Return what a full disk, a missing permission or a wrong path means to a person; None for anything else."""
+    """Return a full disk, a missing permission or a wrong path as an error for a person; None for anything else."""
     where = error.filename or "the file that was being written"
     if error.errno in DISK_FULL:
         action = "make room there (df -h; ulimit -f), then type the same command: what is whole was kept"
@@ -64,6 +73,24 @@ def listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> s
     """Return the first of some items for a message, and how many more there are."""
     more = [f"and {len(items) - shown:,} more"] * (len(items) > shown)
     return separator.join([*items[:shown], *more])
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, of any size or depth: as Python writes it, cut if it is long."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return "a number of thousands of digits"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, SHOWN_CHARACTERS, SHOWN_CHARACTERS
+
+
+def shortened(text: str) -> str:
+    """Return a text for a message, in one line, cut if it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"
 
 
 def run_program(main: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Files: write beside then rename, hash, copy, link; and how many may be open."""
+"""Write files atomically, hash, copy and link them; and raise the limit of open files."""
 
 import hashlib
 import json
@@ -9,22 +9,21 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from pretrain_llama.errors import DISK_FULL, OperatorError
 
 OPEN_FILES_A_PAIR = 3  # of .bin and .idx: the .bin as a file and as a map, the .idx as a map
 OTHER_OPEN_FILES = 256  # sockets, logs, checkpoints, libraries
-Created = TypeVar("Created")
 
 
 @contextmanager
 def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterator[IO[Any]]:
-    """Write a file beside its place and rename it when the block ends; an error leaves the place as it was.
+    """Write a file beside its path and rename it when the block ends; an error leaves what was there as it was.
 
     It is written in a folder beside, .{name}.parts, which is there while somebody writes, and named by machine and
     process: two runs at once write two files, and the last to end gives its own, whole. What a killed process of this
-    machine left is removed by the next one. No other files are looked at, however many the place's folder has.
+    machine left is removed by the next one. No other files are looked at, however many that folder has.
     """
 
     def opened(ours: Path) -> IO[Any]:
@@ -43,7 +42,7 @@ def replacing(path: str | Path, mode: str = "wb", buffering: int = -1) -> Iterat
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Write a folder beside its place and rename it when the block ends; otherwise as `replacing`."""
+    """Write a folder beside its path and rename it when the block ends; otherwise as `replacing`."""
     ours = _create_beside(path, _made)
     try:
         with _named(path):
@@ -66,8 +65,8 @@ def _named(path: str | Path) -> Iterator[None]:
         raise
 
 
-def _create_beside(path: str | Path, create: Callable[[Path], Created]) -> Created:
-    """Return what `create` makes of this process's own path beside a place."""
+def _create_beside[Created](path: str | Path, create: Callable[[Path], Created]) -> Created:
+    """Return what `create` makes of this process's own path beside another path."""
     parts = Path(path).with_name(f".{Path(path).name}.parts")
     parts.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -120,7 +119,7 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def json_text(value: object) -> str:
-    """Return a value as we write it in JSON files."""
+    """Return a value as JSON text, formatted as in all our files."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 

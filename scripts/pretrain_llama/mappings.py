@@ -1,13 +1,13 @@
-"""JSON and YAML files that people write: a key that stands there twice is refused; parsers silently take the last."""
+"""Read JSON and YAML files that people write; a repeated key is refused, where parsers silently take the last."""
 
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import ConfigError, shown
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -16,20 +16,39 @@ def read(path: str | Path) -> Any:
     """Return what a .json, .yaml or .yml file holds.
 
     Raises:
-        ConfigError: no such file, neither JSON nor YAML, a key that stands there twice, or one that is no text.
+        ConfigError: no such file, neither JSON nor YAML, nested too deeply, a key that is there twice or is no text.
     """
-    path = Path(path)
+    return _read(Path(path), parse_constant=None)
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Return a file's content as `read` does, if it is an object: keys with values, all numbers finite.
+
+    Raises:
+        ConfigError: as `read`, or it is a list, a text or a number, or has NaN or Infinity, which are no JSON.
+    """
+    found = _read(Path(path), parse_constant=_no_number)
+    if not isinstance(found, dict):
+        raise ConfigError(f"no object, but {shown(found)}", where=path, action="fetch the file again, or correct it")
+    return found
+
+
+def _read(path: Path, parse_constant: Callable[[str], Any] | None) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix in YAML_SUFFIXES:
             return yaml.load(text, _loader(path))
-        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path), parse_constant=parse_constant)
     except FileNotFoundError:
         raise ConfigError("no such file", where=path, action="write it, or correct the path that names it") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         kind = "YAML" if path.suffix in YAML_SUFFIXES else "JSON"
-        problem = " ".join(str(error).split())
+        problem = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise ConfigError(f"no {kind}: {problem}", where=path, action="correct it at the place named") from None
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number in JSON")
 
 
 def _unique(pairs: list[tuple[Hashable, Any]], path: Path) -> dict[str, Any]:
@@ -46,7 +65,7 @@ def _unique(pairs: list[tuple[Hashable, Any]], path: Path) -> dict[str, Any]:
 
 def _loader(path: Path) -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
-        """PyYAML's, with keys checked."""
+        """PyYAML's loader, which checks keys for repetition."""
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
         loader.flatten_mapping(node)

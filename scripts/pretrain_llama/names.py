@@ -1,11 +1,11 @@
-"""The one grammar of file names.
+"""The grammar of file names: parse and format the names of corpora, shards, pairs and tokenizers.
 
-    corpus   {language}_{domain}_{subdomain}                    en_code_python
-    shard    {corpus}_split_{split_id}                          en_code_python_split_0003
-    prefix   {shard}_text_document                              en_code_python_split_0003_text_document
-    counted  {prefix}_dc={documents}_sc={sequences}_tc={tokens}
-    {shard}_held_out_document                               its documents for validation
-    tokenizer  {name}.{hash}                                demo-8k.0a1b2c3d, its identity
+    corpus     {language}_{domain}_{subdomain}                  en_code_python
+    shard      {corpus}_split_{split_id}                        en_code_python_split_0003
+    prefix     {shard}_text_document                            en_code_python_split_0003_text_document
+    counted    {prefix}_dc={documents}_sc={sequences}_tc={tokens}
+    held out   {shard}_held_out_document                        its documents for validation
+    tokenizer  {name}.{hash}                                    demo-8k.0a1b2c3d, its identity
 
 A language holds letters, digits and "-"; a domain holds no "_"; a subdomain may hold "_", "-" and even
 "split": the last "_split_<digits>" counts. We write split ids with four digits. Historical names, without a
@@ -32,7 +32,10 @@ _SHARD = re.compile(
     r"(?P<marker>_split_)(?P<split_id>\d+)"
 )
 _HISTORICAL_SHARD = re.compile(_SHARD.pattern.replace("_split_", "_"))
-_COUNTED = re.compile(rf"(?P<shard>.+){PREFIX_SUFFIX}_dc=(?P<documents>\d+)_sc=(?P<sequences>\d+)_tc=(?P<tokens>\d+)")
+_COUNT = r"\d{1,19}"  # an .idx counts in int64
+_COUNTED = re.compile(
+    rf"(?P<shard>.+){PREFIX_SUFFIX}_dc=(?P<documents>{_COUNT})_sc=(?P<sequences>{_COUNT})_tc=(?P<tokens>{_COUNT})"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class CountedName:
 
     @property
     def counts(self) -> Counts:
-        """What the name says that the pair holds."""
+        """The pair's counts, as its name gives them."""
         return Counts(self.documents, self.sequences, self.tokens)
 
     def __str__(self) -> str:
@@ -116,7 +119,8 @@ def parse_counted(name: str) -> CountedName:
         raise DataError(
             f"{name!r} carries no counts",
             where=name,
-            action=f"name it {{shard}}{PREFIX_SUFFIX}_dc={{documents}}_sc={{sequences}}_tc={{tokens}}",
+            action=f"name it {{shard}}{PREFIX_SUFFIX}_dc={{documents}}_sc={{sequences}}_tc={{tokens}}, "
+            "each of at most 19 digits",
         )
     counts = {field: int(match[field]) for field in ("documents", "sequences", "tokens")}
     return CountedName(parse_shard(match["shard"]), **counts)

@@ -1,4 +1,4 @@
-"""Progress on long work: a bar at a terminal, a line every few seconds in a log file."""
+"""Show progress on long work: a bar in a terminal, a line every few seconds in a log file."""
 
 import sys
 import time

@@ -1,9 +1,9 @@
-"""Receipts: the ledger of the documents. Every hop says what went in and what came out, and the next one checks."""
+"""Receipts: a ledger of documents. Each step records what went in and what came out, and the next one checks it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pretrain_llama import files, stores
 from pretrain_llama.errors import DataError
@@ -11,7 +11,7 @@ from pretrain_llama.errors import DataError
 
 @dataclass
 class Receipt(ABC):
-    """What one hop did with the lines of one shard; `adds_up` says whether its sums do."""
+    """What one step did with a shard's lines; `adds_up` says whether its sums do."""
 
     @abstractmethod
     def adds_up(self) -> bool:
@@ -41,7 +41,7 @@ class Receipt(ABC):
 
 @dataclass
 class MergedRange:
-    """What a shard took from a range of a vendor file, planned as `start` to `stop` in bytes.
+    """The lines that a shard took from a range of a vendor file, planned as `start` to `stop` in bytes.
 
     Attributes:
         bytes: taken, decompressed.
@@ -59,7 +59,7 @@ class MergedRange:
 
 @dataclass
 class MergeReceipt(Receipt):
-    """Of merging: every line of every range is written. `lines`, `bytes` and `blake3` are of the shard.
+    """The receipt of merging: every line of every range is written. `lines`, `bytes` and `blake3` are of the shard.
 
     A shard that was joined inside a store is known by its ETag there; it has no `lines` and no `blake3`.
     """
@@ -89,8 +89,12 @@ class TokenizeReceipt(Receipt):
     `documents`, `sequences`, `tokens` and `text_bytes` are of what is trained on, `held_out_…` of what is held out.
 
     `jsonl_bytes` and `jsonl_blake3` are of the shard that was read, `bin_blake3` of the .bin that was written. `engine`
-    encoded; `compared` documents were also encoded by the reference, with the same ids; `warning` says why the engine
-    is the reference, if it should not have been.
+    encoded, but for `by_reference` documents, which the reference did; `compared` documents were encoded by both, or a
+    part of them, to the same ids. `warning` says why the engine is the reference, if it should not have been.
+    `certificate` is the digest of the tokenizer's certificate that said who encodes; receipts of earlier versions have
+    none. Nor have they a `frame`, which is what stands around each document (tokenization/frame.py).
+    `with_new_pieces` documents, held out ones too, use pieces that an expansion promised not to use in their language
+    (unchanged_languages); null where nothing is promised.
     """
 
     shard: str
@@ -102,7 +106,11 @@ class TokenizeReceipt(Receipt):
     dtype: str
     engine: str = ""
     compared: int = 0
+    by_reference: int = 0
+    certificate: str = ""
     warning: str | None = None
+    frame: dict[str, Any] | None = None
+    with_new_pieces: int | None = None
     lines: int = 0
     documents: int = 0
     sequences: int = 0
@@ -125,7 +133,7 @@ class TokenizeReceipt(Receipt):
         counted = merged.blake3 == "" or (merged.lines, merged.blake3) == (self.lines, self.jsonl_blake3)
         return counted and merged.bytes == self.jsonl_bytes
 
-    def check_handover(self, merged: MergeReceipt, place: str | Path) -> None:
+    def check_handover(self, merged: MergeReceipt, where: str | Path) -> None:
         """Check that what was merged into the shard is what was read from it.
 
         Raises:
@@ -135,6 +143,6 @@ class TokenizeReceipt(Receipt):
             raise DataError(
                 f"{merged.bytes} bytes were merged into {self.shard}, {self.jsonl_bytes} read from it; lines and "
                 f"hashes are {merged.lines}, {merged.blake3[:8]} and {self.lines}, {self.jsonl_blake3[:8]}",
-                where=place,
+                where=where,
                 action="delete the shard's jsonl, which was changed or cut short, and run again",
             )

@@ -1,10 +1,10 @@
-"""Tables for a terminal."""
+"""Format tables for a terminal."""
 
 from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int, notes: int = 0) -> str:
-    """Return a table, its columns as wide as they need.
+    """Return a table whose columns are as wide as they need to be.
 
     Args:
         header: names of the columns.

@@ -1,78 +1,54 @@
-"""The formula of a pool that scales by itself: its language, as far as the executor uses it.
+"""How many nodes the formula of a pool asks for."""
 
-https://learn.microsoft.com/azure/batch/batch-automatic-scaling describes it: statements `name = expression;`, doubles,
-vectors of them, times and intervals, C's operators, functions of lists of doubles and vectors, metrics with samples.
-"""
-
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-STATEMENT = re.compile(r"\s*(\$?\w+)\s*=\s*([^=].*)", re.S)
-TERNARY = re.compile(r"([^?]*)\?([^?:]*):([^?:]*)", re.S)
+from azure_emulator.formulas import METRICS, OPTION, TARGETS, Evaluation
+
 SAMPLED_EVERY = timedelta(seconds=30)
 SAMPLE_DELAY = timedelta(minutes=1)
 
 
-@dataclass
-class Metric:
-    """A number that was the same ever since its first sample."""
+@dataclass(frozen=True)
+class Asked:
+    """Nodes that a formula asks for."""
 
-    value: float
-    first: datetime
-    now: datetime
-
-    def GetSample(self, interval: timedelta) -> list[float]:  # noqa: N802
-        """The samples of the last interval that have arrived."""
-        start = max(self.now - interval, self.first)
-        return [self.value] * max(0, (self.now - SAMPLE_DELAY - start) // SAMPLED_EVERY)
+    dedicated: int
+    spot: int
 
 
-def _of_lists(function: Callable[[list[float]], float]) -> Callable[..., float]:
-    """A function of doubles and vectors; the service cannot evaluate it where there is none of either."""
-    return lambda *values: function([d for value in values for d in (value if isinstance(value, list) else [value])])
+NONE = Asked(0, 0)
 
 
-def evaluate(formula: str, pending_tasks: Metric) -> dict[str, Any]:
-    """Return what a formula sets.
+def nodes_asked(
+    formula: str, created: datetime, later: timedelta, metrics: Mapping[str, float], before: Asked = NONE
+) -> Asked:
+    """Return how many nodes a formula asks for some time after now.
 
-    Raises:
-        ValueError: it is none.
-    """
-    names = {
-        "max": _of_lists(max),
-        "min": _of_lists(min),
-        "time": lambda text="": datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z") if text else pending_tasks.now,
-        "TimeInterval_Minute": timedelta(minutes=1),
-        "TimeInterval_Second": timedelta(seconds=1),
-        "taskcompletion": "taskcompletion",
-        "PendingTasks": pending_tasks,
-    }
-    for text in filter(str.strip, formula.split(";")):
-        statement = STATEMENT.fullmatch(text)
-        if statement is None or re.search(r"[\[\]{}@%&|#]|\b(if|else|lambda|for|and|or|not)\b", text):
-            raise ValueError(f"no statement of an autoscale formula: {text.strip()!r}")
-        name, expression = statement[1], statement[2].replace("$", "")
-        if ternary := TERNARY.fullmatch(expression):
-            condition, yes, no = (part.strip() for part in ternary.groups())
-            expression = f"({yes}) if ({condition}) else ({no})"
-        try:
-            names[name.removeprefix("$")] = eval(expression.strip(), {"__builtins__": {}}, names)
-        except Exception as error:
-            raise ValueError(f"{name} cannot be evaluated: {error}") from error
-    return {name: value for name, value in names.items() if f"${name}" in formula and name != "PendingTasks"}
-
-
-def nodes_asked(formula: str, created: datetime, later: timedelta, pending_tasks: int) -> int:
-    """Return how many nodes a formula asks for some time after now, if as many tasks wait or run until then.
+    Args:
+        formula: its text.
+        created: when the pool was; there are samples since then, a minute late.
+        later: the time after now.
+        before: what the last evaluation asked for.
+        metrics: by name, such as $PendingTasks, what has been the same ever since; all others are 0.
 
     Raises:
         ValueError: it is no formula, or asks for no number.
     """
     now = datetime.now(UTC) + later
-    asked = evaluate(formula, Metric(pending_tasks, created, now))
-    if asked.get("NodeDeallocationOption") != "taskcompletion":
+    if unknown := metrics.keys() - METRICS:
+        raise ValueError(f"no metric: {unknown}")
+
+    def samples(metric: str, interval: timedelta) -> list[float]:
+        count = max(0, (now - SAMPLE_DELAY - max(now - interval, created)) // SAMPLED_EVERY)
+        return [float(metrics.get(metric, 0))] * count
+
+    targets = dict(zip(TARGETS, (float(before.dedicated), float(before.spot)), strict=True))
+    values = Evaluation(formula, now, samples, targets).run()
+    if values.get(OPTION) != "taskcompletion":
         raise ValueError("nodes would be taken away from running tasks")
-    return int(asked["TargetDedicatedNodes"])
+    dedicated, spot = (values.get(name, values.get(alias[1:])) for name, alias in TARGETS.items())
+    if dedicated is None and spot is None:
+        raise ValueError("the formula asks for no nodes")
+    return Asked(int(dedicated or 0), int(spot or 0))

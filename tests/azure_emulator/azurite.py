@@ -35,10 +35,11 @@ class Azurite:
     """
 
     def __init__(self, folder: Path, lifetime_s: int = 3600, memory_mb: int = 8192) -> None:
-        self.folder, self.lifetime_s, self.memory_mb = folder, lifetime_s, memory_mb
+        self.folder = folder.absolute()  # node starts in it, and opens the certificate from there
+        self.lifetime_s, self.memory_mb = lifetime_s, memory_mb
         self.account, self.key = STORAGE_ACCOUNT, base64.b64encode(secrets.token_bytes(64)).decode()
         self.port = 0
-        self.certificate, self.certificate_key = make_certificate(folder, list(KINDS))
+        self.certificate, self.certificate_key = make_certificate(self.folder, list(KINDS))
 
     @property
     def connection_string(self) -> str:

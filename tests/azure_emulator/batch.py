@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from azure_emulator import contract, limits
 from azure_emulator import subscription as names
 from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
 from azure_emulator.login import check_token
@@ -15,11 +16,17 @@ def _json(value: object) -> Answer:
     return Answer.of_json(value, content_type="application/json; odata=minimalmetadata")
 
 
-class Batch:
-    """Answers the calls of azure-batch 14 for one account."""
+def _selected(request: Request, value: dict) -> dict:
+    """What a request asks for of a thing: all of it, or what it selects."""
+    names = request.query.get("$select", ",".join(value)).split(",")
+    return {name: value[name] for name in names if name in value}
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+
+class Batch:
+    """Answers the calls of azure-batch for one account; `quota` as the management has it."""
+
+    def __init__(self, cluster: Cluster, quota: dict) -> None:
+        self._cluster, self._quota = cluster, quota
         self.images, self.image_capabilities = list(names.IMAGES), ["DockerCompatible"]
         self._routes: Routes = [
             ("GET", r"/supportedimages", self._list_images),
@@ -44,6 +51,7 @@ class Batch:
             ServiceError: as the real service would refuse it, or what is asked is not emulated.
         """
         check_token(request)
+        contract.check(request)
         return route(self._routes, request)
 
     def _list_images(self, request: Request) -> Answer:
@@ -64,21 +72,23 @@ class Batch:
         pool = self._cluster.pools.get(name)
         if pool is None:
             raise ServiceError(404, "PoolNotFound", "The specified pool does not exist.")
+        usable = pool.usable()
+        dedicated = sum(node.dedicated for node in usable)
         value = {"id": name, "state": "active", "allocationState": "steady", "vmSize": pool.size}
-        value |= {"targetDedicatedNodes": pool.target_nodes, "currentDedicatedNodes": len(pool.usable())}
+        value |= {"targetDedicatedNodes": pool.asked.dedicated, "currentDedicatedNodes": dedicated}
+        value |= {"targetLowPriorityNodes": pool.asked.spot, "currentLowPriorityNodes": len(usable) - dedicated}
         value |= {"taskSlotsPerNode": pool.slots_per_node, "metadata": pool.metadata}
         if pool.formula_error:
             value["autoScaleRun"] = {"timestamp": now(), "error": pool.formula_error}
-        if not pool.within_quota:
-            message = "The specified account has reached core quota"
-            value["resizeErrors"] = [{"code": "AccountCoreQuotaReached", "message": message, "values": []}]
+        if pool.resize_error:
+            value["resizeErrors"] = [pool.resize_error]
         return value
 
     def _list_pools(self, request: Request) -> Answer:
-        return _json({"value": [self._pool(name) for name in self._cluster.pools]})
+        return _json({"value": [_selected(request, self._pool(name)) for name in self._cluster.pools]})
 
     def _get_pool(self, request: Request, name: str) -> Answer:
-        return _json(self._pool(name))
+        return _json(_selected(request, self._pool(name)))
 
     def _delete_pool(self, request: Request, name: str) -> Answer:
         self._pool(name)
@@ -88,14 +98,16 @@ class Batch:
     def _list_nodes(self, request: Request, name: str) -> Answer:
         self._pool(name)
         nodes = self._cluster.pools[name].nodes
-        return _json({"value": [{"id": node.id, "state": node.state, "errors": node.errors} for node in nodes]})
+        value = [{"id": n.id, "state": n.state, "isDedicated": n.dedicated, "errors": n.errors} for n in nodes]
+        return _json({"value": [_selected(request, node) for node in value]})
 
     def _add_job(self, request: Request) -> Answer:
         job = request.json()
-        if job["id"] in self._cluster.jobs:
-            raise ServiceError(409, "JobExists", "The specified job already exists.")
-        if job["poolInfo"]["poolId"] not in self._cluster.pools:
+        limits.check_name("Job", job["id"], self._cluster.jobs)
+        if job["poolInfo"].get("poolId") not in self._cluster.pools:
             raise ServiceError(409, "PoolNotFound", "The specified pool does not exist.")
+        quota = self._quota["activeJobAndJobScheduleQuota"]
+        limits.check_quota("active job", 1, len(self._cluster.jobs), quota, "ActiveJobAndScheduleQuotaReached")
         self._cluster.jobs[job["id"]] = job
         return Answer(201)
 
@@ -111,10 +123,8 @@ class Batch:
     def _add_task(self, request: Request, job: str) -> Answer:
         self._check_job(job)
         asked = request.json()
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", asked["id"]):
-            raise ServiceError(400, "InvalidPropertyValue", f"task id {asked['id']!r}")
-        if (job, asked["id"]) in self._cluster.tasks:
-            raise ServiceError(409, "TaskExists", "The specified task already exists.")
+        limits.check_name("Task", asked["id"], [name for of, name in self._cluster.tasks if of == job])
+        limits.check_task(asked, self._cluster.pools[self._cluster.jobs[job]["poolInfo"]["poolId"]])
         if self._cluster.added_tasks >= self._cluster.most_tasks:
             raise ServiceError(409, "ActiveTaskQuotaReached", f"the tests allow {self._cluster.most_tasks} tasks")
         self._cluster.add_task(job, asked)
@@ -141,10 +151,10 @@ class Batch:
             raise ServiceError(400, "InvalidQueryParameterValue", f"$filter {request.query['$filter']} is not emulated")
         tasks = [task for key, task in list(self._cluster.tasks.items()) if key[0] == job]
         tasks = [task for task in tasks if task.state == (states[1] or task.state)]
-        return _json({"value": [self._task_json(task, job) for task in tasks]})
+        return _json({"value": [_selected(request, self._task_json(task, job)) for task in tasks]})
 
     def _get_task(self, request: Request, job: str, name: str) -> Answer:
-        return _json(self._task_json(self._task(job, name), job))
+        return _json(_selected(request, self._task_json(self._task(job, name), job)))
 
     def _delete_task(self, request: Request, job: str, name: str) -> Answer:
         self._cluster.delete_task(job, self._task(job, name))

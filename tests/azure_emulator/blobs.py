@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
+from azure_emulator import hierarchy
 from azure_emulator.azurite import Azurite
 from azure_emulator.exchange import CHUNK_BYTES, Answer, Request, ServiceError
 from azure_emulator.login import read_token
@@ -23,10 +24,14 @@ TIMEOUT_SECONDS = 120
 
 
 class BlobRelay:
-    """Passes requests on to Azurite, over connections that it keeps."""
+    """Passes requests on to Azurite, over connections that it keeps.
+
+    With `hierarchical`, which tests may set, it is an account with a hierarchical namespace, as far as hierarchy.py has
+    it.
+    """
 
     def __init__(self, azurite: Azurite) -> None:
-        self._azurite = azurite
+        self._azurite, self.hierarchical = azurite, False
         self._context = ssl.create_default_context(cafile=str(azurite.certificate))
         self._lock = threading.Lock()
         self._idle: list[tuple[float, http.client.HTTPSConnection]] = []
@@ -38,6 +43,14 @@ class BlobRelay:
             ServiceError: Azurite is gone, or an identity for the source of a copy is no token.
             ConnectionError: the client went away in the middle of the body.
         """
+        if self.hierarchical:
+            hierarchy.check(self._azurite, request)
+        answer = self._relay(request)
+        if self.hierarchical and answer.status in (201, 202):
+            hierarchy.make_folders(self._azurite, request)
+        return answer
+
+    def _relay(self, request: Request) -> Answer:
         headers = self._headers(request)
         connection = self._connection()
         try:

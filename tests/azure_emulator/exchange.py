@@ -121,6 +121,7 @@ class ServiceError(Exception):
         values = {
             "batch": {"code": self.code, "message": {"lang": "en-US", "value": self.message}},
             "management": {"error": {"code": self.code, "message": self.message}},
+            "registry": {"errors": [{"code": self.code, "message": self.message}]},
             "login": {"error": self.code, "error_description": self.message},
         }
         answer = Answer.of_json(values[kind], self.status)

@@ -12,7 +12,7 @@ from azure_emulator.exchange import Request, ServiceError
 class Where:
     """The requests that a fault meets: kind of host, method ("" for any), and a pattern found in path or query."""
 
-    kind: Literal["blob", "batch", "management", "login"] = "blob"
+    kind: Literal["blob", "batch", "management", "registry", "login"] = "blob"
     method: str = ""
     target: str = ""
 
@@ -68,9 +68,9 @@ class Shift:
 
 @dataclass(frozen=True)
 class Lose:
-    """Kill a task `after_s` seconds after its start, with its node.
+    """Kill a task `after_s` seconds after its start, with its node; the service queues it again.
 
-    preempted: its node was a spot node; the service queues the task again. Otherwise the task fails.
+    preempted: its node was a spot node that somebody else got.
     """
 
     after_s: float

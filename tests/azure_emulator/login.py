@@ -14,6 +14,7 @@ AUDIENCES = {
     "batch": ("https://batch.core.windows.net",),
 }
 LIFETIME_SECONDS = 3600
+NODES = "/msi/of-a-node/token"
 
 
 def _encode(value: dict) -> str:
@@ -68,7 +69,14 @@ def _token(request: Request) -> Answer:
     )
 
 
-ROUTES: Routes = [("GET", r"/msi/token", _token)]
+def _token_of_a_node(request: Request) -> Answer:
+    """A node has several identities, as where a policy adds one to every machine: one has to be named."""
+    if "client_id" not in request.query:
+        raise ServiceError(400, "invalid_request", "Multiple user assigned identities exist, please specify one")
+    return _token(request)
+
+
+ROUTES: Routes = [("GET", r"/msi/token", _token), ("GET", NODES, _token_of_a_node)]
 
 
 def answer(request: Request) -> Answer:

@@ -1,9 +1,11 @@
 """management.azure.com: the Batch account and its quota, the sizes of machines, and pools."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from azure_emulator import contract, limits
 from azure_emulator import subscription as names
-from azure_emulator.autoscale import nodes_asked
+from azure_emulator.autoscale import Asked, nodes_asked
 from azure_emulator.exchange import Answer, Request, Routes, ServiceError, route
 from azure_emulator.login import check_token
 from azure_emulator.tasks import Cluster
@@ -14,17 +16,23 @@ ACCOUNT = r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.B
 class Management:
     """Answers for the subscription; pools that it is asked for stand in the cluster at once.
 
-    `quota` may be changed by tests: the Batch account's quota, as the service's JSON names it.
+    `images` says which pools may start from. Tests may change `quota`, the Batch account's as the service's JSON names
+    it, `unregistered` providers, and `budgets`.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, images: Callable[[], list[tuple]]) -> None:
+        self._cluster, self._images = cluster, images
         self.quota = dict(names.QUOTA)
+        self.unregistered: set[str] = set()
+        self.budgets: list[dict] = []
         skus = r"/subscriptions/([^/]+)/providers/Microsoft\.Batch/locations/([^/]+)/virtualMachineSkus"
         self._routes: Routes = [
             ("GET", ACCOUNT, self._get_account),
             ("PUT", rf"{ACCOUNT}/pools/([^/]+)", self._put_pool),
             ("GET", skus, self._list_vm_sizes),
+            ("GET", r"/subscriptions/([^/]+)/providers/([^/]+)", self._get_provider),
+            ("GET", names.IDENTITY, self._get_identity),
+            ("GET", rf"{names.GROUP_PATH}/providers/Microsoft\.Consumption/budgets", self._list_budgets),
         ]
 
     def answer(self, request: Request) -> Answer:
@@ -34,6 +42,7 @@ class Management:
             ServiceError: as the real service would refuse it, or what is asked is not emulated.
         """
         check_token(request)
+        contract.check(request)
         return route(self._routes, request)
 
     def _check(self, subscription: str, group: str | None = None, account: str | None = None) -> None:
@@ -54,16 +63,34 @@ class Management:
     def _put_pool(self, request: Request, subscription: str, group: str, account: str, pool: str) -> Answer:
         self._check(subscription, group, account)
         asked = request.json()
-        properties = asked["properties"]
-        size = properties["vmSize"]
-        if size not in names.VM_SIZES:
-            raise ServiceError(400, "InvalidPropertyValue", f"vmSize {size}")
-        _check_communication(properties)
+        properties = asked.get("properties") or {}
+        if pool in self._cluster.pools:  # asked for again, as after an answer that got lost
+            return Answer.of_json({"id": request.path, "name": pool, **asked})
+        limits.check_name("Pool", pool, self._cluster.pools)
+        limits.check_pool(properties, asked.get("identity"), self._images())
+        limits.check_quota("pool", 1, len(self._cluster.pools), self.quota["poolQuota"], "PoolQuotaReached")
         nodes, formula = _scale(properties["scaleSettings"])
-        within_quota = names.VM_SIZES[size][1] * nodes <= self.quota["dedicatedCoreQuota"]
-        added = self._cluster.add_pool(pool, size, nodes, properties.get("taskSlotsPerNode", 1), within_quota)
+        slots = properties.get("taskSlotsPerNode", 1)
+        size = next(size for size in names.VM_SIZES if size.lower() == properties["vmSize"].lower())
+        added = self._cluster.add_pool(pool, size, nodes, slots)
         added.formula, added.metadata = formula, properties.get("metadata") or []
+        machine = properties["deploymentConfiguration"]["virtualMachineConfiguration"]
+        added.has_containers = "containerConfiguration" in machine
+        if error := limits.cores_beyond(self._cluster, added, self.quota):
+            added.refuse_nodes(error)
         return Answer.of_json({"id": request.path, "name": pool, **asked})
+
+    def _get_provider(self, request: Request, subscription: str, provider: str) -> Answer:
+        self._check(subscription)
+        state = "NotRegistered" if provider in self.unregistered else "Registered"
+        return Answer.of_json({"namespace": provider, "registrationState": state})
+
+    def _get_identity(self, request: Request) -> Answer:
+        properties = {"clientId": names.IDENTITY_CLIENT_ID, "tenantId": names.TENANT}
+        return Answer.of_json({"id": names.IDENTITY, "location": names.REGION, "properties": properties})
+
+    def _list_budgets(self, request: Request) -> Answer:
+        return Answer.of_json({"value": self.budgets})
 
     def _list_vm_sizes(self, request: Request, subscription: str, location: str) -> Answer:
         self._check(subscription)
@@ -75,22 +102,13 @@ class Management:
         return Answer.of_json({"value": value})
 
 
-def _check_communication(properties: dict) -> None:
-    """Refuse what the service no longer does, or cannot make sense of."""
-    if properties.get("targetNodeCommunicationMode", "Default") not in ("Default", "Simplified"):
-        raise ServiceError(400, "InvalidPropertyValue", "targetNodeCommunicationMode: the classic mode has ended")
-    machine = properties.get("deploymentConfiguration", {}).get("virtualMachineConfiguration", {})
-    for registry in machine.get("containerConfiguration", {}).get("containerRegistries") or []:
-        if ("identityReference" in registry) == ("username" in registry or "password" in registry):
-            raise ServiceError(400, "InvalidPropertyValue", "containerRegistries: an identity, or user and password")
-
-
-def _scale(settings: dict) -> tuple[int, str]:
+def _scale(settings: dict) -> tuple[Asked, str]:
     """Return how many nodes a new pool gets, and its formula, if it has one."""
     if "fixedScale" in settings:
-        return settings["fixedScale"].get("targetDedicatedNodes", 0), ""
+        fixed = settings["fixedScale"]
+        return Asked(fixed.get("targetDedicatedNodes", 0), fixed.get("targetLowPriorityNodes", 0)), ""
     formula = settings["autoScale"]["formula"]
     try:
-        return nodes_asked(formula, datetime.now(UTC), timedelta(), 0), formula
+        return nodes_asked(formula, datetime.now(UTC), timedelta(), {}), formula
     except ValueError as error:
         raise ServiceError(400, "AutoScalingFormulaEvaluationError", str(error)) from error

@@ -14,6 +14,7 @@ from azure_emulator.blobs import BlobRelay
 from azure_emulator.faults import Faults
 from azure_emulator.management import Management
 from azure_emulator.proxy import Proxy
+from azure_emulator.registry import Registry
 from azure_emulator.tasks import Cluster
 from azure_emulator.traffic import Traffic
 
@@ -27,9 +28,9 @@ class EmulatedAzure:
 
     Attributes:
         environment: the variables that a user fills in, and those that lead clients here. Give them to a program.
-        faults: what shall go wrong.
+        faults: what is to go wrong.
         traffic: counts, and the log of requests.
-        cluster, batch, management: their state, to look at or to change (quota, images, tasks).
+        cluster, batch, management, registry, blobs: their state, to look at or to change (quota, images, tasks).
         refused: hosts that clients asked for and that are not emulated.
 
     Args:
@@ -51,14 +52,17 @@ class EmulatedAzure:
         self.node_environment = node_environment or {}
         self.faults, self.traffic = Faults(), Traffic(folder / "requests.jsonl")
         self.cluster = Cluster(folder, self.faults, self._task_environment, **limits)
-        self.batch, self.management = Batch(self.cluster), Management(self.cluster)
-        self._blobs = BlobRelay(azurite)
+        self.management = Management(self.cluster, lambda: self.batch.images)
+        self.batch = Batch(self.cluster, self.management.quota)
+        self.registry = Registry()
+        self.blobs = BlobRelay(azurite)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(azurite.certificate, azurite.certificate_key)
         services = {
             "management": self.management.answer,
             "batch": self.batch.answer,
-            "blob": self._blobs.answer,
+            "blob": self.blobs.answer,
+            "registry": self.registry.answer,
             "login": login.answer,
         }
         self._proxy = Proxy(services, context, self.faults, self.traffic)
@@ -77,21 +81,24 @@ class EmulatedAzure:
         self.cluster.close()
         self._proxy.shutdown()
         self._proxy.server_close()
-        self._blobs.close()
+        self.blobs.close()
         self.traffic.close()
+
+    @property
+    def _here(self) -> str:
+        return f"http://127.0.0.1:{self._proxy.server_port}"
 
     @property
     def _route(self) -> dict[str, str]:
         """What leads a client here, and gives it an identity."""
-        here = f"http://127.0.0.1:{self._proxy.server_port}"
         path = [str(self._bin), str(Path(sys.executable).parent), os.environ["PATH"]]
         return {
             "PATH": os.pathsep.join(path),
-            "HTTPS_PROXY": here,
-            "HTTP_PROXY": here,
+            "HTTPS_PROXY": self._here,
+            "HTTP_PROXY": self._here,
             "NO_PROXY": "127.0.0.1,localhost",
             "REQUESTS_CA_BUNDLE": str(self.azurite.certificate),
-            "IDENTITY_ENDPOINT": f"{here}/msi/token",
+            "IDENTITY_ENDPOINT": f"{self._here}/msi/token",
             "IDENTITY_HEADER": login.IDENTITY_HEADER,
         }
 
@@ -111,4 +118,5 @@ class EmulatedAzure:
         }
 
     def _task_environment(self) -> dict[str, str]:
-        return self._route | {"LANG": "C.UTF-8"} | self.node_environment
+        identity = {"IDENTITY_ENDPOINT": f"{self._here}{login.NODES}"}
+        return self._route | identity | {"LANG": "C.UTF-8"} | self.node_environment

@@ -17,7 +17,7 @@ MANAGEMENT_HOST = "management.azure.com"
 BATCH_HOST = f"{BATCH_ACCOUNT}.{REGION}.batch.azure.com"
 BLOB_HOST = f"{STORAGE_ACCOUNT}.blob.core.windows.net"
 # A kind for every host that is answered; all others are refused.
-KINDS = {MANAGEMENT_HOST: "management", BATCH_HOST: "batch", BLOB_HOST: "blob"}
+KINDS = {MANAGEMENT_HOST: "management", BATCH_HOST: "batch", BLOB_HOST: "blob", REGISTRY: "registry"}
 
 QUOTA = {
     "dedicatedCoreQuota": 400,

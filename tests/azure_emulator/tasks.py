@@ -15,8 +15,9 @@ from pathlib import Path
 
 import isodate
 
-from azure_emulator.autoscale import nodes_asked
+from azure_emulator.autoscale import Asked, nodes_asked
 from azure_emulator.faults import Faults, Lose
+from azure_emulator.subscription import VM_SIZES
 
 
 def now() -> str:
@@ -29,29 +30,47 @@ class Node:
     """A machine of a pool; `state` as the service names it."""
 
     id: str
+    dedicated: bool = True
     state: str = "idle"
     errors: list[dict] = field(default_factory=list)
 
 
 class Pool:
-    """Nodes, and slots for the tasks that run at once; one beyond the quota gets no nodes, and a resize error.
+    """Nodes, and slots for the tasks that run at once.
 
     Attributes:
+        asked: how many nodes there should be; there are none where `resize_error` says why.
         metadata: what was asked for with it, in the service's JSON.
+        has_containers: its tasks run in containers.
         formula: by which it scales; the emulator follows it at the start alone, see Cluster.nodes_asked.
-        formula_error: why the service cannot evaluate it, in the service's JSON; tests set it.
+        formula_error, resize_error: why the service cannot evaluate it, or give the nodes, in its JSON.
     """
 
-    def __init__(self, size: str, nodes: int, slots_per_node: int, within_quota: bool, most_slots: int) -> None:
-        self.size, self.target_nodes, self.slots_per_node = size, nodes, slots_per_node
-        self.within_quota, self.created = within_quota, datetime.now(UTC)
+    def __init__(self, size: str, asked: Asked, slots_per_node: int, most_slots: int) -> None:
+        self.size, self.asked, self.slots_per_node = size, asked, slots_per_node
+        self.created = datetime.now(UTC)
         self.metadata: list[dict] = []
+        self.has_containers = False
         self.formula = ""
         self.formula_error: dict = {}
-        self.started = nodes if within_quota else 0
-        self.nodes = [Node(f"tvm-{number}") for number in range(self.started)]
-        self.slots = threading.Semaphore(min(self.started * slots_per_node, most_slots))
+        self.resize_error: dict | None = None
+        self.nodes = [Node(f"tvm-{number}", number < asked.dedicated) for number in range(asked.dedicated + asked.spot)]
+        self.slots = threading.Semaphore(min(len(self.nodes) * slots_per_node, most_slots))
         self._turn = 0
+
+    def refuse_nodes(self, error: dict) -> None:
+        """Give it none."""
+        self.resize_error, self.nodes, self.slots = error, [], threading.Semaphore(0)
+
+    @property
+    def dedicated_cores(self) -> int:
+        """The cores of its dedicated nodes that count against the quota."""
+        return 0 if self.resize_error else self.asked.dedicated * VM_SIZES[self.size][1]
+
+    @property
+    def spot_cores(self) -> int:
+        """The same, of spot nodes."""
+        return 0 if self.resize_error else self.asked.spot * VM_SIZES[self.size][1]
 
     def usable(self) -> list[Node]:
         """The nodes that can take tasks."""
@@ -63,10 +82,9 @@ class Pool:
         return (usable := self.usable())[self._turn % len(usable)]
 
     def replace(self, node: Node, state: str) -> None:
-        """A node is lost; it stays in the list with its new state, and another one starts."""
+        """A node is lost; it stays in the list with its new state, and another one of its kind starts."""
         node.state = state
-        self.nodes.append(Node(f"tvm-{self.started}"))
-        self.started += 1
+        self.nodes.append(Node(f"tvm-{len(self.nodes)}", node.dedicated))
 
 
 @dataclass
@@ -132,16 +150,24 @@ class Cluster:
         self.tasks: dict[tuple[str, str], Task] = {}
         self.added_tasks = 0
 
-    def add_pool(self, name: str, size: str, nodes: int, slots_per_node: int, within_quota: bool) -> Pool:
+    def add_pool(self, name: str, size: str, asked: Asked, slots_per_node: int) -> Pool:
         """Add a pool; its nodes are there at once."""
-        self.pools[name] = Pool(size, nodes, slots_per_node, within_quota, self._most_slots)
+        self.pools[name] = Pool(size, asked, slots_per_node, self._most_slots)
         return self.pools[name]
 
-    def nodes_asked(self, name: str, later: timedelta) -> int:
-        """How many nodes a pool's formula asks for some time after now, if its tasks wait or run as now until then."""
+    def nodes_asked(self, name: str, later: timedelta, **nodes: int) -> Asked:
+        """How many nodes a pool's formula asks for some time after now, if its tasks wait or run as now until then.
+
+        Args:
+            name: the pool.
+            later: the time after now.
+            nodes: metrics of nodes, without their $, such as PreemptedNodeCount; 0 where none is given.
+        """
         jobs = [job for job, asked in self.jobs.items() if asked["poolInfo"]["poolId"] == name]
         pending = sum(task.state != "completed" for (job, _), task in list(self.tasks.items()) if job in jobs)
-        return nodes_asked(self.pools[name].formula, self.pools[name].created, later, pending)
+        metrics = {"$PendingTasks": pending} | {f"${metric}": number for metric, number in nodes.items()}
+        pool = self.pools[name]
+        return nodes_asked(pool.formula, pool.created, later, metrics, pool.asked)
 
     def add_task(self, job: str, asked: dict) -> None:
         """Add a task, and let it run when there is a slot."""
@@ -151,7 +177,7 @@ class Cluster:
         threading.Thread(target=self._run, args=(pool, job, task), daemon=True).start()
 
     def _run(self, pool: Pool, job: str, task: Task) -> None:
-        """Run a task to its end, again for every preemption."""
+        """Run a task to its end, again for every node that it loses."""
         while task.state == "active":
             with pool.slots:
                 if not pool.usable():  # it waits until there is a node, or it is ended
@@ -197,6 +223,7 @@ class Cluster:
             "AZ_BATCH_TASK_DIR": str(folder),
             "AZ_BATCH_TASK_WORKING_DIR": str(folder / "wd"),
             "AZ_BATCH_NODE_ID": task.node.id,
+            "AZ_BATCH_NODE_IS_DEDICATED": str(task.node.dedicated).lower(),
         }
         environment |= {s["name"]: s.get("value", "") for s in task.asked.get("environmentSettings") or []}
         # The time limit holds even where the emulator itself is killed.
@@ -213,13 +240,15 @@ class Cluster:
             )
 
     def _lose(self, pool: Pool, task: Task, fault: Lose) -> None:
+        """The service queues a task again whose node was lost or preempted; that is no retry.
+
+        https://learn.microsoft.com/azure/batch/best-practices, Nodes: "Batch … will try to recover nodes … and
+        reschedule" their tasks.
+        """
         pool.replace(task.node, "preempted" if fault.preempted else "unknown")
         self._faults.happened.append(fault)
-        if fault.preempted:
-            task.info["requeueCount"] += 1
-            task.state = "active"
-        else:  # the failure's code is ours: the service's own is not documented
-            task.end(None, "NodeLost", "serverError")
+        task.info |= {"requeueCount": task.info["requeueCount"] + 1, "lastRequeueTime": now()}
+        task.state = "active"
 
     def terminate(self, task: Task) -> None:
         """End a task as a person or a deleted job does."""

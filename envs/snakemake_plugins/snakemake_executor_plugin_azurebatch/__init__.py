@@ -1,119 +1,121 @@
 """Azure Batch for Snakemake workflows with many tasks.
 
-It is snakemake-executor-plugin-azure-batch 0.3.0 with these differences:
+What it does, beside sending each job as a task (snakemake-executor-plugin-azure-batch, the official one, does less, and
+through a version of the service's interface that is to be retired):
 
-* the pool is made for the first task, not before: a run that is refused or has no task to send makes none;
+* a pool is made for the first task, not before: a run that is refused or has no task to send makes none;
 * a rule's resource `vm_size` names a size of machine other than the pool's: there is a pool for each size in use;
-* it grows with the tasks that wait and shrinks to nothing without them, so that a pool whose run was killed soon costs
-  nothing; the next run of the same store deletes it. The original's pool is of a fixed size, and stays;
-* nodes speak to the service in the simplified mode, and log in to the registry with their identity alone. The original
-  asks for the classic mode, which ended on 2026-03-31, and sends the word "None" as user and password;
-* a look at all tasks takes three requests a pool; the original makes three for each task. What the service does not
-  answer is asked again, and does not end the run; a task whose answer got lost is not sent twice, one that a person
-  deleted is a failure;
+* a pool grows with the tasks that wait and shrinks to nothing without them, so that one whose run was killed soon costs
+  nothing; the next run of the same store deletes it;
+* nodes log in to the registry, and tasks to the store, with the nodes' identity alone;
+* a look at all tasks takes three requests a pool. What the service does not answer is asked again, and does not end the
+  run; a task whose answer got lost is not sent twice, one that a person deleted is a failure;
 * a task that has ended is deleted, and its files on the node with it: they would fill its disk. What a failed one
   printed is shown before;
-* a task may use all cores of its node, not as many as the submitting machine has, and takes `runtime` minutes at most;
+* a task may use all cores of its node, and takes `runtime` minutes at most;
 * tasks begin without a `pip install`: the image holds the plugins;
 * account, subscription and so on are taken from SNAKEMAKE_AZURE_BATCH_…, where no option gives them.
 """
 
-import os
+import logging
 import secrets
 import shlex
-import sys
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 
-import azure.batch.models as bm
-import snakemake_executor_plugin_azure_batch as original
+from azure.batch import BatchClient, models
 from azure.core.exceptions import AzureError
-from msrest.exceptions import ClientException
-from snakemake_executor_plugin_azure_batch import build
+from azure.mgmt.batch import BatchManagementClient
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_storage_plugin_azurestream import StorageObject
+from snakemake_storage_plugin_azurestream.login import credential
 
+from snakemake_executor_plugin_azurebatch import ledger
+from snakemake_executor_plugin_azurebatch.answers import code_of, explained, status_of
 from snakemake_executor_plugin_azurebatch.pool import pool_parameters
+from snakemake_executor_plugin_azurebatch.settings import ExecutorSettings
+from snakemake_executor_plugin_azurebatch.task import task_options
 
-common_settings = replace(
-    original.common_settings,
-    auto_deploy_default_storage_provider=False,
+__all__ = ["Executor", "ExecutorSettings", "common_settings"]  # what Snakemake looks for
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=True,
+    job_deploy_sources=True,
+    pass_default_storage_provider_args=True,
+    pass_default_resources_args=True,
     pass_envvar_declarations_to_cmd=False,  # they are settings of the task
+    auto_deploy_default_storage_provider=False,
 )
-# azure-batch 14 and azure-mgmt-batch have two families of errors.
-ServiceErrors = (ClientException, AzureError)
-BROKEN = (bm.ComputeNodeState.unusable, bm.ComputeNodeState.start_task_failed)
+BROKEN = (models.BatchNodeState.UNUSABLE, models.BatchNodeState.START_TASK_FAILED)
 # The service tries again by itself where it had no machines to give.
 PASSES = "Allocation"
-OTHER_OPTIONS = "--azure-batch-"
-
-
-@dataclass
-class ExecutorSettings(original.ExecutorSettings):
-    """The original's; the pool's node count is the most that there shall be."""
-
-    def __post_init__(self) -> None:
-        for setting in fields(self):
-            if setting.metadata["env_var"] and getattr(self, setting.name) is None:
-                setattr(self, setting.name, os.environ.get(f"SNAKEMAKE_AZURE_BATCH_{setting.name.upper()}"))
+# Jobs and tasks have names of their own: one that was added although its answer got lost is there the second time.
+ALSO_POST = ("GET", "POST")
+TASK = ["id", "displayName", "state", "executionInfo", "nodeInfo"]
+NODE = ["id", "state", "errors", "startTaskInfo", "isDedicated"]
+# The client watches what it was asked to delete; nobody waits for that.
+WATCHED_EVERY_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A pool and the Batch job that sends tasks to it, by their ids."""
+    """A pool and the Batch job that sends tasks to it, by their ids, and the size of its machines."""
 
     pool: str
     job: str
+    vm_size: str = ""
 
 
-class Executor(original.Executor):
+class Executor(RemoteExecutor):
     """Sends each job as a task to a pool of its run and its size of machine."""
 
     def __post_init__(self) -> None:
+        logging.getLogger("azure.batch").setLevel(logging.ERROR)  # it warns, at length, of answers that it did not read
         self.container_image = self.workflow.remote_execution_settings.container_image
         self.settings = self.workflow.executor_settings
         self._batches: dict[str, Batch] = {}  # by size of machine
+        self._dedicated: dict[tuple[str | None, str], bool | None] = {}  # by pool and node, as far as they were seen
         self._told: set[str] = set()
-        for option in (word for word in sys.argv if word.startswith(OTHER_OPTIONS)):
-            ours = option.replace(OTHER_OPTIONS, "--azurebatch-")
-            raise WorkflowError(f"{option} is of another executor and would do nothing here: use {ours}")
 
     @property
     def cores(self) -> str:
-        """What a task may use; the submitting machine's cores, which the original passes on, say nothing about it."""
+        """What a task may use; the submitting machine's cores say nothing about it."""
         return "all"
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Send a job as a task."""
         batch = self._batch_for(self._vm_size(job))
         command = f"/bin/bash -c {shlex.quote(self.format_job_exec(job))}"
-        task = build.batch_task(job, self.container_image, self.envvars(), command)
-        if minutes := job.resources.get("runtime"):
-            task.constraints = bm.TaskConstraints(max_wall_clock_time=timedelta(minutes=minutes))
+        client_id = self.settings.managed_identity_client_id
+        task = task_options(job, self.container_image, self.envvars(), client_id, command)
         info = SubmittedJobInfo(job, external_jobid=task.id, aux={"batch": batch})
         try:
             self._add(batch, task)
-        except ServiceErrors as error:
-            self.report_job_error(info, msg=f"cannot add a task: {error}. ")
+        except AzureError as error:
+            self.report_job_error(info, msg=f"cannot add a task: {error.message}. ")
         else:
             self.report_job_submission(info)
 
-    def _add(self, batch: Batch, task: bm.TaskAddParameter) -> None:
+    def _add(self, batch: Batch, task: models.BatchTaskCreateOptions) -> None:
         """Add a task; one whose answer got lost, and which its repetition finds there, was added."""
         try:
-            self.batch_client.task.add(batch.job, task)
-        except ServiceErrors:
+            self._client.create_task(batch.job, task, retry_on_methods=ALSO_POST)
+        except AzureError:
             if not self._is_there(batch, task.id):
                 raise
 
     def _is_there(self, batch: Batch, task: str) -> bool:
         try:
-            self.batch_client.task.get(batch.job, task, bm.TaskGetOptions(select="id"))
-        except ServiceErrors as error:
-            if _status(error) != 404:
+            self._client.get_task(batch.job, task, select=["id"])
+        except AzureError as error:
+            if status_of(error) != 404:
                 raise
             return False
         return True
@@ -124,12 +126,14 @@ class Executor(original.Executor):
     def _batch_for(self, vm_size: str) -> Batch:
         """Return the pool of a size, made for its first task."""
         if not self._batches:
-            self.init_batch_client()
+            self._client = BatchClient(self.settings.account_url, credential())
+            self._management = BatchManagementClient(credential(), self.settings.subscription_id)
             try:
                 self._delete_pools_of(self._store())
-            except ServiceErrors as error:
+            except AzureError as error:
                 todo = "check the login and its role in the Batch account: make azure-doctor; then run again"
-                raise WorkflowError(f"cannot list the pools of {self.settings.account_url}: {error}\n{todo}") from None
+                why = f"cannot list the pools of {self.settings.account_url}: {error.message}"
+                raise WorkflowError(f"{why}\n{todo}") from None
         if vm_size not in self._batches:
             self._make_pool_and_job(vm_size)
         return self._batches[vm_size]
@@ -141,39 +145,35 @@ class Executor(original.Executor):
 
     def _make_pool_and_job(self, vm_size: str) -> None:
         run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}"
-        self.pool_id, self.job_id = f"snakepool-{run}", f"snakejob-{run}"
-        self._batches[vm_size] = Batch(self.pool_id, self.job_id)  # the end deletes what came of it
+        batch = self._batches[vm_size] = Batch(f"snakepool-{run}", f"snakejob-{run}", vm_size)  # the end deletes both
         tasks = sum(not job.is_local and self._vm_size(job) == vm_size for job in self.dag.needrun_jobs())
         settings = replace(self.settings, pool_vm_size=vm_size)
-        self.logger.info(f"Creating Batch Pool: {self.pool_id} of {vm_size}")
+        self.logger.info(f"Creating Batch Pool: {batch.pool} of {vm_size}")
+        parameters = pool_parameters(batch.pool, settings, self.container_image, self._store(), tasks)
+        account = (self.settings.resource_group_name, self.settings.account_name)
         try:
-            self.batch_mgmt_client.pool.create(
-                self.settings.resource_group_name,
-                self.settings.batch_account_name,
-                self.pool_id,
-                pool_parameters(self.pool_id, settings, self.container_image, self._store(), tasks),
-            )
+            self._management.pool.create(*account, batch.pool, parameters)
         except AzureError as error:
             raise WorkflowError(f"cannot make a pool: {error.message}") from error
-        self._add_job(self._batches[vm_size])
+        self._add_job(batch)
 
     def _add_job(self, batch: Batch) -> None:
         """Add the job; one of its name, which is this run's alone, is the one whose answer got lost."""
         self.logger.info(f"Creating Batch Job: {batch.job}")
-        once = bm.JobConstraints(max_task_retry_count=0)  # Snakemake retries
-        pool = bm.PoolInformation(pool_id=batch.pool)
+        once = models.BatchJobConstraints(max_task_retry_count=0)  # Snakemake retries
+        pool = models.BatchPoolInfo(pool_id=batch.pool)
+        job = models.BatchJobCreateOptions(id=batch.job, constraints=once, pool_info=pool)
         try:
-            self.batch_client.job.add(bm.JobAddParameter(id=batch.job, constraints=once, pool_info=pool))
-        except ServiceErrors as error:
-            if getattr(getattr(error, "error", None), "code", None) != "JobExists":
-                raise WorkflowError(f"cannot add a job: {error}") from error
+            self._client.create_job(job, retry_on_methods=ALSO_POST)
+        except AzureError as error:
+            if code_of(error) != "JobExists":
+                raise WorkflowError(f"cannot add a job: {error.message}") from error
 
     def _delete_pools_of(self, store: str) -> None:
         """Delete what a killed run of this store left: this run has claimed the store by now."""
-        pools = self.batch_client.pool.list(bm.PoolListOptions(select="id,state,metadata"))
-        for pool in pools:
+        for pool in self._client.list_pools(select=["id", "state", "metadata"]):
             labels = {label.name: label.value for label in pool.metadata or []}
-            if labels.get("store") == store and pool.state == bm.PoolState.active:
+            if labels.get("store") == store and pool.state == models.BatchPoolState.ACTIVE:
                 self.logger.info(f"Deleting Batch Pool {pool.id}, left by {labels.get('started_by')}")
                 self._delete(Batch(pool.id, pool.id.replace("snakepool-", "snakejob-")))
 
@@ -194,19 +194,19 @@ class Executor(original.Executor):
         tasks, gone, lost = {}, [], None
         try:
             async with self.status_rate_limiter:
-                options = bm.TaskListOptions(select="id,state,executionInfo")
-                tasks = {task.id: task for task in self.batch_client.task.list(batch.job, options)}
+                listed = self._client.list_tasks(batch.job, select=TASK)
+                tasks = {task.id: task for task in listed}
                 missing = [job.external_jobid for job in jobs if job.external_jobid not in tasks]
                 gone = [task for task in missing if not self._is_there(batch, task)]
                 lost = self._without_hope(batch.pool)
-        except ServiceErrors as error:
-            if _status(error) == 404:
+        except AzureError as error:
+            if status_of(error) == 404:
                 lost = f"the Batch job {batch.job} or its pool is gone: somebody deleted it"
             else:
-                self._tell_once(f"the Batch service does not tell how tasks are, asking again: {error}")
+                self._tell_once(f"the Batch service does not tell how tasks are, asking again: {error.message}")
         for job in jobs:
             task = tasks.get(job.external_jobid)
-            if task is not None and task.state == bm.TaskState.completed:
+            if task is not None and task.state == models.BatchTaskState.COMPLETED:
                 self._report(job, task)
             elif job.external_jobid in gone:
                 self.report_job_error(job, msg=f"the Batch task {job.external_jobid} is gone: somebody deleted it. ")
@@ -215,37 +215,51 @@ class Executor(original.Executor):
             else:
                 yield job
 
-    def _report(self, job: SubmittedJobInfo, task: bm.CloudTask) -> None:
+    def _report(self, job: SubmittedJobInfo, task: models.BatchTask) -> None:
         info, batch = task.execution_info, job.aux["batch"]
         for file in [*job.job.output, getattr(job.job, "benchmark", None)]:
             if file and file.is_storage and isinstance(file.storage_object, StorageObject):
                 file.storage_object.forget()  # it was written on a node
-        if info.result == bm.TaskExecutionResult.success:
+        if info.result == models.BatchTaskExecutionResult.SUCCESS:
             self.report_job_success(job)
         else:
-            out, err = (self._get_task_output(batch.job, task.id, name, "utf-8") for name in ("stdout", "stderr"))
-            self.report_job_error(job, f"Batch task failed: {_explained(info.failure_info)}. ", stdout=out, stderr=err)
+            out, err = (self._printed(batch, task.id, f"{name}.txt") for name in ("stdout", "stderr"))
+            self.report_job_error(job, f"Batch task failed: {explained(info.failure_info)}. ", stdout=out, stderr=err)
+        self._record(batch, task)
         try:
-            self.batch_client.task.delete(batch.job, task.id)
-        except ServiceErrors as error:
-            self.logger.debug(f"task {task.id} is left until the end of the run: {error}")
+            self._client.delete_task(batch.job, task.id)
+        except AzureError as error:
+            self.logger.debug(f"task {task.id} is left until the end of the run: {error.message}")
+
+    def _record(self, batch: Batch, task: models.BatchTask) -> None:
+        if self.settings.task_log:
+            node = (batch.pool, task.node_info.node_id) if task.node_info else (batch.pool, "")
+            dedicated = self._dedicated.get(node)
+            ledger.record(Path(self.settings.task_log), batch.vm_size, self.settings.tasks_per_node, dedicated, task)
+
+    def _printed(self, batch: Batch, task: str, file: str) -> str:
+        """Return what a task printed, or why nobody knows: its node may be gone."""
+        try:
+            return b"".join(self._client.download_task_file(batch.job, task, file)).decode(errors="backslashreplace")
+        except AzureError as error:
+            return f"{file} cannot be read: {error.message}"
 
     def _without_hope(self, pool_id: str) -> str | None:
         """Say why no task will ever run, or None; tell of nodes and errors that others make up for."""
-        wanted = bm.PoolGetOptions(select="allocationState,resizeErrors,autoScaleRun")
-        pool = self.batch_client.pool.get(pool_id, wanted)
-        options = bm.ComputeNodeListOptions(select="id,state,errors,startTaskInfo")
-        nodes = list(self.batch_client.compute_node.list(pool_id, options))
-        why = [_explained(error) for error in pool.resize_errors or []]
+        pool = self._client.get_pool(pool_id, select=["allocationState", "resizeErrors", "autoScaleRun"])
+        nodes = list(self._client.list_nodes(pool_id, select=NODE))
+        self._dedicated |= {(pool_id, node.id): node.is_dedicated for node in nodes}
+        why = [explained(error) for error in pool.resize_errors or []]
         if pool.auto_scale_run and pool.auto_scale_run.error:  # the service evaluates the formula again and again
-            self._tell_once(f"Batch pool {pool_id} does not scale: {_explained(pool.auto_scale_run.error)}")
+            self._tell_once(f"Batch pool {pool_id} does not scale: {explained(pool.auto_scale_run.error)}")
         for node in nodes:
             if node.state in BROKEN:
                 reasons = [*(node.errors or []), getattr(node.start_task_info, "failure_info", None)]
-                why += [f"node {node.id} is {node.state.value}: {_explained(reason)}" for reason in reasons if reason]
+                why += [f"node {node.id} is {node.state}: {explained(reason)}" for reason in reasons if reason]
         for trouble in why:
             self._tell_once(f"Batch pool {pool_id}: {trouble}")
-        works = pool.allocation_state != bm.AllocationState.steady or any(node.state not in BROKEN for node in nodes)
+        grows = pool.allocation_state != models.AllocationState.STEADY
+        works = grows or any(node.state not in BROKEN for node in nodes)
         final = [trouble for trouble in why if not trouble.startswith(PASSES)]
         return f"the Batch pool has no node that works: {'; '.join(final)}" if final and not works else None
 
@@ -257,31 +271,21 @@ class Executor(original.Executor):
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Do nothing: the jobs are deleted at once by `shutdown`, and its tasks with it."""
 
-    def cleanup_resources(self) -> None:
+    def shutdown(self) -> None:
         """Delete the pools and their jobs; called at the end of the run, whatever it was."""
         if not self.settings.keep_pool:
             for batch in self._batches.values():
                 self._delete(batch)
+        super().shutdown()
 
     def _delete(self, batch: Batch) -> None:
-        """Delete a pool and its job; one that is gone, or is being deleted, is no error."""
-        for kind, name in (("job", batch.job), ("pool", batch.pool)):
+        """Delete a job and its pool; one that is gone, or is being deleted, is no error."""
+        for name, delete, by_hand in (
+            (batch.job, self._client.begin_delete_job, f"`az batch job delete --job-id {batch.job} --yes`"),
+            (batch.pool, self._client.begin_delete_pool, f"`az batch pool delete --pool-id {batch.pool} --yes`"),
+        ):
             try:
-                getattr(self.batch_client, kind).delete(name)
-            except ServiceErrors as error:
-                if _status(error) not in (404, 409):
-                    by_hand = f"az batch {kind} delete --{kind}-id {name} --yes"
-                    self.logger.error(f"cannot delete the Batch {kind} {name}: {error}; try: {by_hand}")
-
-
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status of a refusal; None where no answer came."""
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _explained(error: bm.ResizeError | bm.ComputeNodeError | bm.TaskFailureInformation | None) -> str:
-    """Return an error of the service in words: code, message, details."""
-    if error is None:
-        return "the service does not say why"
-    details = getattr(error, "details", None) or getattr(error, "error_details", None) or getattr(error, "values", None)
-    return ": ".join([f"{error.code}", f"{error.message}", *(f"{item.name} {item.value}" for item in details or [])])
+                delete(name, polling_interval=WATCHED_EVERY_SECONDS)
+            except AzureError as error:
+                if status_of(error) not in (404, 409):
+                    self.logger.error(f"cannot delete {name}: {error.message}; try: {by_hand}")

@@ -16,19 +16,20 @@ import json
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 import snakemake_storage_plugin_azure as original
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.identity import AzureCliCredential, ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential
-from azure.storage.blob import BlobServiceClient, ExponentialRetry
+from azure.storage.blob import BlobProperties, BlobServiceClient, ExponentialRetry
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime, get_constant_prefix
 from snakemake_interface_storage_plugins.storage_provider import StorageQueryValidationResult
 
 from snakemake_storage_plugin_azurestream.answers import refused, repeated, throttled_as_busy
+from snakemake_storage_plugin_azurestream.login import credential
 
 # 50,000 blocks of 16 MiB are 781 GiB, more than any shard.
 BLOCK_BYTES = 16 << 20
@@ -67,11 +68,9 @@ class StorageProvider(original.StorageProvider):
     """One client for all blobs of an account."""
 
     def __post_init__(self) -> None:
-        # The order is the executor plugin's: az login on a laptop, a managed identity on a node.
-        credential = ChainedTokenCredential(AzureCliCredential(), ManagedIdentityCredential(), EnvironmentCredential())
         self.bsc = BlobServiceClient(
             f"https://{self.settings.account_name}.blob.core.windows.net",
-            credential,
+            credential(),
             max_block_size=BLOCK_BYTES,
             max_chunk_get_size=BLOCK_BYTES,
             retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=7),
@@ -107,12 +106,19 @@ class StorageProvider(original.StorageProvider):
             blob = self.bsc.get_blob_client(container, path).get_blob_properties()
         except ResourceNotFoundError:
             blob = None
-        # In an account with a hierarchy, folders have blobs of their own.
-        if blob is not None and not (blob.metadata or {}).get("hdi_isfolder"):
+        if blob is not None and not is_folder(blob):
             return Found(blob.size, blob.last_modified.timestamp())
-        below = list(self.bsc.get_container_client(container).list_blobs(name_starts_with=f"{path}/"))
+        below = list(self.files(container, f"{path}/"))
         newest = max((blob.last_modified.timestamp() for blob in below), default=0.0)
         return Found(sum(blob.size for blob in below), newest, is_folder=True) if below else None
+
+    def files(self, container: str, prefix: str) -> Iterable[BlobProperties]:
+        """Yield the blobs whose names begin so, by one paged listing, without the folders of an account that has some.
+
+        Only the metadata of a blob tell what it is, so they are listed, too.
+        """
+        found = self.bsc.get_container_client(container).list_blobs(name_starts_with=prefix, include=["metadata"])
+        return (blob for blob in found if not is_folder(blob))
 
     @classmethod
     def is_valid_query(cls, query: str) -> StorageQueryValidationResult:
@@ -134,6 +140,10 @@ class StorageObject(original.StorageObject):
         self.bsc = self.provider.bsc
         self.container_name, self.blob_path = _split(self.query)
         self._local_suffix = self._local_suffix_from_key(self.blob_path)
+
+    def get_prefix_blobs(self, prefix: str | None = None) -> Iterable[BlobProperties]:
+        """Return the blobs of the folder, or of those below a prefix."""
+        return self.provider.files(self.container_name, prefix or f"{self.blob_path}/")
 
     def get_inventory_parent(self) -> str | None:
         """Return the key of the listing that covers this blob, or None where none does."""
@@ -163,7 +173,7 @@ class StorageObject(original.StorageObject):
 
     def _listed(self, container: str, prefix: str) -> Iterable:
         try:
-            yield from self.bsc.get_container_client(container).list_blobs(name_starts_with=prefix)
+            yield from self.provider.files(container, prefix)
         except ResourceNotFoundError:
             raise WorkflowError(
                 f"there is no container {container!r} in storage account {self.provider.settings.account_name!r}: "
@@ -203,8 +213,15 @@ class StorageObject(original.StorageObject):
 
     @repeated
     def remove(self) -> None:
-        """Delete the blob, if it is there."""
-        original.StorageObject.remove.__wrapped__(self)
+        """Delete the blob, or all of the folder, if it is there.
+
+        In an account with a hierarchy, a folder can be deleted when nothing is left in it.
+        """
+        container = self.container_client()
+        names = [self.blob_path, *container.list_blob_names(name_starts_with=f"{self.blob_path}/")]
+        for name in sorted(names, key=lambda name: name.count("/"), reverse=True):
+            with suppress(ResourceNotFoundError):
+                container.delete_blob(name)
         self.forget()
 
     @repeated
@@ -248,8 +265,13 @@ class StorageObject(original.StorageObject):
     def list_candidate_matches(self) -> Iterable[str]:
         """Return the queries of all blobs that begin as this query does before its first wildcard."""
         prefix = urlparse(get_constant_prefix(self.query))
-        names = self.container_client().list_blob_names(name_starts_with=prefix.path.lstrip("/"))
-        return [f"az://{prefix.netloc}/{name}" for name in names]
+        found = self.provider.files(self.container_name, prefix.path.lstrip("/"))
+        return [f"az://{prefix.netloc}/{blob.name}" for blob in found]
+
+
+def is_folder(blob: BlobProperties) -> bool:
+    """Say whether a blob stands for a folder, as each folder has one in an account with a hierarchical namespace."""
+    return bool((blob.metadata or {}).get("hdi_isfolder"))
 
 
 def _split(query: str) -> tuple[str, str]:

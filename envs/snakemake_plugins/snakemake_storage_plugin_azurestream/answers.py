@@ -1,4 +1,4 @@
-"""What the store answers: asked again where that may help, told to a person where it does not."""
+"""Handle the store's failures: repeat a request where that may help, else tell a person what the store answered."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -24,12 +24,12 @@ def repeated(method: Callable[[StorageObjectBase], Any]) -> Callable[[StorageObj
     return told
 
 
-def refused(error: AzureError, place: str) -> WorkflowError:
+def refused(error: AzureError, location: str) -> WorkflowError:
     """Return what an error of the store means to a person, by its code; its own texts may hold signed URLs, and go."""
     code = getattr(error, "error_code", None)
     answer = f"{getattr(code, 'value', code) or type(error).__name__} ({getattr(error, 'status_code', 'no answer')})"
     return WorkflowError(
-        f"the store answers {answer} about {place}: check the login, the identity's role and the network: make "
+        f"the store answers {answer} about {location}: check the login, the identity's role and the network: make "
         "azure-doctor; then run again"
     )
 

@@ -1,1 +1,1 @@
-"""Hugging Face and Megatron checkpoints."""
+"""Convert, verify and describe checkpoints of Hugging Face and Megatron: conversion.py, mapping.py, passport.py."""

@@ -1,15 +1,17 @@
 """The Llama architecture, as a Hugging Face config.json describes it."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama.errors import ConfigError
+from pretrain_llama import mappings
+from pretrain_llama.checkpoints.config_file import CONFIG, read_config
+from pretrain_llama.errors import ConfigError, shown
 
 PASSPORT = "conversion.json"  # beside the config.json of a converted checkpoint; see passport.py
 VOCAB_MULTIPLE = 128  # Megatron-LM's make_vocab_size_divisible_by
+_ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What both Hugging Face and Megatron need to know of a Llama.
+    """The parts of a Llama's configuration that Hugging Face and Megatron both need.
 
     Attributes:
         heads: query heads; key_value_heads: groups of grouped-query attention; head_size: of each, in channels.
@@ -52,7 +54,7 @@ class Architecture:
         multiple = self.vocab_multiple * tensor_parallel
         return math.ceil(self.vocab_size / multiple) * multiple
 
-    def check_parallel(self, tensor: int, pipeline: int, place: str) -> None:
+    def check_parallel(self, tensor: int, pipeline: int, where: str) -> None:
         """Check that the model can be cut into tensor x pipeline parts.
 
         Raises:
@@ -61,7 +63,7 @@ class Architecture:
         sizes = {"tensor parallel size": tensor, "pipeline parallel size": pipeline}
         for what, size in (sizes | {"multiple of the vocabulary": self.vocab_multiple}).items():
             if size < 1:
-                raise ConfigError(f"{what} {size} is below 1", where=place, action="give 1 or more")
+                raise ConfigError(f"{what} {size} is below 1", where=where, action="give 1 or more")
         divisors = {
             "attention heads": (self.heads, tensor),
             "key-value heads": (self.key_value_heads, tensor),
@@ -72,34 +74,9 @@ class Architecture:
             if size % parts:
                 raise ConfigError(
                     f"{size} {what} cannot be cut into {parts} equal parts",
-                    where=place,
+                    where=where,
                     action=f"choose a parallel size that divides {size}",
                 )
-
-
-# Keys that change the computation, with the values that are implemented.
-_KNOWN_VALUES = {
-    "model_type": ("llama", "mistral"),
-    "hidden_act": ("silu", None),
-    "attention_bias": (False, None),
-    "mlp_bias": (False, None),
-    "sliding_window": (None,),
-    "partial_rotary_factor": (1.0, None),
-    "quantization_config": (None,),
-    "auto_map": (None,),
-}
-_ABSENT = {"mistral": {"sliding_window": 4096, "num_key_value_heads": 8}}  # what transformers' MistralConfig fills in
-_CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
-_COUNTS = (
-    "num_hidden_layers",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-    "vocab_size",
-    "max_position_embeddings",
-)
-_OPTIONAL_COUNTS = ("num_key_value_heads", "head_dim")
-_ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def read_architecture(folder: str | Path) -> Architecture:
@@ -111,81 +88,43 @@ def read_architecture(folder: str | Path) -> Architecture:
     Raises:
         ConfigError: no config.json there, or a model that is no Llama of the known kind; names the key.
     """
-    path = Path(folder) / "config.json"
-    config = _read_json(path)
-    config = _ABSENT.get(config.get("model_type", ""), {}) | config
-    _check_known(config, path)
-    heads, key_value_heads = config["num_attention_heads"], config.get("num_key_value_heads")
-    if heads % (key_value_heads or heads):
-        raise ConfigError(
-            f"num_attention_heads {heads} is no multiple of num_key_value_heads {key_value_heads}",
-            where=path,
-            action="correct the config.json",
-        )
+    path = Path(folder) / CONFIG
+    config = read_config(folder)
+    heads = config["num_attention_heads"]
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}  # in the order of transformers 5
-    passport = Path(folder) / PASSPORT
-    padding = _read_json(passport).get("padding", {}) if passport.exists() else {}
+    scaling = _rope_scaling(rope, config.get("original_max_position_embeddings"), path)
+    base = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
     return Architecture(
         layers=config["num_hidden_layers"],
         hidden_size=config["hidden_size"],
         feed_forward_size=config["intermediate_size"],
         heads=heads,
-        key_value_heads=key_value_heads or heads,
+        key_value_heads=config.get("num_key_value_heads") or heads,
         head_size=config.get("head_dim") or config["hidden_size"] // heads,
         vocab_size=config["vocab_size"],
         max_positions=config["max_position_embeddings"],
         norm_epsilon=config["rms_norm_eps"],
-        rope_base=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
-        rope_scaling=_rope_scaling(rope, path),
+        rope_base=float(_positive("rope_theta", base, path)),
+        rope_scaling=scaling,
         tied=bool(config.get("tie_word_embeddings", False)),
-        vocab_multiple=padding.get("multiple", VOCAB_MULTIPLE),
+        vocab_multiple=_vocab_multiple(Path(folder) / PASSPORT),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _vocab_multiple(passport: Path) -> int:
+    """Return what a vocabulary was padded to a multiple of, by a passport; Megatron-LM's where there is none."""
+    padding = mappings.read_object(passport).get("padding") if passport.exists() else None
+    multiple = padding.get("multiple") if isinstance(padding, dict) else VOCAB_MULTIPLE
+    if not isinstance(multiple, int) or isinstance(multiple, bool) or multiple < 1:
         raise ConfigError(
-            "no Hugging Face checkpoint", where=path, action="give the folder that holds config.json and safetensors"
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"no JSON: {error}", where=path, action="fetch the file again") from error
-
-
-def _check_known(config: dict[str, Any], path: Path) -> None:
-    """Raise ConfigError unless a config.json describes a Llama that is computed here as transformers computes it."""
-    kinds = dict.fromkeys(_COUNTS, int) | {"rms_norm_eps": int | float}
-    kinds |= {key: int for key in _OPTIONAL_COUNTS if config.get(key) is not None}
-    for key, kind in kinds.items():
-        value = config.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
-            raise ConfigError(
-                f"{key} {value!r} is no {'whole ' if kind is int else ''}number above 0",
-                where=path,
-                action="use a config.json that transformers wrote",
-            )
-    for key, known in _KNOWN_VALUES.items():
-        if (value := config.get(key)) not in known:
-            raise ConfigError(
-                f"{key} {value!r} is not known", where=path, action=f"use a Llama with {key} {json.dumps(known[0])}"
-            )
-    of_other_kind = {*(config.get("layer_types") or ())} - {"full_attention"}
-    if of_other_kind:
-        raise ConfigError(
-            f"layer_types {', '.join(sorted(of_other_kind))} are not known",
-            where=path,
-            action="use a Llama whose layers all have full_attention",
+            f"padding.multiple {shown(multiple)} is no whole number above 0",
+            where=passport,
+            action="put back what convert_checkpoint wrote, or take a conversion.json of another's away",
         )
-    known_class = _CLASSES[config["model_type"]]
-    classes = config.get("architectures") or [known_class]
-    if known_class not in classes:
-        raise ConfigError(
-            f"architectures {', '.join(classes)} are not known", where=path, action=f"use a {known_class}"
-        )
+    return multiple
 
 
-def _rope_scaling(rope: dict[str, Any], path: Path) -> RopeScaling | None:
+def _rope_scaling(rope: dict[str, Any], outer: Any, path: Path) -> RopeScaling | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if any(isinstance(value, dict) for value in rope.values()):
         kind = "one for each kind of layer"
@@ -194,12 +133,30 @@ def _rope_scaling(rope: dict[str, Any], path: Path) -> RopeScaling | None:
     if kind == "default":
         return None
     if kind != "llama3":
-        raise ConfigError(f"rope_type {kind!r} is not known", where=path, action="use default or llama3")
-    missing = [key for key in _ROPE_NUMBERS if not isinstance(rope.get(key), int | float)]
+        raise ConfigError(f"rope_type {shown(kind)} is not known", where=path, action="use default or llama3")
+    missing = [key for key in _ROPE_NUMBERS if isinstance(rope.get(key), str | bool | None)]
     if missing:
         raise ConfigError(
             f"rope_type llama3 without a number for {', '.join(missing)}",
             where=path,
             action="add it, as the model's authors trained it",
         )
-    return RopeScaling(**{number: rope[number] for number in _ROPE_NUMBERS})
+    inner = rope["original_max_position_embeddings"]
+    if outer not in (None, inner):
+        raise ConfigError(
+            f"original_max_position_embeddings is {shown(inner)} in the rotary scaling and {shown(outer)} outside it, "
+            "which transformers 5 takes, and 4 does not",
+            where=path,
+            action="give both the number that the model's authors trained it with",
+        )
+    return RopeScaling(**{key: _positive(key, rope[key], path) for key in _ROPE_NUMBERS})
+
+
+def _positive(key: str, value: Any, path: Path) -> Any:
+    if isinstance(value, str | bool) or value <= 0:
+        raise ConfigError(
+            f"{key} {shown(value)} is no number above 0",
+            where=path,
+            action="correct it, as the model's authors trained it",
+        )
+    return value

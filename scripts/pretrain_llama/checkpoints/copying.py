@@ -1,4 +1,4 @@
-"""Copy tensors from files to files, hashed on the way; memory is a block a thread."""
+"""Copy tensors from files to files in parallel, and hash them on the way; memory is a block for each thread."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 from blake3 import blake3
 
-from pretrain_llama.checkpoints.tensors import Region, Tensors, cut_all
+from pretrain_llama.checkpoints.tensors import Region, Spec, Tensors, cut_all
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import sha256
 from pretrain_llama.progress import Progress
@@ -26,7 +26,7 @@ Blocks = Iterator[tuple[int, np.ndarray]]  # first row, and the bytes of some ro
 def copy_tensors(
     source: Tensors, target: Tensors, files: dict[Path, list[str]], title: str
 ) -> tuple[dict[str, str], dict[Path, str]]:
-    """Copy every tensor of the source to its place in the target, whose files are made.
+    """Copy every tensor of the source to where it belongs in the target, whose files are made.
 
     Threads take a tensor or a file at a time. Only one can hash a file, so it is read for that once more, at the time
     that its tensors are copied: from memory, where the machine has some to keep it in.
@@ -86,7 +86,7 @@ def _progress(source: Tensors, names: Iterable[str], title: str) -> Progress:
 
 
 class OpenFiles(AbstractContextManager):
-    """Files that many threads read and write at places in them; as many as the system lets a process open."""
+    """Files that many threads read and write at offsets; as many as the system lets a process open."""
 
     def __init__(self) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # a checkpoint of many processes has more than 1,024
@@ -142,6 +142,19 @@ def read_rows(regions: list[Region], row: int, block: np.ndarray, opened: OpenFi
     """Read rows of a tensor from `row` on into a block, (rows, row_bytes) uint8, given where it lies."""
     for region in cut_all(regions, row, len(block)):
         _read(region, block[region.row - row :][: region.rows], opened)
+
+
+def same_rows(spec: Spec, first: list[Region], second: list[Region]) -> bool:
+    """Say whether two tensors of one dtype and shape hold the same bytes, given where each lies."""
+    rows_a_block = max(1, BLOCK_BYTES // spec.row_bytes)
+    with OpenFiles() as opened:
+        for row in range(0, spec.rows, rows_a_block):
+            blocks = np.empty((2, min(rows_a_block, spec.rows - row), spec.row_bytes), np.uint8)
+            for regions, block in zip((first, second), blocks, strict=True):
+                read_rows(regions, row, block, opened)
+            if not np.array_equal(*blocks):
+                return False
+    return True
 
 
 def _read(region: Region, rows: np.ndarray, opened: OpenFiles) -> None:

@@ -1,7 +1,8 @@
-"""Hugging Face folders: where the tensors lie in their safetensors files, to be read and to be written."""
+"""Read and write the safetensors files of a Hugging Face folder: where each tensor lies."""
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from pretrain_llama.checkpoints import mapping
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.safetensors_files import FETCH_AGAIN, Entry, header, read_header
 from pretrain_llama.checkpoints.tensors import SAFETENSORS_DTYPES, TORCH_DTYPES, Region, Spec, whole
-from pretrain_llama.errors import ConfigError, DataError, listed
+from pretrain_llama.errors import ConfigError, DataError, listed, shown
+from pretrain_llama.exports.tokenizer_files import RECORD
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDING, OUTPUT = mapping.EMBEDDING.huggingface[0], mapping.OUTPUT.huggingface[0]
@@ -25,8 +27,6 @@ CARRIED_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-# Of tokenizers that name no class of their own; with these, transformers leaves out the first space of a .model's.
-_NO_CLASS = (None, "PreTrainedTokenizerFast", "TokenizersBackend")
 SHARD_BYTES = 5 * 10**9  # as transformers has cut models for years
 COMPARED_BYTES = 1 << 20
 
@@ -38,6 +38,9 @@ class HuggingFaceTensors:
         files: the names of a Llama's tensors in each file, in their order there.
     """
 
+    accepted: Mapping[str, str] = {}  # these are of Megatron-LM's checkpoints: see MegatronTorchTensors
+    has_arguments = True
+
     def __init__(self, folder: str | Path, architecture: Architecture) -> None:
         """Read the headers.
 
@@ -45,13 +48,16 @@ class HuggingFaceTensors:
             ConfigError: the tensors are not those of the architecture, in fp32, fp16 or bf16.
             DataError: a file is missing, cut short or damaged.
         """
-        self.place = Path(folder)
-        headers = {path: read_header(path) for path in _paths(self.place)}
+        self.location = Path(folder)
+        headers = {path: read_header(path) for path in _paths(self.location)}
         self._entries = {name: entry for entries in headers.values() for name, entry in entries.items()}
-        _check_index(self.place, self._entries)
+        _check_index(self.location, self._entries)
+        if architecture.tied and EMBEDDING not in self._entries and OUTPUT in self._entries:
+            self._entries[EMBEDDING] = self._entries[OUTPUT]  # which transformers takes for both, as well
         self.specs = {part.name: self._spec(part) for part in mapping.parts(architecture)}
         self._check_others(architecture)
-        self.files = {path: [name for name in entries if name in self.specs] for path, entries in headers.items()}
+        placed = sorted(self.specs, key=lambda name: self._entries[name].start)
+        self.files = {path: [name for name in placed if self._entries[name].path == path] for path in headers}
 
     def regions(self, name: str) -> list[Region]:
         """Return where a tensor lies."""
@@ -62,7 +68,7 @@ class HuggingFaceTensors:
         entry = self._entries.get(part.name)
         if entry is None:
             raise ConfigError(
-                f"tensor {part.name!r} is missing", where=self.place, action="use a complete Llama checkpoint"
+                f"tensor {part.name!r} is missing", where=self.location, action="use a complete Llama checkpoint"
             )
         problem = None
         if entry.dtype not in SAFETENSORS_DTYPES:
@@ -90,7 +96,7 @@ class HuggingFaceTensors:
         if unknown:
             raise ConfigError(
                 f"{len(unknown)} tensors are not a Llama's: {listed(unknown)}",
-                where=self.place,
+                where=self.location,
                 action="use a Llama without biases or adapters",
             )
 
@@ -99,8 +105,8 @@ class HuggingFaceTensors:
         if not _same_bytes(self._entries[EMBEDDING], self._entries[OUTPUT]):
             raise ConfigError(
                 f"tie_word_embeddings is true, but {OUTPUT} is not {EMBEDDING}",
-                where=self.place,
-                action="set tie_word_embeddings to false in config.json, or remove the tensor",
+                where=self.location,
+                action="set tie_word_embeddings to false in config.json, if the model computes with both",
             )
 
 
@@ -131,10 +137,24 @@ def _paths(folder: Path) -> list[Path]:
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
+    """Return the file of each tensor, by the index of a folder."""
     try:
-        return dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"no index of safetensors: {error!r}", where=folder / INDEX, action=FETCH_AGAIN) from error
+        weight_map: Any = mappings.read_object(folder / INDEX).get("weight_map")
+    except ConfigError as error:
+        raise DataError(
+            f"no index of safetensors: {error.problem}", where=folder / INDEX, action=FETCH_AGAIN
+        ) from error
+    if not isinstance(weight_map, dict) or not all(map(_is_file_beside, weight_map.values())):
+        raise DataError(
+            f"no index of safetensors: weight_map is {shown(weight_map)}, no files beside it",
+            where=folder / INDEX,
+            action=FETCH_AGAIN,
+        )
+    return weight_map
+
+
+def _is_file_beside(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and Path(name).name == name
 
 
 def _check_index(folder: Path, entries: dict[str, Entry]) -> None:
@@ -144,11 +164,11 @@ def _check_index(folder: Path, entries: dict[str, Entry]) -> None:
 
 
 class HuggingFaceLayout:
-    """The safetensors files that some tensors go to, with the place of each; see `Tensors`."""
+    """The safetensors files that tensors are written to, with the offset of each; see `Tensors`."""
 
     def __init__(self, folder: Path, specs: dict[str, Spec], shard_bytes: int = SHARD_BYTES) -> None:
         """Lay out tensors, in their order, in files of up to `shard_bytes` of tensors; a larger one has its own."""
-        self.place, self.specs = folder, specs
+        self.location, self.specs = folder, specs
         self._files: dict[str, dict[str, Spec]] = _named(_cut(specs, shard_bytes))
         self._headers: dict[str, bytes] = {}
         self._regions: dict[str, Region] = {}
@@ -164,11 +184,11 @@ class HuggingFaceLayout:
     def write_frame(self) -> None:
         """Write all but the tensors."""
         for file, content in self._headers.items():
-            (self.place / file).write_bytes(content)
+            (self.location / file).write_bytes(content)
         if len(self._files) > 1:
             total = sum(spec.bytes for spec in self.specs.values())
             weight_map = {name: file for file, held in self._files.items() for name in held}
-            _write_json(self.place / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+            _write_json(self.location / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
 def _cut(specs: dict[str, Spec], shard_bytes: int) -> list[dict[str, Spec]]:
@@ -189,34 +209,20 @@ def _named(shards: list[dict[str, Spec]]) -> dict[str, dict[str, Spec]]:
     return {f"model-{number:05d}-of-{len(shards):05d}.safetensors": held for number, held in enumerate(shards, 1)}
 
 
-def carry_files(
-    source: Path, target: Path, tokenizer: Path | None = None, dtype: str | None = None, **changed: Any
-) -> None:
-    """Copy config and tokenizer from a folder to another, with changed keys of config.json.
+def carry_files(source: Path, target: Path, dtype: str | None = None) -> dict[str, Any] | None:
+    """Copy config and tokenizer from a folder to another; `dtype` is that of the weights there, for config.json.
 
-    A `tokenizer`, .model or .json, takes the place of both: one that stayed would be read in place of the other. Beside
-    a .model, tokenizer_config.json says that it is a Llama's, unless it names another that reads one.
-
-    Raises:
-        ConfigError: that file is no JSON.
+    Returns what is recorded of the tokenizer, where write_small_files made the folder.
     """
-    replaced = ("tokenizer.model", "tokenizer.json") if tokenizer else ()
     for name in CARRIED_FILES:
-        if name not in replaced and (source / name).exists():
+        if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    if tokenizer:
-        shutil.copyfile(tokenizer, target / f"tokenizer{tokenizer.suffix}")
-    if tokenizer and tokenizer.suffix == ".model":
-        beside = source / "tokenizer_config.json"
-        settings = mappings.read(beside) if beside.exists() else {}
-        if settings.get("tokenizer_class") in _NO_CLASS:
-            _write_json(target / beside.name, settings | {"tokenizer_class": "LlamaTokenizer"})
-    if dtype or changed:
+    if dtype:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         dtype_key = "dtype" if "dtype" in config else "torch_dtype"  # of transformers 5 and 4
         torch_dtype = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
-        changed |= {dtype_key: torch_dtype[dtype]} if dtype else {}
-        _write_json(target / "config.json", config | changed)
+        _write_json(target / "config.json", config | {dtype_key: torch_dtype[dtype]})
+    return mappings.read_object(source / RECORD) if (source / RECORD).exists() else None
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The names of the same weights in Hugging Face and in Megatron checkpoints: one table for both ways.
+"""The table of weight names, Hugging Face against Megatron, for both directions.
 
 Megatron's names are those of its Transformer Engine layers, which megatron-core writes with either kind of layer.
 Megatron joins some weights; it never transposes one, so the table says which rows go where.

@@ -1,17 +1,17 @@
-"""The arguments that Megatron-LM keeps in its checkpoints: those of an architecture, and whether kept ones fit it."""
+"""Megatron-LM's arguments for a Llama: those that a checkpoint keeps, and what Megatron-LM would compute otherwise."""
 
 from argparse import Namespace
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.errors import ConfigError
 
-_OLDER_NAMES = {"norm_epsilon": "layernorm_epsilon"}
-# Of Llama 3's scaling, Megatron-LM takes the factor, 8 by default, and fixes the rest, which are no arguments there
-# (megatron/core/models/common/embeddings/rotary_pos_embedding.py); a checkpoint that we convert keeps them all.
-_FIXED_SCALING = {
+# Llama 3's scaling as Megatron-LM computes it. Its GPT program passes use_rope_scaling on, but no number. So the factor
+# is the default of megatron-core's GPTModel, in all versions from 0.10 on, whatever --rope-scaling-factor says; the
+# three others are fixed in megatron/core/models/common/embeddings/rotary_pos_embedding.py. GPTModel itself takes a
+# factor, and the trainer here computes with all four numbers.
+FIXED_SCALING = {
+    "rope_scaling_factor": 8.0,
     "rope_scaling_low_freq_factor": 1.0,
     "rope_scaling_high_freq_factor": 4.0,
     "rope_scaling_original_max_position_embeddings": 8192,
@@ -60,46 +60,10 @@ def kept_arguments(architecture: Architecture, tensor: int, pipeline: int) -> Na
 
 
 def unlike_megatron_lm(architecture: Architecture) -> str | None:
-    """Say what Megatron-LM computes otherwise than the architecture asks; None where there is nothing."""
-    wanted = arguments(architecture)
+    """Return what Megatron-LM computes differently from what the architecture asks; None if nothing."""
+    wanted = arguments(architecture) | {"rotary_base": architecture.rope_base}
+    fixed = FIXED_SCALING | {"rotary_base": int(architecture.rope_base)}  # a whole number there
     differences = [
-        f"{name}: {wanted[name]} -> {fixed}"
-        for name, fixed in _FIXED_SCALING.items()
-        if wanted.get(name, fixed) != fixed
+        f"{name}: {wanted[name]} -> {value}" for name, value in fixed.items() if wanted.get(name, value) != value
     ]
     return "; ".join(differences) or None
-
-
-def check_args(args: Namespace | None, architecture: Architecture, place: Path) -> None:
-    """Check that the arguments of a training describe an architecture; those that a version lacks are passed over.
-
-    Args:
-        args: of the checkpoint; None where it holds none.
-        architecture: by config.json.
-        place: of the checkpoint.
-
-    Raises:
-        ConfigError: they differ; shows how.
-    """
-    kept = vars(args) if isinstance(args, Namespace) else {}
-    if kept.get("use_rope_scaling"):
-        kept = _FIXED_SCALING | {"rope_scaling_factor": 8.0} | kept
-    expected = arguments(architecture)
-    expected |= {old: expected[name] for name, old in _OLDER_NAMES.items()}
-    if kept.get("group_query_attention"):  # of one head a group, too
-        del expected["group_query_attention"]
-    else:  # num_query_groups says nothing then
-        del expected["num_query_groups"]
-    if kept.get("use_rotary_position_embeddings"):  # an older name, which leaves position_embedding_type as it was
-        del expected["position_embedding_type"]
-    differences = [
-        f"    {name}: {kept[name]} in the checkpoint, {value} by config.json"
-        for name, value in expected.items()
-        if kept.get(name) is not None and kept[name] != value
-    ]
-    if differences:
-        raise ConfigError(
-            "the checkpoint is of another model:\n" + "\n".join(differences),
-            where=place,
-            action="give the config.json that belongs to the checkpoint",
-        )

@@ -1,4 +1,4 @@
-"""Rows that a vocabulary's tensors get anew, as numbers: the mean of others, or zeros."""
+"""Initial values for added vocabulary rows: means of existing rows, or zeros."""
 
 from collections.abc import Sequence
 from typing import Literal

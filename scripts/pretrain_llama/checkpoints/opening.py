@@ -1,41 +1,59 @@
-"""Open the weights of a Llama, in whichever format a folder holds them."""
+"""Open the weights of a Llama, whatever format the folder holds."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from pretrain_llama.checkpoints import huggingface, megatron_torch, torch_dist, torch_files
+from pretrain_llama.checkpoints import formats, huggingface, megatron_torch, torch_dist, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.argument_check import check_args
 from pretrain_llama.checkpoints.huggingface import HuggingFaceTensors
-from pretrain_llama.checkpoints.megatron_args import check_args
 from pretrain_llama.checkpoints.megatron_torch import MegatronTorchTensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
+from pretrain_llama.checkpoints.torch_dist_metadata import Metadata, read_metadata
 from pretrain_llama.errors import OperatorError
 
 AnyTensors = HuggingFaceTensors | TorchDistTensors | MegatronTorchTensors
 
 
-def open_tensors(folder: str | Path, architecture: Architecture) -> AnyTensors:
-    """Return the tensors of a folder: safetensors, a Megatron checkpoint, or a folder of these, of which the newest.
+def open_tensors(folder: str | Path, architecture: Architecture, accepted: Collection[str] = frozenset()) -> AnyTensors:
+    """Return the tensors of a folder: safetensors, a Megatron checkpoint, or the newest of a folder of these.
+
+    Args:
+        folder: to look in.
+        architecture: of the model, by config.json.
+        accepted: names of arguments of Megatron-LM that a person takes the responsibility for; see `check_args`.
 
     Raises:
         OperatorError: it holds none of these, or a Megatron checkpoint that is not whole.
-        ConfigError, DataError: the weights are not those of the architecture, or damaged.
+        ConfigError, DataError: the weights are not those of the architecture, or damaged; or of a format that is not
+            read; or Megatron-LM's arguments with them are not those of a plain Llama.
     """
     folder = Path(folder)
     if any((folder / name).exists() for name in (huggingface.WHOLE, huggingface.INDEX)):
         return HuggingFaceTensors(folder, architecture)
-    newest = torch_dist.latest(folder) or folder
+    named = torch_dist.latest(folder)
+    if named and not named.exists():
+        raise formats.missing_iteration(folder / torch_dist.TRACKER, named)
+    newest = named or folder
     if megatron_torch.is_checkpoint(newest):
-        return MegatronTorchTensors(newest, architecture)
-    if newest == folder and not (newest / torch_dist.METADATA).exists():
-        raise OperatorError(
-            f"no weights: no {huggingface.WHOLE}, no {huggingface.INDEX}, no {torch_dist.TRACKER}, no "
-            f"{torch_dist.METADATA}, no mp_rank_00",
-            where=folder,
-            action="give the folder of Megatron's checkpoints, or of a Hugging Face model in safetensors; of a "
-            "pytorch_model.bin, transformers' save_pretrained writes them",
-        )
-    tensors = TorchDistTensors(newest, architecture)
-    common = newest / "common.pt"
-    if common.exists():
-        check_args(torch_files.load(common).get("args"), architecture, common)
+        return MegatronTorchTensors(newest, architecture, accepted)
+    metadata = read_metadata(newest)
+    arguments = _common(newest, metadata).get("args")  # first: what differs there explains why a shape does
+    found = check_args(arguments, architecture, newest, accepted)
+    tensors = TorchDistTensors(newest, architecture, metadata)
+    tensors.accepted, tensors.has_arguments = found, arguments is not None
     return tensors
+
+
+def _common(checkpoint: Path, metadata: Metadata) -> dict[str, Any]:
+    """Return what Megatron-LM kept with a torch_dist checkpoint besides tensors."""
+    path = checkpoint / "common.pt"
+    found = torch_files.load(path) if path.exists() else metadata.common_state()
+    if not isinstance(found, dict | None):
+        raise OperatorError(
+            f"what Megatron-LM kept with the weights is of type {type(found).__name__}, no dict",
+            where=path if path.exists() else checkpoint,
+            action="fetch the checkpoint again, or use that of another iteration",
+        )
+    return found or {}

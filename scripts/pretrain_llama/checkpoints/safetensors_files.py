@@ -1,4 +1,4 @@
-"""Safetensors files: where the tensors lie in them, without reading these.
+"""Read and write headers of safetensors files: where each tensor lies, without reading the tensors.
 
 8 bytes, the length of the header, little endian; the header, JSON that gives dtype, shape and data_offsets of each
 tensor; then the tensors, without holes. An fp32 tensor (2,) with a header of 64 bytes: 8 + 64 + 8 = 80 bytes.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama.checkpoints.tensors import SAFETENSORS_DTYPES, Spec
-from pretrain_llama.errors import DataError
+from pretrain_llama.checkpoints.tensors import SAFETENSORS_DTYPES, Spec, is_size
+from pretrain_llama.errors import DataError, shortened, shown
 
 _HEADER_LIMIT = 100 << 20  # of the safetensors library
 FETCH_AGAIN = "fetch the file again"
@@ -42,15 +42,13 @@ def read_header(path: Path) -> dict[str, Entry]:
             raise DataError("no header of safetensors", where=path, action=FETCH_AGAIN)
         text = file.read(length)
     try:
-        entries = {
-            name: Entry(
-                str(value["dtype"]), tuple(value["shape"]), path, *(8 + length + at for at in value["data_offsets"])
-            )
-            for name, value in json.loads(text).items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"no header of safetensors: {error!r}", where=path, action=FETCH_AGAIN) from error
+        described = json.loads(text)
+        if not isinstance(described, dict):
+            raise ValueError("it is no object")
+        described.pop("__metadata__", None)
+        entries = {name: _entry(name, value, path, 8 + length) for name, value in described.items()}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"no header of safetensors: {shortened(str(error))}", where=path, action=FETCH_AGAIN) from error
     entries = dict(sorted(entries.items(), key=lambda item: item[1].start))
     end = 8 + length
     for name, entry in entries.items():
@@ -62,8 +60,17 @@ def read_header(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def _entry(name: str, value: Any, path: Path, begin: int) -> Entry:
+    """Return a tensor of a header; raise ValueError where it is none."""
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]}:
+            if all(map(is_size, [*shape, start, stop])):
+                return Entry(dtype, tuple(shape), path, begin + start, begin + stop)
+    raise ValueError(f"tensor {shown(name)} is {shown(value)}")
+
+
 def header(specs: dict[str, Spec]) -> tuple[bytes, dict[str, int]]:
-    """Return what comes before some tensors in a file of them, and where in the file each begins."""
+    """Return the header of a file of some tensors, and where in the file each begins."""
     safetensors_name = {ours: theirs for theirs, ours in SAFETENSORS_DTYPES.items()}
     described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begins, end = {}, 0

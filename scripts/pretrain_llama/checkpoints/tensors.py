@@ -1,4 +1,4 @@
-"""Where tensors lie in files: rows and columns of bytes, without a framework and without moving them."""
+"""Locate tensors in files, as rows and columns of bytes: the interface `Tensors` that all formats share."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,11 @@ from typing import Protocol
 TORCH_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 SAFETENSORS_DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+
+
+def is_size(value: object) -> bool:
+    """Say whether something that was read can be a size, an offset or a count: a whole number from 0 to 2**63 - 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Region:
     stride: int
 
     def cut(self, row: int, rows: int) -> "Region | None":
-        """Return the part of it in some rows of the tensor; None if it has none there."""
+        """Return its part in some rows of the tensor; None if it has none there."""
         first, last = max(self.row, row), min(self.row + self.rows, row + rows)
         if first >= last:
             return None
@@ -63,7 +68,7 @@ class Region:
         return Region(first, last - first, self.column, self.width, self.path, offset, self.stride)
 
     def moved(self, rows: int) -> "Region":
-        """Return it as a rectangle of a tensor in which it lies some rows further down."""
+        """Return the region some rows further down, as part of a larger tensor."""
         return Region(self.row + rows, self.rows, self.column, self.width, self.path, self.offset, self.stride)
 
 
@@ -86,11 +91,11 @@ class Tensors(Protocol):
     """Tensors by Hugging Face name, in the files of some format.
 
     Attributes:
-        place: the folder, for messages.
+        location: the folder, for messages.
         specs: dtype and shape by name.
     """
 
-    place: Path
+    location: Path
     specs: dict[str, Spec]
 
     def regions(self, name: str) -> list[Region]:

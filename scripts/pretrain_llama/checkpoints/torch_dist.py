@@ -1,4 +1,4 @@
-"""Megatron's torch_dist checkpoints: their folders, and where the weights of a Llama lie in them.
+"""Read Megatron's torch_dist checkpoints: their folders, and where the weights of a Llama lie in them.
 
 Layout of a folder of checkpoints, as Megatron-LM has it:
 
@@ -8,9 +8,9 @@ Layout of a folder of checkpoints, as Megatron-LM has it:
 
 Layout of a checkpoint, which is torch's distributed checkpoint with Megatron's additions:
 
-    .metadata        a pickle of torch's Metadata: dtype, shape and chunks of each tensor, and where each chunk lies
+    .metadata        dtype, shape and chunks of each tensor, and where each chunk lies: torch_dist_metadata.py
     __0_0.distcp     chunks, one after the other, each as torch.save writes it
-    common.pt        what is no tensor, as torch.save writes it
+    common.pt        what is no tensor, as torch.save writes it; megatron-core 0.19 has it among the chunks
     metadata.json    which format it is
 
 The weights of all layers stand under one name, stacked along a first axis (layers, ...); or, as newer versions of
@@ -18,21 +18,22 @@ Megatron-LM write them, under a name each.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pretrain_llama.checkpoints import mapping, pickles, torch_files
+from pretrain_llama.checkpoints import mapping, torch_files
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.checkpoints.mapping import Part, Weight
+from pretrain_llama.checkpoints.formats import METADATA, TRACKER
+from pretrain_llama.checkpoints.mapping import Part
 from pretrain_llama.checkpoints.tensors import ITEM_BYTES, Region, Spec, cover
-from pretrain_llama.errors import ConfigError, OperatorError, listed
+from pretrain_llama.checkpoints.torch_dist_metadata import Chunk, Described, Metadata, read_metadata
+from pretrain_llama.checkpoints.torch_files import StoredTensor
+from pretrain_llama.errors import ConfigError, OperatorError, listed, shown
 from pretrain_llama.files import write_text
 
-TRACKER = "latest_checkpointed_iteration.txt"
 CHECKPOINT_VERSION = 3.0  # Megatron-LM takes a checkpoint without it for version 0, with another order of q, k, v
-METADATA = ".metadata"
 _NUMBERED = re.compile(r"iter_\d{7,}")
-_MODEL = ("embedding.", "decoder.", "output_layer.")  # how the names of weights begin; others are the training's
+_OF_TRAINING = re.compile(r"(chained_\d+\.)?optimizer")  # how the names of tensors begin that are no weights
 
 
 def iteration_folder(checkpoints: str | Path, iteration: int) -> Path:
@@ -74,14 +75,19 @@ def latest(checkpoints: str | Path) -> Path | None:
     tracker = Path(checkpoints) / TRACKER
     if not tracker.exists():
         return None
-    name = tracker.read_text(encoding="utf-8").strip()
-    if name != "release" and not name.isdigit():
+    name = _first_bytes(tracker).decode("utf-8", "replace").strip()
+    if name != "release" and not re.fullmatch(r"[0-9]{1,18}", name):
         raise OperatorError(
-            f"{name!r} names no iteration",
+            f"{shown(name)} names no iteration",
             where=tracker,
             action="write the number of the newest whole checkpoint there",
         )
     return Path(checkpoints) / "release" if name == "release" else iteration_folder(checkpoints, int(name))
+
+
+def _first_bytes(tracker: Path, most: int = 100) -> bytes:
+    with open(tracker, "rb") as file:
+        return file.read(most)
 
 
 def write_tracker(checkpoints: str | Path, name: str | int) -> None:
@@ -94,20 +100,29 @@ class TorchDistTensors:
 
     Attributes:
         padded_vocab_size: rows of the embedding there.
+        accepted, has_arguments: see MegatronTorchTensors; `open_tensors` sets them.
     """
 
-    def __init__(self, checkpoint: str | Path, architecture: Architecture) -> None:
-        """Read the metadata.
+    def __init__(self, checkpoint: str | Path, architecture: Architecture, metadata: Metadata | None = None) -> None:
+        """Find the weights.
+
+        Args:
+            checkpoint: the folder.
+            architecture: of the model.
+            metadata: of the checkpoint, where it was read before.
 
         Raises:
             OperatorError: the folder holds no whole checkpoint, or one of another architecture.
-            ConfigError: it has weights that a Llama has not.
+            ConfigError: it has weights that a Llama has not, or another format.
         """
-        self.place = Path(checkpoint)
-        self._described, self._stored = _read_metadata(self.place)
+        self.location = Path(checkpoint)
+        self.accepted: Mapping[str, str] = {}
+        self.has_arguments = True
+        self._tensors = (metadata or read_metadata(self.location)).tensors
+        self._architecture = architecture
         self._parts = {part.name: part for part in mapping.parts(architecture)}
-        self.specs = {name: self._spec(part, architecture) for name, part in self._parts.items()}
-        self.padded_vocab_size = self._described[mapping.EMBEDDING.megatron].size[0]
+        self.specs = {name: self._spec(part) for name, part in self._parts.items()}
+        self.padded_vocab_size = self._tensors[mapping.EMBEDDING.megatron].size[0]
         self._check_others()
         self._regions = {name: self._find(part) for name, part in self._parts.items()}
 
@@ -115,96 +130,103 @@ class TorchDistTensors:
         """Return where a tensor lies."""
         return self._regions[name]
 
-    def _key(self, weight: Weight, layer: int | None) -> tuple[str, int | None]:
-        """Return the name that a weight stands under, and its layer's place there; None where it is not stacked."""
-        if layer is None:
-            return weight.megatron, None
-        own = f"decoder.layers.{layer}.{weight.megatron}"
-        return (own, None) if own in self._described else (f"decoder.layers.{weight.megatron}", layer)
+    def _keys(self, part: Part) -> tuple[tuple[str, ...], int | None]:
+        """Return the names that a weight stands under, and its layer's row there; None where it is not stacked.
 
-    def _spec(self, part: Part, architecture: Architecture) -> Spec:
-        key, layer = self._key(part.weight, part.layer)
-        described = self._described.get(key)
-        found = tuple(described.size) if described else None
-        rows = found[0] if found and part.weight.vocabulary else 0
-        shape = mapping.megatron_shape(part.weight, architecture, max(rows, architecture.vocab_size))
-        wanted = shape if layer is None else (architecture.layers, *shape)
-        if found != wanted:
+        Gate and up have a name each where megatron-core saves what each process has (singleton_local_shards).
+        """
+        name, layer = part.weight.megatron, part.layer
+        if layer is None:
+            return (name,), None
+        own, stacked = f"decoder.layers.{layer}.{name}", f"decoder.layers.{name}"
+        for key, row in ((own, None), (stacked, layer)):
+            if part.weight is mapping.GATE_UP and f"{key}_w" in self._tensors:
+                return (f"{key}_w", f"{key}_v"), row
+            if key in self._tensors:
+                return (key,), row
+        return (stacked,), layer
+
+    def _spec(self, part: Part) -> Spec:
+        keys, layer = self._keys(part)
+        described = [self._described(key) for key in keys]
+        rows = described[0].size[0] if described[0].size and part.weight.vocabulary else 0
+        whole = mapping.megatron_shape(part.weight, self._architecture, max(rows, self._architecture.vocab_size))
+        shape = (whole[0] // len(keys), *whole[1:])
+        wanted = shape if layer is None else (self._architecture.layers, *shape)
+        for key, found in zip(keys, described, strict=True):
+            if found.size != wanted:
+                raise OperatorError(
+                    f"{key} has shape {found.size}, {wanted} expected",
+                    where=self.location,
+                    action="give the config.json that the checkpoint was made with",
+                )
+            if found.dtype not in ITEM_BYTES or found.dtype != described[0].dtype:
+                raise ConfigError(
+                    f"{key} has dtype {found.dtype}, not one of {', '.join(ITEM_BYTES)}",
+                    where=self.location,
+                    action="use a checkpoint whose weights are not quantized",
+                )
+        return Spec(described[0].dtype, part.shape)
+
+    def _described(self, key: str) -> Described:
+        if key not in self._tensors:
             raise OperatorError(
-                f"{key} has shape {found}, {wanted} expected",
-                where=self.place,
-                action="give the config.json that the checkpoint was made with",
+                f"no weight {key}; there are {listed(sorted(self._tensors)) or 'none'}",
+                where=self.location,
+                action="use a checkpoint of the format torch_dist that holds a whole Llama, with its config.json",
             )
-        assert described is not None, "its shape was compared"
-        dtype = described.properties.state[0]
-        if dtype not in ITEM_BYTES:
-            raise ConfigError(
-                f"{key} has dtype {getattr(dtype, '__name__', dtype)}, not one of {', '.join(ITEM_BYTES)}",
-                where=self.place,
-                action="use a checkpoint whose weights are not quantized",
-            )
-        return Spec(dtype, part.shape)
+        return self._tensors[key]
 
     def _check_others(self) -> None:
-        known = {self._key(part.weight, part.layer)[0] for part in self._parts.values()}
+        known = {key for part in self._parts.values() for key in self._keys(part)[0]}
         unknown = [
-            key for key in self._described if key.startswith(_MODEL) and key not in known and "._extra_state" not in key
+            key
+            for key in self._tensors
+            if key not in known and not _OF_TRAINING.match(key) and "._extra_state" not in key
         ]
         if unknown:
             raise ConfigError(
                 f"{len(unknown)} weights are not a Llama's: {listed(sorted(unknown))}",
-                where=self.place,
+                where=self.location,
                 action="use a Llama without biases or adapters",
             )
 
     def _find(self, part: Part) -> list[Region]:
-        key, layer = self._key(part.weight, part.layer)
-        sizes = {tuple(chunk.offsets): tuple(chunk.sizes) for chunk in self._described[key].chunks}
+        keys, layer = self._keys(part)
         of_weight = []
-        for offsets, stored in self._stored.get(key, []):
-            if layer is None or offsets[0] <= layer < offsets[0] + sizes[offsets][0]:
-                of_weight.append(self._region(key, stored, offsets, sizes[offsets], layer))
+        for number, key in enumerate(keys):
+            described = self._described(key)
+            for chunk in described.chunks:
+                if layer is None or chunk.offsets[0] <= layer < chunk.offsets[0] + chunk.sizes[0]:
+                    region = self._region(key, chunk, described.dtype, layer)
+                    of_weight.append(region.moved(number * described.size[-2] if number else 0))
         found = mapping.regions_of(part, of_weight)
         if not cover(found, self.specs[part.name]):
             raise OperatorError(
-                f"chunks of {key} are missing", where=self.place / METADATA, action="fetch the checkpoint again"
+                f"chunks of {keys[0]} are missing", where=self.location / METADATA, action="fetch the checkpoint again"
             )
         return found
 
-    def _region(
-        self, key: str, stored: Any, offsets: tuple[int, ...], sizes: tuple[int, ...], layer: int | None
-    ) -> Region:
+    def _region(self, key: str, chunk: Chunk, dtype: str, layer: int | None) -> Region:
         """Return where a chunk lies, and where in the weight, of one layer where layers are stacked."""
-        path = self.place / stored.relative_path
+        path, offsets, sizes = chunk.stored.path, chunk.offsets, chunk.sizes
         try:
-            tensor = torch_files.load(path, stored.offset, stored.length)
+            tensor = torch_files.load(path, chunk.stored.begin, chunk.stored.length)
         except FileNotFoundError:
             raise OperatorError("a file is missing", where=path, action="fetch the checkpoint again") from None
+        own = tensor.shape if isinstance(tensor, StoredTensor) and tensor.dtype == dtype else None
+        if own not in (sizes, sizes[1:] if layer is not None else sizes):
+            raise OperatorError(
+                f"a chunk of {key} is no {dtype} of shape {sizes}", where=path, action="fetch the checkpoint again"
+            )
         torch_files.check_rows(tensor, key)
         offset = tensor.offset
-        item_bytes = ITEM_BYTES[tensor.dtype]
+        item_bytes = ITEM_BYTES[dtype]
         if layer is not None:
-            if tensor.shape == sizes:
+            if own == sizes:
                 offset += (layer - offsets[0]) * tensor.strides[0] * item_bytes
             offsets, sizes = offsets[1:], sizes[1:]
         row, rows = (offsets[0], sizes[0]) if len(sizes) == 2 else (0, 1)
         width = sizes[-1] * item_bytes
         stride = tensor.strides[-2] * item_bytes if len(sizes) == 2 else width
         return Region(row, rows, offsets[-1] * item_bytes, width, path, offset, stride)
-
-
-def _read_metadata(checkpoint: Path) -> tuple[dict[str, Any], dict[str, list[tuple[tuple[int, ...], Any]]]]:
-    """Return the description of each tensor, and where its chunks lie, each with its offsets."""
-    try:
-        with open(checkpoint / METADATA, "rb") as file:
-            metadata = pickles.load(file, torch_files.KNOWN)
-        described = {key: entry for key, entry in metadata.state_dict_metadata.items() if hasattr(entry, "chunks")}
-        stored: dict[str, list[tuple[tuple[int, ...], Any]]] = {}
-        for index, entry in metadata.storage_data.items():
-            if getattr(index, "offset", None) is not None:  # of a tensor
-                stored.setdefault(index.fqn, []).append((tuple(index.offset), entry))
-    except (FileNotFoundError, NotADirectoryError, pickles.BrokenPickleError, AttributeError) as error:
-        raise OperatorError(
-            "no whole torch_dist checkpoint", where=checkpoint, action="delete it and convert or train again"
-        ) from error
-    return described, stored

@@ -1,4 +1,4 @@
-"""The torch_dist checkpoint that the weights of a Llama go to (its layout: torch_dist.py), written without torch.
+"""Write a torch_dist checkpoint of a Llama (its layout: torch_dist.py) without torch.
 
 It holds a chunk for each weight of each layer, in one file, and loads on any parallel sizes: torch reads what each
 process needs of each chunk.
@@ -20,7 +20,7 @@ from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import write_json
 
 DATA = "__0_0.distcp"
-# Layers that have a place for a state of their own (fp8 scales), for which Megatron asks on loading; None is no state.
+# Layers that may keep a state of their own (fp8 scales), which Megatron asks for on loading; None is no state.
 # megatron-core's own layers ask for that of the linear ones; those of Transformer Engine also for that of the last norm
 # (from its version 2 on) and, with older versions of megatron-core, for that of the attention.
 STATEFUL = (
@@ -34,7 +34,7 @@ STATEFUL = (
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a tensor: the tensor's name, the place of the part in it, its shape, and its archive in DATA."""
+    """A part of a tensor: the tensor's name, the part's offset in it, its shape, and its archive in DATA."""
 
     key: str
     offsets: tuple[int, ...]
@@ -55,7 +55,7 @@ class Chunk:
 
 
 class TorchDistLayout:
-    """The places of a Llama's tensors, by Hugging Face name, in a checkpoint; see `Tensors`."""
+    """Where a Llama's tensors lie in a checkpoint, by Hugging Face name; see `Tensors`."""
 
     def __init__(
         self, checkpoint: Path, specs: dict[str, Spec], architecture: Architecture, tensor: int, pipeline: int
@@ -71,7 +71,7 @@ class TorchDistLayout:
         Raises:
             ConfigError: a weight has not the same dtype everywhere.
         """
-        self.place, self.specs = checkpoint, specs
+        self.location, self.specs = checkpoint, specs
         self._architecture, self._padded_vocab_size = architecture, architecture.padded_vocab_size(tensor)
         self._arguments = kept_arguments(architecture, tensor, pipeline)
         self._dtypes = _dtypes(specs, architecture, checkpoint)
@@ -105,7 +105,7 @@ class TorchDistLayout:
     def _regions_of_weight(self, weight: Weight, layer: int | None) -> list[Region]:
         regions, row = [], 0
         for chunk in self._chunks[weight, layer]:
-            regions.append(whole(chunk.spec, self.place / DATA, chunk.data).moved(row))
+            regions.append(whole(chunk.spec, self.location / DATA, chunk.data).moved(row))
             row += chunk.spec.rows
         return regions
 
@@ -115,7 +115,7 @@ class TorchDistLayout:
         return mapping.regions_of(part, self._regions_of_weight(part.weight, part.layer))
 
     def padding_region(self, name: str) -> Region | None:
-        """Return where the rows go that pad a vocabulary's tensor, as rows that follow its own; None without any."""
+        """Return where the rows go that pad a vocabulary's tensor, after its own rows; None without padding."""
         part = self._parts[name]
         rows = self.specs[name].rows
         (region,) = self._regions_of_weight(part.weight, part.layer)
@@ -125,7 +125,7 @@ class TorchDistLayout:
         """Write all but the tensors."""
         chunks = [chunk for chunks in self._chunks.values() for chunk in chunks]
         no_state = torch_files.saved([None])
-        with open(self.place / DATA, "wb") as file:
+        with open(self.location / DATA, "wb") as file:
             for chunk in chunks:
                 file.seek(chunk.begin)
                 file.write(chunk.head)
@@ -142,12 +142,12 @@ class TorchDistLayout:
             "storage_data": Pairs(stored),
         }
         metadata |= {"storage_meta": None, "version": "1.0.0"}
-        (self.place / METADATA).write_bytes(pickles.dump(New(_class("Metadata"), metadata)))
+        (self.location / METADATA).write_bytes(pickles.dump(New(_class("Metadata"), metadata)))
         arguments = New(Name("argparse", "Namespace"), vars(self._arguments))
         common = {"args": arguments, "checkpoint_version": CHECKPOINT_VERSION, "iteration": 0}
-        (self.place / "common.pt").write_bytes(torch_files.saved(common))
+        (self.location / "common.pt").write_bytes(torch_files.saved(common))
         formats = {"sharded_backend": "torch_dist", "sharded_backend_version": 1}
-        write_json(self.place / "metadata.json", formats | {"common_backend": "torch", "common_backend_version": 1})
+        write_json(self.location / "metadata.json", formats | {"common_backend": "torch", "common_backend_version": 1})
 
     def _extra_states(self) -> list[str]:
         layers = self._architecture.layers
@@ -178,7 +178,7 @@ class TorchDistLayout:
         return described
 
 
-def _dtypes(specs: dict[str, Spec], architecture: Architecture, place: Path) -> dict[Weight, str]:
+def _dtypes(specs: dict[str, Spec], architecture: Architecture, where: Path) -> dict[Weight, str]:
     """Return the dtype of each weight, which is the same in all layers."""
     dtypes: dict[Weight, str] = {}
     for part in mapping.parts(architecture):
@@ -187,7 +187,7 @@ def _dtypes(specs: dict[str, Spec], architecture: Architecture, place: Path) -> 
             raise ConfigError(
                 f"{part.name} has dtype {dtype}, but {dtypes[part.weight]} elsewhere: Megatron keeps "
                 f"{part.weight.megatron} of all layers in one dtype",
-                where=place,
+                where=where,
                 action="save the model in one dtype",
             )
     return dtypes
@@ -209,8 +209,8 @@ def _properties(dtype: str) -> New:
 
 
 def _index(key: str, offsets: tuple[int, ...] | None) -> New:
-    place = None if offsets is None else _size(offsets)
-    return New(_class("MetadataIndex"), {"fqn": key, "index": None, "offset": place})
+    offset = None if offsets is None else _size(offsets)
+    return New(_class("MetadataIndex"), {"fqn": key, "index": None, "offset": offset})
 
 
 def _stored(begin: int, length: int) -> New:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints import pickles
-from pretrain_llama.checkpoints.pickles import Call, Name, Persistent
-from pretrain_llama.checkpoints.tensors import TORCH_DTYPES, Spec
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.checkpoints.pickles import BrokenPickleError, Call, Name, Persistent
+from pretrain_llama.checkpoints.tensors import ITEM_BYTES, TORCH_DTYPES, Spec, is_size
+from pretrain_llama.errors import ConfigError, OperatorError, shortened
 
 ALIGNMENT = 64  # of a tensor's bytes, as torch.save aligns them
 _STORAGES = {"fp32": "FloatStorage", "fp16": "HalfStorage", "bf16": "BFloat16Storage"}
@@ -40,21 +40,30 @@ class StoredTensor:
 
     @property
     def has_rows(self) -> bool:
-        """Whether the items of a row lie side by side, and the rows in their order; there may be gaps between them.
+        """Say whether a row's items lie side by side, and the rows in order; there may be gaps between rows.
 
         A transposed tensor has none, nor one that repeats a row.
         """
         axes = [(size, stride) for size, stride in zip(self.shape, self.strides, strict=True) if size > 1]
-        if self.shape[-1] > 1 and self.strides[-1] != 1:
+        if self.shape and self.shape[-1] > 1 and self.strides[-1] != 1:
             return False
         return all(stride >= size * inner for (_, stride), (size, inner) in pairwise(axes))
 
 
-def _rebuild_tensor(
-    storage: tuple[str | None, Path, int], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> StoredTensor:
-    dtype, path, start = storage
-    return StoredTensor(dtype or "", tuple(shape), tuple(strides), path, start + Spec(dtype or "fp32", (offset,)).bytes)
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:
+    """Return a tensor as torch.save describes it: its storage, where it begins in that, its shape and strides."""
+    dtype, path, start, size = storage
+    if (
+        len(shape) != len(strides)
+        or len(shape) > pickles.MOST_AXES
+        or not all(map(is_size, (offset, *shape, *strides)))
+    ):
+        raise BrokenPickleError("a tensor whose place, shape or strides are no sizes")
+    item_bytes = ITEM_BYTES.get(dtype, 0)
+    end = offset + sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True)) + 1
+    if 0 not in shape and end * item_bytes > size:
+        raise BrokenPickleError(f"a tensor of {end * item_bytes:,} bytes in a storage of {size:,}")
+    return StoredTensor(dtype or "", tuple(shape), tuple(strides), path, start + offset * item_bytes)
 
 
 def check_rows(tensor: StoredTensor, name: str) -> None:
@@ -91,16 +100,19 @@ def load(path: Path, offset: int = 0, length: int | None = None) -> Any:
             with zipfile.ZipFile(part) as archive:
                 entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
 
-            def storage(reference: tuple) -> tuple[str | None, Path, int]:
+            def storage(reference: tuple) -> tuple[str | None, Path, int, int]:
                 _, kind, key, *_ = reference
-                return kind if isinstance(kind, str) else None, path, offset + _begin(part, entries[f"data/{key}"])
+                entry = entries[f"data/{key}"]
+                return kind if isinstance(kind, str) else None, path, offset + _begin(part, entry), entry.file_size
 
             pickled = entries["data.pkl"]
             part.seek(_begin(part, pickled))  # not through zipfile: torch may leave out the CRC-32
-            return pickles.load(io.BytesIO(part.read(pickled.file_size)), KNOWN, storage)
-        except (zipfile.BadZipFile, pickles.BrokenPickleError, KeyError) as error:
+            return pickles.load(io.BytesIO(part.read(min(pickled.file_size, part.bytes))), KNOWN, storage)
+        except Exception as error:  # zipfile raises many kinds, by what is broken
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk, or of the path
             raise OperatorError(
-                f"no file of torch.save: {error}",
+                f"no file of torch.save: {shortened(str(error)) or type(error).__name__}",
                 where=path,
                 action="fetch it again; one written before torch 1.6 has another format: load and save it with torch",
             ) from error
@@ -111,7 +123,8 @@ class _Part(io.RawIOBase):
 
     def __init__(self, file: io.BufferedReader, offset: int, length: int | None) -> None:
         self._file, self._offset = file, offset
-        self._length = file.seek(0, io.SEEK_END) - offset if length is None else length
+        there = max(0, file.seek(0, io.SEEK_END) - offset)
+        self.bytes = there if length is None else min(length, there)
         self.seek(0)
 
     def seekable(self) -> bool:
@@ -121,7 +134,7 @@ class _Part(io.RawIOBase):
         return True
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._length}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.bytes}[whence]
         if base + position < 0:
             raise OSError("before the beginning")  # as zipfile expects of a file that is shorter than an archive
         return self._file.seek(self._offset + base + position) - self._offset
@@ -130,7 +143,7 @@ class _Part(io.RawIOBase):
         return self._file.tell() - self._offset
 
     def readinto(self, buffer: Any) -> int:
-        left = max(0, self._length - self.tell())
+        left = max(0, self.bytes - self.tell())
         return self._file.readinto(memoryview(buffer)[:left])
 
 
@@ -144,7 +157,7 @@ def _begin(file: io.RawIOBase, entry: zipfile.ZipInfo) -> int:
 
 
 def saved(value: Any) -> bytes:
-    """Return what torch.save writes of plain data."""
+    """Return plain data in the format of torch.save."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in _small_entries(value):

@@ -11,17 +11,18 @@ from pretrain_llama.checkpoints.opening import open_tensors
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.errors import OperatorError, listed
 
-CONVERT_AGAIN = "delete the checkpoint, and convert it again"
+CONVERT_AGAIN = "convert it again, which takes the place of this folder"
 
 
 def verify_tensors(source: Path, converted: Path) -> int:
-    """Check that each tensor comes back from a converted checkpoint as it is in its source; return how many.
+    """Check that each tensor of a converted checkpoint is that of its source; return how many there are.
 
     Raises:
         OperatorError: one does not; names it.
     """
     architecture = read_architecture(converted)
-    wanted = hash_tensors(open_tensors(source, architecture), f"hash {source.name}")
+    tensors = open_tensors(source, architecture, passport.accepted(converted))
+    wanted = hash_tensors(tensors, f"hash {source.name}")
     found = hash_tensors(TorchDistTensors(torch_dist.newest(converted), architecture), f"hash {converted.name}")
     recorded = {name: tensor["blake3"] for name, tensor in passport.read(converted)["tensors"].items()}
     differing = [name for name in wanted if not wanted[name] == found[name] == recorded[name]]

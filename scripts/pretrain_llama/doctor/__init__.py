@@ -1,1 +1,1 @@
-"""Checks of an Azure subscription before the first job: what is wrong, and what to do about it."""
+"""Check an Azure subscription before the first job, and say what to do: batch.py, storage.py, variables.py, …"""

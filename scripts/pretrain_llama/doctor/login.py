@@ -1,4 +1,4 @@
-"""Whether someone is logged in, and what went wrong where a service refused.
+"""Check the login to Azure, and explain why a service refused a request.
 
 Messages are built here from codes, never from what a service wrote: that may repeat what it was sent.
 """
@@ -15,30 +15,30 @@ LOGIN = "log in with `az login`, or run where a managed identity is, or set AZUR
 
 
 def log_in(scope: str) -> Passed:
-    """Get a token as the clients will: the storage client through the default chain, the executor through its own.
+    """Get a token as the clients do: the storage client through the default chain, the executor through its own.
 
     Raises:
         Unknown: no credential gave a token.
     """
     from azure.core.exceptions import AzureError
     from azure.identity import DefaultAzureCredential
-    from snakemake_executor_plugin_azure_batch.util import CustomAzureCredential
+    from snakemake_storage_plugin_azurestream.login import credential
 
-    credential = DefaultAzureCredential() if scope == STORAGE_SCOPE else CustomAzureCredential()
+    login = DefaultAzureCredential() if scope == STORAGE_SCOPE else credential()
     try:
-        credential.get_token(scope)
+        login.get_token(scope)
     except AzureError as error:
         codes = sorted(set(re.findall(r"AADSTS\d+", str(error))))
         why = f"no credential gave a token{''.join(f' ({code})' for code in codes)}"
         raise Unknown(why, LOGIN) from error
-    return Passed("a token was given", credential)
+    return Passed("a token was given", login)
 
 
 def explain(error: Exception, who_may: str) -> Failed:
     """Return what a failed request means.
 
     Args:
-        error: of azure-core, or of the msrest library that azure-batch 14 uses.
+        error: of azure-core.
         who_may: the role that the login needs, for the message.
     """
     status, code = status_and_code(error)

@@ -1,4 +1,4 @@
-"""What the profile asks of the Batch account: machines and their image."""
+"""Read from a Snakemake profile the machines and the image that a run asks the Batch account for."""
 
 import os
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ PREFIX = "azurebatch-pool-"
 
 @dataclass(frozen=True)
 class Pool:
-    """The pools that a run creates: for each size in use up to `nodes` machines, and the image that they start from."""
+    """The pools that a run creates: for each size up to `nodes` dedicated and `spot_nodes` spot ones, of an image."""
 
     vm_sizes: list[str]
     nodes: int
+    spot_nodes: int
     publisher: str
     offer: str
     sku: str
@@ -49,8 +50,10 @@ def read_profile(path: Path) -> Passed:
         publisher, offer, sku = (setting(f"image_{part}") for part in ("publisher", "offer", "sku"))
         resources = [profile.get("default-resources") or {}, *(profile.get("set-resources") or {}).values()]
         sizes = [setting("vm_size"), *(os.path.expandvars(rule["vm_size"]) for rule in resources if "vm_size" in rule)]
-        nodes, agent = int(setting("node_count")), setting("vm_node_agent_sku_id")
-        pool = Pool(list(dict.fromkeys(sizes)), nodes, publisher, offer, sku, agent)
+        nodes, spot = int(setting("node_count")), int(setting("spot_node_count"))
+        agent = setting("vm_node_agent_sku_id")
+        pool = Pool(list(dict.fromkeys(sizes)), nodes, spot, publisher, offer, sku, agent)
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise Failed(f"it describes no pool ({type(error).__name__})", "correct its azurebatch-pool-… keys") from error
-    return Passed(f"up to {pool.nodes} nodes of {' and of '.join(pool.vm_sizes)}, from {pool.image}", pool)
+    also = f" and {pool.spot_nodes} spot nodes" if pool.spot_nodes else ""
+    return Passed(f"up to {pool.nodes} nodes{also} of {' and of '.join(pool.vm_sizes)}, from {pool.image}", pool)

@@ -1,4 +1,4 @@
-"""The storage account: whether it answers, its clock, the container, and what the login may do with a blob."""
+"""Check the storage account: its answer, its clock, the container, and what the login may do with a blob."""
 
 import time
 import uuid
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 10
 
 
 class Container:
-    """The container of the results, as the checks see it; a probe is a blob of their own below the prefix."""
+    """The container of the results, with a probe: a blob below the prefix that the checks write and delete."""
 
     def __init__(self, settings: Settings, credential: Any) -> None:
         from azure.storage.blob import ContainerClient, LinearRetry
@@ -50,7 +50,7 @@ class Container:
         self._skew_s = None if date is None else time.time() - parsedate_to_datetime(date).timestamp()
 
     def compare_clocks(self) -> Passed:
-        """Hold this machine's clock against the account's."""
+        """Compare this machine's clock with the account's."""
         assert self._skew_s is not None, "asked for only once the account has told its time"
         if abs(self._skew_s) > MOST_SKEW_SECONDS:
             side = "ahead of" if self._skew_s > 0 else "behind"
@@ -62,14 +62,26 @@ class Container:
         if self._refusal is None:
             return Passed("it exists")
         if status_and_code(self._refusal)[0] == 404:
-            create = f"az storage container create --auth-mode login --account-name {self.account} --name {self.name}"
+            create = f"`az storage container create --auth-mode login --account-name {self.account} --name {self.name}`"
             raise Failed("it does not exist", create)
         raise explain(self._refusal, ROLE)
 
     def list_blobs(self) -> Passed:
         """Ask for the first page of a listing."""
-        next(self._client.list_blobs(name_starts_with=self.prefix, results_per_page=1).by_page(), None)
+        self.first_blob()
         return Passed(f"below {self.prefix}/")
+
+    def first_blob(self, below: str = "") -> str | None:
+        """Return the name of the first blob below the prefix and a folder in it; None if there is none."""
+        prefix = f"{self.prefix}/{below}".strip("/")
+        found = self._client.list_blobs(name_starts_with=prefix, include=["metadata"], results_per_page=100)
+        # In an account with a hierarchy, each folder has a blob of its own.
+        return next((blob.name for blob in found if not (blob.metadata or {}).get("hdi_isfolder")), None)
+
+    def look_for_shards(self) -> Passed:
+        """Tell whether a first run made something."""
+        first = self.first_blob("results/shards/")
+        return Passed(f"{first} and so on" if first else "nothing was made yet: docs/azure.md, step 8")
 
     def write(self) -> Passed:
         """Write the probe."""
@@ -97,8 +109,8 @@ class Container:
         return Passed("it is gone")
 
 
-def check_storage(report: Report, settings: Settings, credential: Any) -> None:
-    """Check the storage account and the container of the results."""
+def check_storage(report: Report, settings: Settings, credential: Any) -> Container | None:
+    """Check the storage account and the container of the results; return it, if it exists."""
     needs = (settings.storage_account, settings.container, settings.prefix, credential)
     container = None if None in needs else Container(settings, credential)
     reached = report.check(f"storage account {settings.storage_account or ''}".strip(), Container.reach, container)
@@ -110,6 +122,12 @@ def check_storage(report: Report, settings: Settings, credential: Any) -> None:
     written = report.check("write a blob", _explained(Container.write), here)
     report.check("read a blob", _explained(Container.read), here, written)
     report.check("delete a blob", lambda c, _: c.delete(), here, written)
+    return here
+
+
+def check_first_run(report: Report, container: Container | None) -> None:
+    """Check what a first run made."""
+    report.check("first run", _explained(Container.look_for_shards), container)
 
 
 def _explained(check: Callable[[Container], Passed]) -> Callable[..., Passed]:

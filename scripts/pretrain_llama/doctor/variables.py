@@ -1,4 +1,4 @@
-"""The environment variables that a user fills in: which there are, and what each looks like.
+"""Check the environment variables that a user fills in: that they are set, and look right.
 
 A value that does not look right is never shown: it may be a secret that went into the wrong variable.
 """
@@ -21,7 +21,7 @@ PRIVATE_REGISTRIES = ".azurecr.io"
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable's name, the pattern of its value, and the same in words."""
+    """A variable's name, the pattern of its value, and the pattern in words."""
 
     name: str
     pattern: str
@@ -107,6 +107,33 @@ class Settings:
     batch_url: str | None
     subscription: str | None
     resource_group: str | None
+    identity: str | None
+    identity_client: str | None
+    image: str | None
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Settings":
+        """Return what an environment sets, without a check."""
+        values = {variable: _value(variable, environment) for variable in VARIABLES}
+        store = urlsplit(values[STORE] or "")
+        return cls(
+            storage_account=values[STORAGE_ACCOUNT],
+            container=store.netloc or None,
+            prefix=store.path.strip("/") or None,
+            batch_url=values[BATCH_URL],
+            subscription=values[SUBSCRIPTION],
+            resource_group=values[RESOURCE_GROUP],
+            identity=values[IDENTITY],
+            identity_client=values[IDENTITY_CLIENT],
+            image=values[IMAGE],
+        )
+
+
+def _value(variable: Variable, environment: Mapping[str, str]) -> str | None:
+    try:
+        return variable.read(environment)
+    except Failed:
+        return None
 
 
 def require(environment: Mapping[str, str]) -> None:
@@ -129,7 +156,7 @@ def require(environment: Mapping[str, str]) -> None:
         )
 
 
-def check_variables(report: Report, environment: Mapping[str, str]) -> Settings:
+def check_variables(report: Report, environment: Mapping[str, str]) -> None:
     """Check every variable; name the secrets that are set."""
     values = {}
     for variable in VARIABLES:
@@ -137,15 +164,6 @@ def check_variables(report: Report, environment: Mapping[str, str]) -> Settings:
     report.check(REGISTRY.name, lambda: _look_at_registry(environment, values[IMAGE]))
     for name in filter(environment.get, SECRETS):
         report.check(name, lambda name=name: _look_at_secret(name, environment, values[STORAGE_ACCOUNT]))
-    store = urlsplit(values[STORE] or "")
-    return Settings(
-        storage_account=values[STORAGE_ACCOUNT],
-        container=store.netloc or None,
-        prefix=store.path.strip("/") or None,
-        batch_url=values[BATCH_URL],
-        subscription=values[SUBSCRIPTION],
-        resource_group=values[RESOURCE_GROUP],
-    )
 
 
 def _look_at(variable: Variable, environment: Mapping[str, str]) -> Passed:

@@ -1,1 +1,1 @@
-"""Starting the training processes."""
+"""Start a run: here (local.py), on Slurm (slurm_*.py), on AzureML (azureml_*.py), by Megatron-LM (megatron_lm.py)."""

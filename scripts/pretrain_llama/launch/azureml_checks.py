@@ -1,4 +1,4 @@
-"""What is wrong with a job.yaml, offline: what azure-ai-ml says of it, where that is installed, and what it misses."""
+"""Check a job.yaml offline: what azure-ai-ml says of it, where that is installed, and what it misses."""
 
 import logging
 import os
@@ -13,7 +13,8 @@ import yaml
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.launch import secrets
 from pretrain_llama.launch.azureml_job import COMPUTE, IGNORED, LIVE_TENSORBOARD
-from pretrain_llama.training.sizes import process_count
+from pretrain_llama.run.sizes import process_count
+from pretrain_llama.settings import RunSettings
 
 REFERENCE = re.compile(r"\$\{\{\s*(?P<kind>\w+)\.(?P<name>[\w-]+)\s*\}\}")
 LAUNCHERS = re.compile(r"\b(torchrun|torch\.distributed\.(run|launch)|accelerate|deepspeed|mpirun|srun)\b")
@@ -25,8 +26,8 @@ UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 CODE_FILES, CODE_BYTES = 2000, 300_000_000
 
 
-def check_job(folder: Path, run: dict[str, Any]) -> list[str]:
-    """Check the job.yaml of a run folder; return what could not be checked.
+def check_job(folder: Path, run: RunSettings) -> list[str]:
+    """Check the job.yaml of a run folder; return the checks that could not be made.
 
     Args:
         folder: of the run.
@@ -71,7 +72,7 @@ def _problems_of_sdk(path: Path) -> Iterator[str]:
             yield f"azure-ai-ml, {key}: {secrets.redact(problem)}"
 
 
-def problems_of(job: dict[str, Any], folder: Path, run: dict[str, Any]) -> Iterator[str]:
+def problems_of(job: dict[str, Any], folder: Path, run: RunSettings) -> Iterator[str]:
     """Yield what azure-ai-ml does not look at, each problem with the next action.
 
     Args:
@@ -120,7 +121,7 @@ def _references(job: dict[str, Any], command: str) -> Iterator[str]:
                 yield f"{kind}.{name}: the command does not use it; write ${{{{{kind}.{name}}}}}, or remove it"
 
 
-def _processes(job: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
+def _processes(job: dict[str, Any], run: RunSettings) -> Iterator[str]:
     nodes = (job.get("resources") or {}).get("instance_count", 1)
     distribution = job.get("distribution") or {}
     per_node, parallel = distribution.get("process_count_per_instance", 1), run["parallel"]
@@ -147,25 +148,25 @@ def _shared_memory(job: dict[str, Any]) -> Iterator[str]:
 
 
 def _paths(job: dict[str, Any], folder: Path) -> Iterator[str]:
-    places = {"code": job.get("code")}
+    paths = {"code": job.get("code")}
     if isinstance(job.get("environment"), dict) and "build" in job["environment"]:
         build = job["environment"]["build"]
-        places["environment.build.path"] = build.get("path")
+        paths["environment.build.path"] = build.get("path")
         dockerfile = folder / str(build.get("path")) / build.get("dockerfile_path", "Dockerfile")
         if not dockerfile.is_file():
             yield f"environment.build: {dockerfile} is not there"
     for name, value in (job.get("inputs") or {}).items():
         if isinstance(value, dict):
-            places[f"inputs.{name}.path"] = value.get("path")
-    for name, path in places.items():
+            paths[f"inputs.{name}.path"] = value.get("path")
+    for name, path in paths.items():
         if not path or "://" in path or path.startswith("azureml:"):
             continue
         if not path.startswith((".", "/")):
             yield f"{name}: azure-ai-ml reads {path!r} as the name of an asset; for a folder, write ./{path}"
-        place = (folder / path).resolve()
-        if not place.exists():
+        location = (folder / path).resolve()
+        if not location.exists():
             yield f"{name}: {path} is not there"
-        elif not place.is_relative_to(folder.resolve()):
+        elif not location.is_relative_to(folder.resolve()):
             yield f"{name}: {path} lies outside of the run folder, and would be uploaded from there"
     yield from _code(folder)
 
@@ -201,21 +202,21 @@ def _tensorboard(job: dict[str, Any], command: str) -> Iterator[str]:
 
 
 def _secrets(job: dict[str, Any]) -> Iterator[str]:
-    for place, value in _leaves(job, ""):
-        name = place.rpartition(".")[2]
-        if secrets.looks_secret(value) or (place.startswith("environment_variables.") and secrets.names_a_secret(name)):
+    for key, value in _leaves(job, ""):
+        name = key.rpartition(".")[2]
+        if secrets.looks_secret(value) or (key.startswith("environment_variables.") and secrets.names_a_secret(name)):
             yield (
-                f"{place}: looks like a secret, which everybody in the workspace could read (its value is not shown); "
+                f"{key}: looks like a secret, which everybody in the workspace could read (its value is not shown); "
                 "give the job's identity the right instead, or keep it in the workspace's key vault"
             )
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{place}.{key}" if place else str(key))
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _leaves(inner, f"{place}[{index}]")
+            yield from _leaves(inner, f"{key}[{index}]")
     else:
-        yield place, str(value)
+        yield key, str(value)

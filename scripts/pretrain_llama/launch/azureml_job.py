@@ -1,13 +1,14 @@
-"""job.yaml: a command job of Azure Machine Learning (its CLI and SDK, version 2) that trains a run folder.
+"""Write job.yaml: a command job of Azure Machine Learning (its CLI and SDK, version 2) that trains a run folder.
 
-The job's code is the run folder without what is large (.amlignore), which comes as inputs: mount_parts.py puts links to
-them in its place, so that the trainer finds the folder as it is here. AzureML starts one process for each GPU, with
+The job's code is the run folder without its large parts (.amlignore). These are inputs of the job, and mount_parts.py
+links them into the folder, so that the trainer finds it as it is here. AzureML starts one process for each GPU, with
 their ranks in the environment, so the command is plain python: torchrun would start as many of each.
 """
 
 from typing import Any
 
 from pretrain_llama.launch.layout import Layout
+from pretrain_llama.settings import AzuremlSettings, RunSettings
 
 SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
 # On the disk of each node, where the service below reads while it is written; ./logs is also what the portal shows.
@@ -20,7 +21,7 @@ IDENTITIES = {"user": "user_identity", "managed": "managed"}
 COMPUTE = "AZUREML_COMPUTE"  # stands in job.yaml where no compute is chosen, and is the variable that names one then
 
 
-def job(name: str, run: dict[str, Any], parts: list[str]) -> dict[str, Any]:
+def job(name: str, run: RunSettings, parts: list[str]) -> dict[str, Any]:
     """Return job.yaml as a dictionary.
 
     Args:
@@ -67,10 +68,10 @@ def _environment(chosen: str | None) -> str | dict[str, Any]:
     return chosen if chosen.startswith("azureml:") else {"image": chosen}
 
 
-def _input(part: str, chosen: dict[str, Any]) -> dict[str, str]:
+def _input(part: str, chosen: AzuremlSettings) -> dict[str, str]:
     # A path without "./" would be the name of a registered asset.
     return {
         "type": "uri_folder",
         "mode": chosen["data_mode"] if part != "checkpoint" else "ro_mount",
-        "path": chosen.get(part) or f"./{part}",
+        "path": str(chosen.get(part) or "") or f"./{part}",
     }

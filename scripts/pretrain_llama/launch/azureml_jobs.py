@@ -1,7 +1,7 @@
-"""Jobs of Azure Machine Learning, through its SDK: submitted, looked at, and their output fetched.
+"""Submit, watch and fetch jobs of Azure Machine Learning through its SDK.
 
-The SDK is imported only here, and not part of requirements.lock. Where the workspace is, the environment says; who asks
-is found by azure-identity: az login, a managed identity, or a service principal's variables.
+The SDK is imported only here, and is not part of requirements.lock. The environment names the workspace; azure-identity
+finds the credentials: `az login`, a managed identity, or a service principal's variables.
 """
 
 import logging
@@ -16,7 +16,7 @@ from typing import Any
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch import secrets
 from pretrain_llama.launch.azureml_job import COMPUTE
-from pretrain_llama.launch.submissions import Submission
+from pretrain_llama.run.submissions import Submission
 
 VARIABLES = {
     "AZURE_SUBSCRIPTION_ID": "the subscription's id",
@@ -71,7 +71,7 @@ class AzureML:
         return Submission(self.name, submitted.name, submitted.studio_url)
 
     def state(self, job: str) -> tuple[str, bool]:
-        """Return a job's state in AzureML's word, and whether it goes on.
+        """Return a job's state, as AzureML names it, and whether the job is still active.
 
         Raises:
             OperatorError: AzureML cannot be reached, or does not know the job.
@@ -81,7 +81,7 @@ class AzureML:
         return state, state not in ENDED
 
     def fetch(self, job: str) -> None:
-        """Bring what the job wrote to the run folder's output, where it takes the place of what is there.
+        """Bring what the job wrote to the run folder's output, where it replaces what is there.
 
         Raises:
             OperatorError: it cannot be downloaded.
@@ -91,14 +91,14 @@ class AzureML:
             with readable(job):
                 self._client.jobs.download(job, download_path=beside, output_name="output")
             for path in sorted(Path(beside, "named-outputs", "output").iterdir()):
-                place = output / path.name
-                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-                path.rename(place)
+                target = output / path.name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+                path.rename(target)
 
 
 @contextmanager
-def readable(place: Any) -> Iterator[None]:
-    """Turn what the SDK raises into an error of ours; what looks like a secret is taken out of it."""
+def readable(where: Any) -> Iterator[None]:
+    """Turn the SDK's exceptions into errors of ours, without anything that looks like a secret."""
     try:
         yield
     except OperatorError:
@@ -107,6 +107,6 @@ def readable(place: Any) -> Iterator[None]:
         said = " ".join(secrets.redact(str(error)).split())[:500]
         raise OperatorError(
             f"{type(error).__name__}: {said}",
-            where=place,
-            action="az login; see whether the workspace, the compute and your role there are right (docs/azureml.md)",
+            where=where,
+            action="`az login`; see whether the workspace, the compute and your role there are right (docs/azureml.md)",
         ) from None

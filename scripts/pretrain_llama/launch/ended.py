@@ -1,21 +1,21 @@
-"""Whether the jobs that a run was submitted as have ended: as its history has it, or else as their launcher says."""
+"""Check that no submitted job of a run is active: by its history, else by its launcher."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.launch import submissions
 from pretrain_llama.launch.azureml_jobs import AzureML
 from pretrain_llama.launch.slurm_jobs import Slurm
-from pretrain_llama.launch.submissions import Submission
 from pretrain_llama.launch.waiting import Jobs
-from pretrain_llama.training.history import History
+from pretrain_llama.run import submissions
+from pretrain_llama.run.history import History
+from pretrain_llama.run.submissions import Submission
 
 JOBS: dict[str, Callable[[Path], Jobs]] = {"slurm": Slurm, "azureml": AzureML}
 
 
 def check_ended(folder: Path) -> None:
-    """Check that no job of a run goes on, of those that each launcher was given last.
+    """Check that no job of a run is active, among the last ones of each launcher.
 
     A training that noted its end after a job was submitted needs no launcher, and no login. Any other end does: a job
     that was told to save and stop may be in the queue again.

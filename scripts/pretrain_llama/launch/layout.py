@@ -1,10 +1,11 @@
-"""On how many nodes a run's processes are started, and how many on each."""
+"""Lay out a run's processes: how many nodes, and how many processes on each."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.training.sizes import process_count
+from pretrain_llama.run.sizes import process_count
+from pretrain_llama.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,12 @@ class Layout:
     processes_per_node: int
 
     @classmethod
-    def of(cls, run: dict[str, Any], place: str = "run.yaml") -> Self:
+    def of(cls, run: RunSettings, where: str = "run.yaml") -> Self:
         """Return the layout of a run.
 
         Args:
             run: run.yaml.
-            place: of it, for messages.
+            where: the file that says so, for messages.
 
         Raises:
             ConfigError: its processes do not fill whole nodes.
@@ -30,28 +31,28 @@ class Layout:
         if processes % per_node:
             raise ConfigError(
                 f"{processes} processes, tensor x pipeline x data, do not fill nodes of {per_node}",
-                where=f"{place}: launch.processes_per_node",
+                where=f"{where}: launch.processes_per_node",
                 action="choose a number that divides them, or change parallel.data",
             )
         return cls(processes // per_node, per_node)
 
 
-def check_launch(run: dict[str, Any], place: str) -> None:
-    """Check what a run says of how it is started, before any job runs.
+def check_launch(run: RunSettings, where: str) -> None:
+    """Check a run's launch settings, before any job runs.
 
     Args:
         run: run.yaml.
-        place: of it, for messages.
+        where: the file that says so, for messages.
 
     Raises:
         ConfigError: its processes do not fill whole nodes, or Slurm would tell it to end as it begins.
     """
-    Layout.of(run, place)
+    Layout.of(run, where)
     asked = run["launch"]["slurm"]
     if asked["save_seconds"] >= 60 * asked["time_limit_minutes"]:
         raise ConfigError(
             f"save_seconds {asked['save_seconds']} before the end of {asked['time_limit_minutes']} minutes is before "
             "the beginning",
-            where=f"{place}: launch.slurm",
+            where=f"{where}: launch.slurm",
             action="give the job more time, or the training less to save",
         )

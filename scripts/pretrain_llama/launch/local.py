@@ -18,9 +18,9 @@ LAST_WORDS_SECONDS = 5.0  # one process may end without a message while another 
 
 
 def run_processes(command: list[str], count: int) -> None:
-    """Run a command as `count` processes that know each other through the environment; wait for all.
+    """Run a command as `count` processes that find each other through the environment; wait for all.
 
-    One process takes the place of this one. Of several, the first that fails ends the others, a moment later, and
+    A single process replaces this one. Of several, the first that fails ends the others, a moment later, and
     SIGTERM is passed on, so that they save and end by themselves. Where one has said what a person can act on, that
     stays the last message, and its exit code is this program's.
 
@@ -54,7 +54,7 @@ def run_processes(command: list[str], count: int) -> None:
 
 
 def _wait(processes: list[subprocess.Popen]) -> list[int | None]:
-    """Return the exit codes when all have ended, or one failed and the others had their last words."""
+    """Return the exit codes when all have ended, or when one has failed and the others had time to end."""
     deadline = math.inf
     while None in (codes := [process.poll() for process in processes]) and time.monotonic() < deadline:
         if any(codes):

@@ -1,25 +1,27 @@
-"""megatron_lm_arguments.sh: how to start a run with Megatron-LM's own pretrain_gpt.py, from the same folder.
+"""Write megatron_lm_arguments.sh, which starts a run with Megatron-LM's own pretrain_gpt.py from the same folder.
 
 Its parser is megatron/training/arguments.py of Megatron-LM, checked with that of megatron-core 0.19.2's wheel. What is
 equal to our trainer's run and what is not: docs/megatron_lm.md.
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.mixture.outputs import positional
-from pretrain_llama.training.sizes import RECOMPUTE, SCHEDULES, sequences_after
+from pretrain_llama.run.sizes import RECOMPUTE, SCHEDULES, batch_sizes, sequences_after
+from pretrain_llama.settings import ParallelSettings, RunSettings, TrainingSettings
+
+FILE = "megatron_lm_arguments.sh"
 
 
-def arguments_script(run: dict[str, Any], architecture: Architecture, probabilities: dict[str, float]) -> str:
-    """Return a bash script that sets MEGATRON_LM_ARGUMENTS, an array of a group of arguments a line.
+def arguments_script(run: RunSettings, architecture: Architecture, probabilities: dict[str, float]) -> str:
+    """Return a bash script that sets the array MEGATRON_LM_ARGUMENTS, a group of arguments in each line.
 
     Args:
         run: run.yaml.
-        architecture: of the model.
+        architecture: of the model; one that Megatron-LM computes as we do (`unlike_megatron_lm`).
         probabilities: of the shards, by counted name.
     """
     groups = [
@@ -62,16 +64,16 @@ def _model(a: Architecture) -> Iterator[str]:
         yield f"--group-query-attention --num-query-groups {a.key_value_heads}"
     yield f"--normalization RMSNorm --norm-epsilon {a.norm_epsilon} --swiglu --disable-bias-linear"
     yield f"--position-embedding-type rope --rotary-base {a.rope_base:.0f} --max-position-embeddings {a.max_positions}"
-    if a.rope_scaling:  # its three other numbers are fixed in megatron-core to those of Llama 3.1
+    if a.rope_scaling:  # the factor is 8, which is what it computes with; its three other numbers are fixed there, too
         yield f"--use-rope-scaling --rope-scaling-factor {a.rope_scaling.factor}"
     if not a.tied:
         yield "--untie-embeddings-and-output-weights"
     yield "--attention-dropout 0 --hidden-dropout 0"
     # Each needs Apex or Transformer Engine.
-    yield "--no-masked-softmax-fusion --no-gradient-accumulation-fusion --no-rope-fusion"
+    yield "--no-masked-softmax-fusion --no-gradient-accumulation-fusion --no-rope-fusion --no-persist-layer-norm"
 
 
-def _parallel(parallel: dict[str, Any]) -> Iterator[str]:
+def _parallel(parallel: ParallelSettings) -> Iterator[str]:
     yield f"--tensor-model-parallel-size {parallel['tensor']} --pipeline-model-parallel-size {parallel['pipeline']}"
     if parallel["sequence"]:
         yield "--sequence-parallel"
@@ -82,20 +84,21 @@ def _parallel(parallel: dict[str, Any]) -> Iterator[str]:
         yield f"--{key.replace('_', '-')} {listed}"
 
 
-def _training(t: dict[str, Any]) -> Iterator[str]:
+def _training(t: TrainingSettings) -> Iterator[str]:
     yield f"--seq-length {t['sequence_length_tokens']} --seed {t['seed']}"
-    yield (
-        f"--micro-batch-size {t['micro_batch_size_sequences']} --global-batch-size {t['global_batch_size_sequences']}"
-    )
+    yield f"--micro-batch-size {t['micro_batch_size_sequences']}"
     if t["precision"] == "bf16":
         yield "--bf16"
-    # Many versions take --rampup-batch-size only where lengths are in samples: validate_args.
-    unit, length = ("samples", partial(sequences_after, t)) if t["batch_size_rampup"] else ("iters", int)
-    if rampup := t["batch_size_rampup"]:
-        yield (
-            f"--rampup-batch-size {rampup['start_sequences']} {rampup['increment_sequences']} "
-            f"{rampup['length_sequences']}"
-        )
+    unit = "iters"
+    length: Callable[[int], int] = int
+    if t["batch_size_rampup"]:
+        # Which --rampup-batch-size did until 0.16, and 0.19 takes and ignores; thresholds are in tokens.
+        sizes = {trained * t["sequence_length_tokens"]: size for trained, size in batch_sizes(t).items()}
+        yield f"--step-batch-size-schedule '{' '.join(f'{tokens}:{size}' for tokens, size in sizes.items())}'"
+        # Of one that grows, Megatron-LM counts the iterations from samples alone: update_train_iters.
+        unit, length = "samples", partial(sequences_after, t)
+    else:
+        yield f"--global-batch-size {t['global_batch_size_sequences']}"
     whole = length(t["iterations"])
     yield f"--train-{unit} {whole} --lr-warmup-{unit} {length(t['warmup_iterations'])} --lr-decay-{unit} {whole}"
     yield f"--lr {t['learning_rate']} --min-lr {t['min_learning_rate']} --lr-decay-style {SCHEDULES[t['schedule']]}"
@@ -106,7 +109,7 @@ def _training(t: dict[str, Any]) -> Iterator[str]:
     yield f"--weight-decay {t['weight_decay']} --clip-grad {t['gradient_clip_norm']}"
 
 
-def _data(run: dict[str, Any], a: Architecture, probabilities: dict[str, float]) -> Iterator[str]:
+def _data(run: RunSettings, a: Architecture, probabilities: dict[str, float]) -> Iterator[str]:
     # The shards are ids already: the tokenizer only says how many there are. By its version, NullTokenizer counts one
     # more than it is told, or not; with this multiple, both are padded as the checkpoint is.
     tensor = run["parallel"]["tensor"]
@@ -114,14 +117,16 @@ def _data(run: dict[str, Any], a: Architecture, probabilities: dict[str, float])
         f"--tokenizer-type NullTokenizer --vocab-size {a.vocab_size - 1} "
         f"--make-vocab-size-divisible-by {a.padded_vocab_size(tensor) // tensor}"
     )
-    yield "--split 100,0,0 --eval-iters 0 --no-create-attention-mask-in-dataloader"
+    # It divides by the interval of evaluations, though there are none.
+    yield f"--split 100,0,0 --eval-iters 0 --eval-interval {run['training']['iterations']}"
+    yield "--no-create-attention-mask-in-dataloader"
     yield "--data-cache-path output_megatron_lm/index_cache"
     yield "--data-path"
     for name, probability in probabilities.items():
         yield f"  {positional(probability)} {shlex.quote(f'data/{name}')}"
 
 
-def _writing(run: dict[str, Any]) -> Iterator[str]:
+def _writing(run: RunSettings) -> Iterator[str]:
     every = run["operation"]
     yield "--ckpt-format torch_dist --save output_megatron_lm/checkpoints"
     yield f"--save-interval {every['checkpoint_every_iterations']} --log-interval {every['log_every_iterations']}"

@@ -1,4 +1,4 @@
-"""Whether Megatron-LM's own parser takes the arguments of a run folder, asked without a GPU."""
+"""Check that Megatron-LM's own parser accepts the arguments of a run folder; needs no GPU."""
 
 import json
 import os
@@ -9,22 +9,25 @@ from typing import Any
 
 from pretrain_llama.errors import OperatorError
 
-# Megatron-LM imports triton and, in Python 3.12, typing.override; its parser needs neither.
+# Megatron-LM imports triton, which a torch for the CPU alone does not bring; its parser does not need it.
 PARSER = """
-import json, sys, typing
+import json, os, sys
+from pathlib import Path
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from unittest.mock import MagicMock
-import torch._inductor.compile_fx  # before it could see what is put in the place of triton
-import typing_extensions
-typing.override = typing_extensions.override
-for name in ("triton", "triton.language"):
-    sys.modules[name] = MagicMock(__path__=[], __version__="3.4.0", __spec__=ModuleSpec(name, None))
+import torch._inductor.compile_fx  # before it could see what replaces triton
+if find_spec("triton") is None:
+    for name in ("triton", "triton.language"):
+        sys.modules[name] = MagicMock(__path__=[], __version__="3.4.0", __spec__=ModuleSpec(name, None))
 import torch
-from megatron.training.arguments import parse_args, validate_args
+from megatron.training import arguments as parser
+if not Path(parser.__file__).resolve().is_relative_to(Path(os.environ["PYTHONPATH"]).resolve()):
+    sys.exit(f"Python imports the parser of another one, {parser.__file__}")
 torch.cuda.get_device_properties = lambda *_: MagicMock(major=9, minor=0)  # of a GPU, which is not here
-arguments = parse_args()
+arguments = parser.parse_args()
 parsed = {key: value for key, value in vars(arguments).items() if isinstance(value, int | float | str | list)}
-validate_args(arguments)  # against each other
+parser.validate_args(arguments)  # against each other
 print(json.dumps(parsed))
 """
 
@@ -37,11 +40,11 @@ def words(script: Path) -> list[str]:
 
 
 def parse(script: Path, checkout: Path, processes: int) -> dict[str, Any]:
-    """Send the arguments through Megatron-LM's parser and validate_args; return their values.
+    """Parse and validate the arguments as Megatron-LM does (validate_args); return their values.
 
     Args:
         script: megatron_lm_arguments.sh.
-        checkout: of Megatron-LM, or a folder with megatron/training, such as megatron-core 0.19.2's wheel, unpacked.
+        checkout: of Megatron-LM, or a folder with megatron/training, such as the site-packages of megatron-core 0.19.2.
         processes: of the run.
 
     Raises:

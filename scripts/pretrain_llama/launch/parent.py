@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, even where it is killed and cannot end them itself."""
+"""End child processes with their parent, even where it is killed and cannot end them itself."""
 
 import ctypes
 import sys

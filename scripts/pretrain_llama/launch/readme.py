@@ -1,16 +1,17 @@
-"""README.md of a run folder: how to reproduce the run, and what is in the folder."""
-
-from typing import Any
+"""Write a run folder's README.md: how to reproduce the run, and what the folder holds."""
 
 from pretrain_llama.launch.layout import Layout
+from pretrain_llama.launch.megatron_lm import FILE
+from pretrain_llama.settings import RunSettings
 
 
-def text(name: str, run: dict[str, Any]) -> str:
+def text(name: str, run: RunSettings, unlike: str | None) -> str:
     """Return README.md.
 
     Args:
         name: of the run.
         run: run.yaml.
+        unlike: what Megatron-LM would compute otherwise; None where it can train the run.
     """
     parallel, training, layout = run["parallel"], run["training"], Layout.of(run)
     return TEXT.format(
@@ -21,6 +22,7 @@ def text(name: str, run: dict[str, Any]) -> str:
         checkpoint=run["checkpoint"],
         processes=layout.nodes * layout.processes_per_node,
         nodes=layout.nodes,
+        megatron_lm=f"not at all, for it would rotate otherwise ({unlike})" if unlike else f"`{FILE}` says how",
         **{key: parallel[key] for key in ("tensor", "pipeline", "data")},
     )
 
@@ -33,7 +35,7 @@ processes (tensor {tensor} x pipeline {pipeline} x data {data}) on {nodes} nodes
 
 ## To reproduce it
 
-With Python 3.11 and the packages of `sources/requirements.lock`, or in the image of `environment/Dockerfile`, in this \
+With Python 3.12 and the packages of `sources/requirements.lock`, or in the image of `environment/Dockerfile`, in this \
 folder or a copy of it:
 
 ```bash
@@ -42,7 +44,7 @@ bash launch.sh                         # train, on this machine; the same comman
 ```
 
 On Slurm: `sbatch launch.sbatch`. On Azure Machine Learning: `python code/scripts/submit_training.py . --launcher \
-azureml`, or `az ml job create --file job.yaml`. With Megatron-LM: `megatron_lm_arguments.sh` says how. How large and \
+azureml`, or `az ml job create --file job.yaml`. With Megatron-LM: {megatron_lm}. How large and \
 how long: `python code/scripts/estimate_run.py .`.
 
 ## What is here
@@ -58,6 +60,7 @@ and `conservation.json`, what became of their lines |
 | `data/`, `validation/` | the shards, `.bin` and `.idx`; held-out sets, if the run has some |
 | `checkpoint/` | the converted weights, with their passport, `conversion.json` |
 | `tokenizer.model` or `.json` | that the shards were made with |
+| `huggingface/` | the small files of an export: config, tokenizer as transformers reads it, what was changed |
 | `code/` | the programs, as they were |
 | `environment/` | what an image is built from, every package pinned |
 | `launch.sh`, `launch.sbatch`, `job.yaml` | start it: here, on Slurm, on Azure Machine Learning |

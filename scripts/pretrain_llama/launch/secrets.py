@@ -1,4 +1,4 @@
-"""What looks like a secret: never written to a file, a command line or a message."""
+"""Recognize secrets by their form, so that none gets into a file, a command line or a message."""
 
 import re
 
@@ -17,7 +17,7 @@ _VALUES = re.compile(
 
 
 def looks_secret(value: str) -> bool:
-    """Say whether a text holds something of the form of a secret."""
+    """Say whether a text holds something that looks like a secret."""
     return _VALUES.search(value) is not None
 
 

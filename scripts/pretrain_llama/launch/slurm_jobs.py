@@ -1,4 +1,4 @@
-"""Jobs of Slurm, through its own commands: submitted, and looked at."""
+"""Submit and watch jobs of Slurm through its commands."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.launch.slurm_script import LOG
-from pretrain_llama.launch.submissions import Submission
+from pretrain_llama.run.submissions import Submission
 
 # Of squeue: what is not here goes on, also while it is signalled, stopped or resized. Slurm forgets a job MinJobAge
 # seconds after its end.
@@ -35,7 +35,7 @@ class Slurm:
         return Submission(self.name, job, str(self._folder / LOG.replace("%j", job)))
 
     def state(self, job: str) -> tuple[str, bool]:
-        """Return a job's state in Slurm's word, and whether it goes on.
+        """Return a job's state, as Slurm names it, and whether the job is still active.
 
         Raises:
             OperatorError: Slurm does not answer.
@@ -49,7 +49,7 @@ class Slurm:
         return state or FORGOTTEN, state not in ENDED
 
     def fetch(self, job: str) -> None:
-        """Bring what the job wrote here: it is here, on the file system that all nodes share."""
+        """Do nothing: what the job wrote is already here, on the file system that all nodes share."""
 
     def _run(self, *command: str) -> str:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -1,14 +1,14 @@
-"""launch.sbatch: a job of Slurm that trains a run folder."""
+"""Write launch.sbatch: a job of Slurm that trains a run folder."""
 
 import shlex
-from typing import Any
 
 from pretrain_llama.launch.layout import Layout
+from pretrain_llama.settings import RunSettings
 
 LOG = "slurm-%j.log"  # in the run folder, by job id
 
 
-def script(name: str, run: dict[str, Any]) -> str:
+def script(name: str, run: RunSettings) -> str:
     """Return launch.sbatch.
 
     srun starts one process for each GPU, with their ranks in the environment. Slurm sends SIGTERM to them, and not to

@@ -1,4 +1,4 @@
-"""Waiting for a submitted training: from its job, and those that continue it, to output/finished.json."""
+"""Wait for a submitted training, through the jobs that continue it, until output/finished.json is there."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.launch import submissions
-from pretrain_llama.launch.submissions import Submission
-from pretrain_llama.training.history import EVENTS
-from pretrain_llama.training.log_file import read_log
-from pretrain_llama.training.run_folder import FINISHED, UNFINISHED
+from pretrain_llama.run import submissions
+from pretrain_llama.run.folder import FINISHED, UNFINISHED
+from pretrain_llama.run.history import EVENTS
+from pretrain_llama.run.log_file import read_log
+from pretrain_llama.run.submissions import Submission
 
 # Between looks at a job: a tenth of what it has been waited for, so as to be no burden.
 FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
@@ -20,7 +20,7 @@ SHARED_SECONDS = 60.0  # until a file written on another node must be seen; NFS 
 
 
 class Jobs(Protocol):
-    """Where the jobs of a run are: slurm_jobs.Slurm, azureml_jobs.AzureML."""
+    """The jobs of a run on a launcher: slurm_jobs.Slurm, azureml_jobs.AzureML."""
 
     name: str
 
@@ -32,7 +32,7 @@ class Jobs(Protocol):
 
 
 def submit_or_find(jobs: Jobs, output: Path, is_finished: Callable[[], bool]) -> Submission | None:
-    """Submit a run, unless the job that it was last submitted as still goes on; return the job.
+    """Submit a run, unless its last submitted job is still active; return the job.
 
     What a job wrote that was completed while nobody waited for it is fetched first; where that finished the training,
     none is submitted, and None returned.
@@ -60,7 +60,7 @@ def _submit(jobs: Jobs, output: Path) -> Submission:
 
 
 def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> None:
-    """Wait until a training is finished; submit it again when its job ended in time, with the training unfinished.
+    """Wait until a training is finished; submit it again when its job ended in time before that.
 
     Args:
         jobs: where the job is.
@@ -89,7 +89,7 @@ def follow(jobs: Jobs, submission: Submission, output: Path, restarts: int) -> N
 
 
 def _noted_since(output: Path, submission: Submission) -> bool:
-    """Say whether the output that is here knows of something after a job was submitted: what it wrote is here then."""
+    """Return whether local events are newer than the submission, so that its output is already here."""
     return any(event["time"] >= submission.time for event in read_log(output, EVENTS))
 
 
@@ -98,7 +98,7 @@ def _is_completed(state: str) -> bool:
 
 
 def _marker(output: Path, seconds: float) -> str | None:
-    """Return the file by which a training said how it ended, as soon as it is seen."""
+    """Return the file in which a training said how it ended, as soon as it is seen."""
     deadline = time.monotonic() + seconds
     while True:
         for name in (FINISHED, UNFINISHED):
@@ -110,7 +110,7 @@ def _marker(output: Path, seconds: float) -> str | None:
 
 
 def _wait(jobs: Jobs, job: str) -> str:
-    """Return the state that a job ended in."""
+    """Return a job's final state."""
     began, shown, shown_at, failures = time.monotonic(), "", 0.0, 0
     while True:
         try:

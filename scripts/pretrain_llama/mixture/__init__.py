@@ -1,1 +1,1 @@
-"""Counted shards to selection probabilities."""
+"""Compute selection probabilities from counted shards: choices.py, probabilities.py; preflight.py checks them."""

@@ -1,12 +1,12 @@
-"""How far the sequences that megatron-core's blend draws of each shard may be from those wanted.
+"""Bound how far megatron-core's blend may deviate from the number of sequences wanted of each shard.
 
-Before each draw it reckons the error w t - n of each shard (w its probability, t sequences drawn of all, n of it), and
+Before each draw it computes the error w t - n of each shard (w its probability, t sequences drawn of all, n of it), and
 draws from the shard with the largest (megatron/core/datasets/helpers.cpp, build_blending_indices). Errors sum to 0, so
-the largest is at least 0: n is never above w t + 1. The other way it may be farther: a shard waits while others draw
-level with it. After a draw the k shards furthest behind are so by H(N) - H(k) - 1/N on average at most, with H the
-harmonic numbers and N the number of shards (Adler et al., A proportionate fair scheduling rule with good worst-case
-performance, SPAA 2003, for a bucket emptied before it is filled); so the error is below H(N) - 1 + w. What is wanted
-is w t rounded up or down.
+the largest is at least 0: n is never above w t + 1. In the other direction it may be farther: a shard waits while
+others draw level with it. After a draw, the k shards furthest behind lag by H(N) - H(k) - 1/N on average at most, with
+H the harmonic numbers and N the number of shards (Adler et al., A proportionate fair scheduling rule with good
+worst-case performance, SPAA 2003, for a bucket emptied before it is filled); so the error is below H(N) - 1 + w. What
+is wanted is w t rounded up or down.
 """
 
 

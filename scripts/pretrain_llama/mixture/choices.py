@@ -1,27 +1,27 @@
-"""What a person decides about a mixture: rates, shares of languages, shards to leave out, and run.yaml's `mixture`."""
+"""Load what a person decides about a mixture: rates, language shares, exclusions, and run.yaml's `mixture`."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pretrain_llama import mappings
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.mixture.exclusion import Excluded
 from pretrain_llama.mixture.languages import Shares, load_shares, match_shares
+from pretrain_llama.mixture.numbers import RANGE, is_amount, is_rate
 from pretrain_llama.mixture.omissions import Omissions
 from pretrain_llama.mixture.rates import Tree
-from pretrain_llama.mixture.weighting import Weighting
 from pretrain_llama.names import ShardName
+from pretrain_llama.settings import MixtureSettings, WeightingSettings
 
 FILES = ("data_ratio", "lang_prob", "exclude_iterator")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person decided.
+    """A person's decisions about a mixture.
 
     Attributes:
         ratio_path, language_path, exclude_path, run_path: the files, for messages.
@@ -30,7 +30,7 @@ class Choices:
         excluded: of exclude_iterator.json.
         max_epochs: most epochs by domain, or of all, or None.
         min_probability: shards below it are left out.
-        weighting: what takes the place of rates, by language.
+        weighting: the rule that replaces rates, by language.
         list_omissions: omissions are listed, and no error.
     """
 
@@ -43,7 +43,7 @@ class Choices:
     excluded: Excluded
     max_epochs: Tree | float | None
     min_probability: float
-    weighting: dict[str, Weighting]
+    weighting: dict[str, WeightingSettings]
     list_omissions: bool
 
     def cap(self, shard: ShardName) -> float:
@@ -57,7 +57,7 @@ def load(
     language_path: Path,
     exclude_path: Path | None,
     run_path: Path | None = None,
-    mixture: dict[str, Any] | None = None,
+    mixture: MixtureSettings | None = None,
     omissions: str | None = None,
 ) -> Choices:
     """Load what a person decided.
@@ -71,11 +71,13 @@ def load(
     Raises:
         ConfigError: a file cannot be read, or holds what it may not.
     """
-    mixture = mixture or {}
-    most = mixture.get("max_epochs")
-    if isinstance(most, dict):
-        place = f"{run_path}: mixture.max_epochs"
-        most = Tree(most, "max_epochs", place, lambda number: number > 0, "give a number of epochs above 0")
+    mixture = mixture or {"omissions": "error", "min_probability": 0.0, "weighting": {}}
+    epochs = mixture.get("max_epochs")
+    if isinstance(epochs, dict):
+        where = f"{run_path}: mixture.max_epochs"
+        most: Tree | float | None = Tree(epochs, "max_epochs", where, is_amount, f"give a number of epochs {RANGE}")
+    else:
+        most = epochs
     return Choices(
         ratio_path,
         language_path,
@@ -85,15 +87,15 @@ def load(
             mappings.read(ratio_path),
             "rate",
             str(ratio_path),
-            lambda number: number >= 0,
-            "give a number of at least 0; 0 leaves it out",
+            is_rate,
+            f"give a number {RANGE}, or 0, which leaves it out",
         ),
         load_shares(language_path),
         Excluded(exclude_path),
         most,
-        mixture.get("min_probability", 0.0),
-        mixture.get("weighting", {}),
-        (omissions or mixture.get("omissions")) == "list",
+        mixture["min_probability"],
+        mixture["weighting"],
+        (omissions or mixture["omissions"]) == "list",
     )
 
 
@@ -114,25 +116,29 @@ def find(folder: str | Path, name: str) -> Path:
 def match(
     choices: Choices, shards: list[ShardName], omissions: Omissions, unusable: Mapping[str, str] | None = None
 ) -> dict[str, float]:
-    """Return the rate of each shard to sample, by name; note the others, and what matches none, in `omissions`.
+    """Return the rate of each shard to sample, by name; note the others, and what matches nothing, in `omissions`.
 
-    A shard of a language with a weighting has rate 1 here. unusable: why shards cannot be sampled, by name.
+    A shard of a language with a weighting has rate 1 here, unless a rate for all languages leaves it out.
+    unusable: why shards cannot be sampled, by name.
 
     Raises:
-        ConfigError: a language has rates and a weighting.
+        ConfigError: a language has rates that count, and a weighting.
     """
     rates: dict[str, float] = {}
     gaps: dict[str, list[ShardName]] = defaultdict(list)
     for shard in shards:
-        rate = 1 if shard.language in choices.weighting else choices.rates.find(shard)
+        rate = choices.rates.find(shard)
         if str(shard) in choices.excluded:
             omissions.leave_out(shard, "excluded")
         elif unusable and str(shard) in unusable:
             omissions.leave_out(shard, unusable[str(shard)])
-        elif rate is None:
-            gaps[choices.rates.gap(shard)].append(shard)
         elif rate == 0:
             omissions.leave_out(shard, "rate 0")
+        elif shard.language in choices.weighting:
+            _check_weighted(choices, shard, rate)
+            rates[str(shard)] = 1
+        elif rate is None:
+            gaps[choices.rates.gap(shard)].append(shard)
         else:
             rates[str(shard)] = rate
     for problem, forgotten in gaps.items():
@@ -143,23 +149,37 @@ def match(
     return {shard: rate for shard, rate in rates.items() if shard not in omissions.shards}
 
 
+def _check_weighted(choices: Choices, shard: ShardName, rate: float | None) -> None:
+    """Check that no rate of a language with a weighting would be ignored: of those for all languages, 0 and 1 count."""
+    language, domain = shard.language, shard.domain
+    if choices.rates.has_language(language):
+        problem = f"language {language!r} has rates in {choices.ratio_path} and {_rule(choices, language)} here"
+        action = f"keep one of the two; to leave a domain out of a weighting, exclude {language}_DOMAIN_*"
+    elif rate not in (None, 1):
+        problem = f"domain {domain!r} has rate {rate:g} for all languages, and language {language!r} has "
+        problem += f"{_rule(choices, language)}, which takes the place of rates"
+        action = f"write the rates of {domain!r} below the languages that they are meant for; 0 and 1 may stay: "
+        action += "out, and in"
+    else:
+        return
+    raise ConfigError(problem, where=f"{choices.run_path}: mixture.weighting.{language}", action=action)
+
+
+def _rule(choices: Choices, language: str) -> str:
+    return next(iter(choices.weighting[language]))
+
+
 def _match_weighting(choices: Choices, shards: list[ShardName], omissions: Omissions) -> None:
-    place = f"{choices.run_path}: mixture.weighting"
-    for language, weighting in choices.weighting.items():
-        if choices.rates.has_language(language):
-            raise ConfigError(
-                f"language {language!r} has rates in {choices.ratio_path} and {next(iter(weighting))} here",
-                where=f"{place}.{language}",
-                action="keep one of the two",
-            )
-        if language not in {shard.language for shard in shards}:
-            omissions.forgotten_key(
-                f"the weighting of {language} matches no shard", where=place, action="correct or remove it"
-            )
+    for language in sorted(choices.weighting.keys() - {shard.language for shard in shards}):
+        omissions.forgotten_key(
+            f"the weighting of {language} matches no shard",
+            where=f"{choices.run_path}: mixture.weighting",
+            action="correct or remove it",
+        )
 
 
 def match_excluded(choices: Choices, shards: Collection[str], omissions: Omissions) -> None:
-    """Note the entries of the exclude list that match none of all shards."""
+    """Note the entries of the exclude list that match no shard."""
     for entry in choices.excluded.unused(shards):
         omissions.forgotten_key(
             f"excluded {entry!r} matches no shard",
@@ -169,7 +189,7 @@ def match_excluded(choices: Choices, shards: Collection[str], omissions: Omissio
 
 
 def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) -> dict[str, float]:
-    """Return the most epochs of each shard, by name; note the caps that match none."""
+    """Return the most epochs of each shard, by name; note the caps that match no shard."""
     caps = {str(shard): choices.cap(shard) for shard in shards}
     if isinstance(choices.max_epochs, Tree):
         choices.max_epochs.note_unused(shards, omissions)
@@ -177,7 +197,7 @@ def match_caps(choices: Choices, shards: list[ShardName], omissions: Omissions) 
 
 
 def check_against_corpora(
-    folder: str | Path, corpora: list[Corpus], planned: Collection[str], mixture: dict[str, Any]
+    folder: str | Path, corpora: list[Corpus], planned: Collection[str], mixture: MixtureSettings
 ) -> None:
     """Check what a person decided about a run against the table of corpora, before anything is built.
 

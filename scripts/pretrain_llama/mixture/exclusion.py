@@ -1,4 +1,4 @@
-"""Shards that a person leaves out by name. Names are compared without counts, so that a list outlives its tokenizer."""
+"""Read the list of shards to leave out. Names are compared without counts, so a list outlives its tokenizer."""
 
 import fnmatch
 import re

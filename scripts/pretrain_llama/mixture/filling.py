@@ -1,4 +1,4 @@
-"""Share out a language's probability among its shards, by weight, none above its cap."""
+"""Divide a language's probability among its shards, in proportion to weights, none above its cap."""
 
 from itertools import accumulate
 from math import fsum
@@ -20,12 +20,12 @@ def fill(weights: list[float], caps: list[float], share: float) -> list[float]:
     """
     assert fsum(caps) >= share * (1 - TOLERANCE), (caps, share)
     order = sorted(range(len(weights)), key=lambda i: caps[i] / weights[i])
-    # Of the shard at each place in that order, and all after it. Summed from the end: nothing cancels.
+    # Of the shard at each position in that order, and all after it. Summed from the end: nothing cancels.
     weight_left = list(accumulate(weights[i] for i in reversed(order)))[::-1]
     filled, left = list(caps), share
-    for place, i in enumerate(order):
-        if weights[i] / weight_left[place] * left <= caps[i]:
-            free = order[place:]
+    for position, i in enumerate(order):
+        if weights[i] / weight_left[position] * left <= caps[i]:
+            free = order[position:]
             # Summed in the shards' own order: without caps, to the last bit what the formula gives.
             total = sum(weights[j] for j in sorted(free))
             for j in free:

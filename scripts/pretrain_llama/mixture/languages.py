@@ -1,12 +1,12 @@
-"""The share of each language in the training."""
+"""Read and match the share of each language in the training."""
 
 from math import fsum
 from pathlib import Path
 
 from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.mixture.numbers import RANGE, is_amount
 from pretrain_llama.mixture.omissions import Omissions
-from pretrain_llama.mixture.rates import is_number
 from pretrain_llama.names import ShardName
 
 PROPORTIONAL = "proportional"
@@ -15,13 +15,13 @@ Shares = dict[str, float]
 
 
 def load_shares(path: str | Path) -> Shares | None:
-    """Return what lang_prob.json or .yaml gives each language, as it stands there: shares or token counts.
+    """Return each language's number in lang_prob.json or .yaml, as given: shares or token counts.
 
     Returns:
         None for the word proportional: every language as much as its rates make of its tokens.
 
     Raises:
-        ConfigError: it is neither, or a share is no number above 0.
+        ConfigError: it is neither, or a share is no number in the range of shares.
     """
     given = mappings.read(path)
     if given == PROPORTIONAL:
@@ -31,11 +31,11 @@ def load_shares(path: str | Path) -> Shares | None:
             "not an object with keys", where=path, action=f'write {{"en": 0.7, "ar": 0.3}}, or "{PROPORTIONAL}"'
         )
     for language, share in given.items():
-        if not is_number(share) or share <= 0:
+        if not is_amount(share):
             raise ConfigError(
                 f"{share!r} is no probability",
                 where=f"{path}: {language}",
-                action="give a number above 0; to leave the language out, give its domains rate 0 and remove it here",
+                action=f"give a number {RANGE}; to leave the language out, give its domains rate 0 and remove it here",
             )
     return given
 

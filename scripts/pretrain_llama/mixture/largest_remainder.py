@@ -1,4 +1,4 @@
-"""How many sequences each shard gives."""
+"""Round shares to whole sequences by the largest remainder method."""
 
 
 def largest_remainder(probabilities: list[float], total: int) -> list[int]:

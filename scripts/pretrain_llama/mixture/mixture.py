@@ -1,4 +1,4 @@
-"""A mixture: how often which shard is sampled, what is left out, and why. probabilities.json holds one."""
+"""The mixture, as probabilities.json holds it: how often each shard is sampled, and what is left out and why."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ FILE = "probabilities.json"
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """What a training draws: sequences, and their length in tokens, 1 where only a number of tokens is known."""
+    """The length of a training in sequences, and of these in tokens, 1 where only a number of tokens is known."""
 
     sequences: int
     sequence_length_tokens: int

@@ -1,4 +1,4 @@
-"""What a mixture leaves out: each shard with its reason, and what was given but matches nothing."""
+"""Collect what a mixture leaves out: each shard with its reason, and each choice that matches nothing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -46,5 +46,5 @@ class Omissions:
         if self.listed or not self._forgotten:
             return
         parts = (list(dict.fromkeys(part)) for part in zip(*self._forgotten, strict=True))
-        problems, places, actions = (listed(part, NEXT_LINE, MOST_SHOWN) for part in parts)
-        raise ConfigError(problems, where=places, action=f"{actions}{NEXT_LINE}{TO_LIST}")
+        problems, where, actions = (listed(part, NEXT_LINE, MOST_SHOWN) for part in parts)
+        raise ConfigError(problems, where=where, action=f"{actions}{NEXT_LINE}{TO_LIST}")

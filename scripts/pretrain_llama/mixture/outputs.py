@@ -1,7 +1,4 @@
-"""What a mixture is written as, for Megatron and for tables. Numbers are in positional notation, never 1e-05."""
-
-import csv
-import io
+"""Write a mixture for Megatron and as tables. Numbers are in positional notation, never 1e-05."""
 
 import numpy as np
 
@@ -75,12 +72,11 @@ def positional(number: float) -> str:
 
 def csv_text(mixture: Mixture) -> str:
     """Return a table with a row per shard, first those sampled; `left_out` says why one of the others is not."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
-    table.writeheader()
-    table.writerows(_name_columns(shard.name) | _numbers(mixture, shard) for shard in mixture.shards)
-    table.writerows(_name_columns(left.name) | {"left_out": left.reason} for left in mixture.left_out)
-    return text.getvalue()
+    import pandas as pd
+
+    rows = [_name_columns(shard.name) | _numbers(mixture, shard) for shard in mixture.shards]
+    rows += [_name_columns(left.name) | {"left_out": left.reason} for left in mixture.left_out]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _name_columns(name: CountedName) -> dict[str, object]:

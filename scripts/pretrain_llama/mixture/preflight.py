@@ -1,8 +1,9 @@
-"""Whether megatron-core can train on a mixture: its own rules, asked of the real .bin and .idx files before it is.
+"""Check that megatron-core can train on a mixture, by applying its rules to the real .bin/.idx files.
 
-What megatron-core 0.16.1 does otherwise: a weight of 0, or 32,767 datasets, is an AssertionError without a message; a
-shard without tokens in a split that is used is an endless loop (GPTDataset._get_num_epochs); one shorter than a
-sequence is repeated, without a word, until it fills one; too many open files are an error after minutes.
+Without these checks, megatron-core 0.19.2 fails late or not at all: a weight of 0, or 32,767 datasets, is an
+AssertionError without a message; a shard without tokens in a split that is used is an endless loop
+(GPTDataset._get_num_epochs); a shard shorter than a sequence is silently repeated until it fills one; too many open
+files are an error after minutes.
 """
 
 import resource
@@ -14,7 +15,7 @@ import numpy as np
 
 from pretrain_llama.errors import DataError, listed
 from pretrain_llama.files import OTHER_OPEN_FILES, allow_open_files
-from pretrain_llama.mixture import blend
+from pretrain_llama.mixture import megatron_blend
 from pretrain_llama.mixture.bounds import harmonic_number, is_possible
 from pretrain_llama.mixture.filling import TOLERANCE
 from pretrain_llama.mixture.mixture import Mixture, SampledShard
@@ -30,7 +31,7 @@ JOIN = "join the shards of each domain with scripts/join_indexed.py"
 
 @dataclass(frozen=True)
 class Report:
-    """What the pre-flight found.
+    """The findings of the preflight.
 
     Attributes:
         prefixes, domains: in the blend.
@@ -96,8 +97,8 @@ def check(mixture: Mixture, indexed: Path, split: str, scratch: Path) -> Report:
     _check_numbers(mixture)
     _check_files(shards, indexed)
     allow_open_files(len(shards))
-    _check_contents(shards, indexed, length.sequence_length_tokens, blend.ranges_of(split))
-    built = blend.build(
+    _check_contents(shards, indexed, length.sequence_length_tokens, megatron_blend.ranges_of(split))
+    built = megatron_blend.build(
         [str(indexed / name) for name in mixture.by_name],
         [shard.probability for shard in shards],
         length.sequences,

@@ -1,12 +1,17 @@
-"""The selection probability of every shard.
+"""Compute the selection probability of every shard.
 
     p(i) = tc(i) m(i) / (sum over the shards of its language of tc m)  x  L(language)
 
 tc tokens, m the rate of the shard's domain, L the share of the language, normalised to sum 1. Where max_epochs caps a
 shard, what it may not take goes to the others of its language, by their tc m (`filling`).
+
+Shards that min_probability leaves out count nowhere: neither in the tokens that temperature and UniMax compute rates
+from, nor in proportional shares. So the mixture is computed in rounds: all shards below the minimum are left out
+together, and the rest is computed again, until none is below. This ends, since every round leaves out a shard, and no
+language loses its last one. The last round knows nothing of the shards that are gone, so the mixture is the one that
+excluding them by name gives.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,13 +24,11 @@ from pretrain_llama.mixture.filling import TOLERANCE, fill
 from pretrain_llama.mixture.languages import Shares, normalised
 from pretrain_llama.mixture.largest_remainder import largest_remainder
 from pretrain_llama.mixture.mixture import LeftOut, Mixture, SampledShard, TrainingLength
+from pretrain_llama.mixture.numbers import MOST_TOKENS
 from pretrain_llama.mixture.omissions import Omissions
 from pretrain_llama.mixture.signature import Signature
 from pretrain_llama.mixture.weighting import cap_of, rates_of
 from pretrain_llama.names import CountedName
-
-# Of a normal float64; Megatron refuses weights of 0.
-SMALLEST = sys.float_info.min
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,10 @@ def compute(signed: Signature, choices: Choices, length: TrainingLength) -> Mixt
     Raises:
         ConfigError: the choices do not fit the shards, each other, or the length.
     """
+    _check_length(length, choices)
     omissions = Omissions(choices.list_omissions)
-    weighted = _weighted(signed.shards, choices, length, omissions)
-    shares = _shares(weighted, choices)
-    probabilities = _probabilities(weighted, shares, choices, length.tokens)
-    kept = [part for part, p in zip(weighted, probabilities, strict=True) if not _is_crumb(part, p, choices, omissions)]
-    if len(kept) < len(weighted):
-        _check_languages_left(kept, shares, choices)
-        probabilities = _probabilities(kept, shares, choices, length.tokens)
+    matched = _matched(signed.shards, choices, length, omissions)
+    kept, probabilities = _settled(matched, choices, length.tokens, omissions)
     counts = largest_remainder(probabilities, length.sequences)
     by_shard = {str(name.shard): name for name in signed.shards}
     return Mixture(
@@ -80,10 +79,19 @@ def _too_short(names: list[CountedName], length: TrainingLength) -> Iterator[tup
             yield name, f"holds {name.tokens:,} tokens, fewer than the {needed:,} of one sequence"
 
 
-def _weighted(
+def _check_length(length: TrainingLength, choices: Choices) -> None:
+    if length.tokens > MOST_TOKENS:
+        raise ConfigError(
+            f"the training would draw more than {MOST_TOKENS:,} tokens, which nothing can count",
+            where=choices.run_path or "--total-tokens",
+            action="correct its length",
+        )
+
+
+def _matched(
     names: list[CountedName], choices: Choices, length: TrainingLength, omissions: Omissions
 ) -> list[Weighted]:
-    """Return the shards to sample, by name."""
+    """Return the shards to sample, by name, with the rates and caps of a person's choices, weightings left aside."""
     shards = [name.shard for name in names]
     matching.match_excluded(choices, {str(shard) for shard in shards}, omissions)
     rates = matching.match(
@@ -91,18 +99,46 @@ def _weighted(
     )
     caps = matching.match_caps(choices, shards, omissions)
     omissions.check()
-    sampled = [name for name in names if str(name.shard) in rates]
-    for language, weighting in choices.weighting.items():
-        own = [name for name in sampled if name.shard.language == language]
-        rates |= {str(n.shard): rate for n, rate in zip(own, rates_of(own, weighting) if own else [], strict=True)}
-        caps |= {str(n.shard): min(caps[str(n.shard)], cap_of(weighting)) for n in own}
-    if not sampled:
+    if not rates:
         raise ConfigError(
             "the mixture is empty: no shard is left to sample",
             where=choices.ratio_path,
             action="give a domain a rate above 0, or exclude less",
         )
-    return [Weighted(name, rates[str(name.shard)], caps[str(name.shard)]) for name in sampled]
+    sampled = ((name, str(name.shard)) for name in names)
+    return [Weighted(name, rates[shard], caps[shard]) for name, shard in sampled if shard in rates]
+
+
+def _settled(
+    sampled: list[Weighted], choices: Choices, tokens: int, omissions: Omissions
+) -> tuple[list[Weighted], list[float]]:
+    """Return the shards that no round leaves out, weighted, and their probabilities; see the module's docstring."""
+    while True:
+        weighted = _weighted(sampled, choices)
+        shares = _shares(weighted, choices)
+        probabilities = _probabilities(weighted, shares, choices, tokens)
+        crumbs = {
+            part.name: f"probability {probability:.3g} is below {choices.min_probability:.3g}"
+            for part, probability in zip(weighted, probabilities, strict=True)
+            if probability < choices.min_probability
+        }
+        if not crumbs:
+            return weighted, probabilities
+        sampled = [part for part in sampled if part.name not in crumbs]
+        _check_languages_left(sampled, shares, choices)
+        for name, reason in crumbs.items():
+            omissions.leave_out(name.shard, reason)
+
+
+def _weighted(sampled: list[Weighted], choices: Choices) -> list[Weighted]:
+    """Return the shards to sample with the rates, and within the caps, that weightings make of them."""
+    made: dict[str, Weighted] = {}
+    for language, weighting in choices.weighting.items():
+        own = [part for part in sampled if part.name.shard.language == language]
+        rates = rates_of([part.name for part in own], weighting) if own else []
+        for part, rate in zip(own, rates, strict=True):
+            made[str(part.name)] = Weighted(part.name, rate, min(part.max_epochs, cap_of(weighting)))
+    return [made.get(str(part.name), part) for part in sampled]
 
 
 def _shares(weighted: list[Weighted], choices: Choices) -> Shares:
@@ -130,21 +166,12 @@ def _probabilities(weighted: list[Weighted], shares: Shares, choices: Choices, t
 def _check_capacity(language: str, share: float, most: float, choices: Choices, tokens: int) -> None:
     if most < share * (1 - TOLERANCE):
         raise ConfigError(
-            f"language {language!r} shall give {share * tokens:,.0f} tokens; its shards have {most * tokens:,.0f} "
+            f"language {language!r} is to give {share * tokens:,.0f} tokens; its shards have {most * tokens:,.0f} "
             f"within their most epochs, {(share - most) * tokens:,.0f} too few",
             where=f"{choices.run_path}: mixture, max_epochs or weighting",
             action=f"multiply its most epochs by {share / most:.4g} or more, lower its probability from {share:.4g} "
             f"to {most:.4g}, sample more of its domains, or train on fewer tokens",
         )
-
-
-def _is_crumb(part: Weighted, probability: float, choices: Choices, omissions: Omissions) -> bool:
-    """Say whether a shard is left out because its probability is too small."""
-    least = max(choices.min_probability, SMALLEST)
-    if probability >= least:
-        return False
-    omissions.leave_out(part.name.shard, f"probability {probability:.3g} is below {least:.3g}")
-    return True
 
 
 def _check_languages_left(kept: list[Weighted], shares: Shares, choices: Choices) -> None:

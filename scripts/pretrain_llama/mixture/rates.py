@@ -1,9 +1,12 @@
-"""Numbers by domain, such as rates. A tree of them is
+"""Read numbers by domain, such as rates, from a tree of languages, domains and subdomains.
+
+A tree is
 
     {domain: number}  or  {domain: {subdomain: number}}                        for all languages
     {language: {domain: number}}  or  {language: {domain: {subdomain: number}}}
 
-or a mix of these. A language with numbers of its own uses no others.
+or a mix of these. A language with numbers of its own uses no others. A key that would be both a language and, for
+another one, a domain is refused.
 """
 
 import difflib
@@ -15,11 +18,7 @@ from pretrain_llama.mixture.omissions import Omissions
 from pretrain_llama.names import ShardName
 
 Path = tuple[str, ...]
-
-
-def is_number(value: Any) -> bool:
-    """Say whether a value of a JSON or YAML file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+MOST_LEVELS = 3  # language, domain, subdomain
 
 
 class Tree:
@@ -28,22 +27,23 @@ class Tree:
     Args:
         value: the tree, as in the module's docstring.
         what: one of its numbers, for messages: "rate".
-        place: where it stands, for messages.
-        allowed: says whether a number may stand there.
+        where: it stands, for messages.
+        allowed: says whether a value may stand there.
         action: what else to write, for messages.
 
     Raises:
         ConfigError: it is no tree, or holds what may not stand there.
     """
 
-    def __init__(self, value: Any, what: str, place: str, allowed: Callable[[float], bool], action: str) -> None:
+    def __init__(self, value: Any, what: str, where: str, allowed: Callable[[Any], bool], action: str) -> None:
         if not isinstance(value, dict):
-            raise ConfigError("not an object with keys", where=place, action="write it as in config/runs/demo")
-        self._tree, self._what, self._place = value, what, place
+            raise ConfigError("not an object with keys", where=where, action="write it as in config/runs/demo")
+        self._tree, self._what, self._where = value, what, where
         self._used: set[Path] = set()
+        self._as_domains: dict[str, str] = {}  # keys with numbers below them that a language took for a domain
         for path, number in _leaves(value):
-            if not is_number(number) or not allowed(number):
-                raise ConfigError(f"{number!r} is no {what}", where=f"{place}: {'.'.join(path)}", action=action)
+            if not allowed(number):
+                raise ConfigError(f"{number!r} is no {what}", where=f"{where}: {'.'.join(path)}", action=action)
 
     def has_language(self, language: str) -> bool:
         """Say whether a language has numbers of its own."""
@@ -53,6 +53,8 @@ class Tree:
         """Return a shard's number, None where it has none; note that it is used."""
         path: Path = (shard.language,) if self.has_language(shard.language) else ()
         node = self._numbers_of(shard.language)
+        if node is self._tree and isinstance(node.get(shard.domain), dict):
+            self._as_domains[shard.domain] = shard.language
         for key in (shard.domain, shard.subdomain):
             if key not in node:
                 return None
@@ -63,25 +65,38 @@ class Tree:
         return None
 
     def gap(self, shard: ShardName) -> str:
-        """Say that a shard has no number."""
+        """Return the message that a shard has no number."""
         problem = f"domain {shard.domain!r} of language {shard.language!r} has no {self._what}"
         return problem + f" for subdomain {shard.subdomain!r}" * (shard.domain in self._numbers_of(shard.language))
 
     def note_unused(self, shards: list[ShardName], omissions: Omissions) -> None:
-        """Note the numbers that no shard has used, after all of them were looked for."""
+        """Note the numbers that no shard has used, after all of them were looked for.
+
+        Raises:
+            ConfigError: those below a key hold for a language of this name, and for a domain of another one.
+        """
+        if both := sorted(self._as_domains.keys() & {shard.language for shard in shards}):
+            key, other = both[0], self._as_domains[both[0]]
+            raise ConfigError(
+                f"{key!r} is a language here, and a domain of {other!r}, which has no {self._what} of its own",
+                where=f"{self._where}: {key}",
+                action=f"write those of {other} below it, {{{other!r}: {{{key!r}: …}}}}, with all of its domains",
+            )
         for path, _ in _leaves(self._tree):
             if path not in self._used:
                 problem = f"the {self._what} of {'.'.join(path)} matches no shard"
-                omissions.forgotten_key(problem, where=self._place, action=_hint(path, shards))
+                omissions.forgotten_key(problem, where=self._where, action=_hint(path, shards))
 
     def _numbers_of(self, language: str) -> dict[str, Any]:
         return self._tree[language] if self.has_language(language) else self._tree
 
 
 def _leaves(tree: dict[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield what stands under each path; whatever stands below a subdomain of a language is one leaf, and no number."""
     for key, value in tree.items():
         path = (*above, key)
-        yield from _leaves(value, path) if isinstance(value, dict) else [(path, value)]
+        is_branch = isinstance(value, dict) and len(path) < MOST_LEVELS
+        yield from _leaves(value, path) if is_branch else [(path, value)]
 
 
 def _hint(path: Path, shards: list[ShardName]) -> str:

@@ -1,4 +1,4 @@
-"""The data signature: a JSON list of the counted names of all shards, sorted, each as
+"""Read and write the data signature: a JSON list of the counted names of all shards, sorted, each as
 
     {tokenizer's identity}/{shard}_text_document_dc={documents}_sc={sequences}_tc={tokens}.bin
 
@@ -24,13 +24,13 @@ class Signature:
     shards: list[CountedName]
 
 
-def sign(receipts: list[TokenizeReceipt], place: str) -> list[str]:
+def sign(receipts: list[TokenizeReceipt], where: str) -> list[str]:
     """Return the signature of tokenized shards.
 
     Raises:
         DataError: they were made with different tokenizers.
     """
-    check_one_tokenizer({receipt.tokenizer for receipt in receipts}, place)
+    check_one_tokenizer({receipt.tokenizer for receipt in receipts}, where)
     return sorted(signed_name(receipt) for receipt in receipts)
 
 
@@ -95,11 +95,11 @@ def tokenizer_of(prefix: str) -> str | None:
     return folder if re.fullmatch(TOKENIZER, folder) else None
 
 
-def check_one_tokenizer(tokenizers: set[str | None], place: object) -> None:
+def check_one_tokenizer(tokenizers: set[str | None], where: object) -> None:
     """Raise DataError if there is more than one identity of a tokenizer; None is one that is not named."""
     if len(tokenizers) > 1:
         raise DataError(
             f"shards of different tokenizers: {', '.join(sorted(name or 'none named' for name in tokenizers))}",
-            where=place,
+            where=where,
             action="train on the shards of one tokenizer: ids mean other text in the next one",
         )

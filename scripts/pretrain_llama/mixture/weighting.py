@@ -1,6 +1,6 @@
-"""What takes the place of rates for a language: a rule that gives each of its domains a rate.
+"""Temperature and UniMax: compute the rates of a language's domains instead of reading them.
 
-temperature T   a domain of n tokens is sampled in proportion to n^(1/T): 1 is by tokens, infinity evenly
+temperature T   a domain of n tokens is sampled in proportion to n^(1/T): 1 is by tokens, large ones evenly
                 (arXiv 1907.05019, with domains for languages)
 unimax N        every domain as many tokens as every other, but none more than N epochs (arXiv 2304.09151,
                 algorithm 1, with domains for languages)
@@ -9,11 +9,10 @@ unimax N        every domain as many tokens as every other, but none more than N
 from collections import defaultdict
 
 from pretrain_llama.names import CountedName
+from pretrain_llama.settings import WeightingSettings
 
-Weighting = dict[str, float]
 
-
-def rates_of(names: list[CountedName], weighting: Weighting) -> list[float]:
+def rates_of(names: list[CountedName], weighting: WeightingSettings) -> list[float]:
     """Return the rate of each shard of a language; the domain with most tokens has rate 1.
 
     A domain's tokens times rate are n^(1/T) up to a factor that all domains share, so its rate is n^(1/T - 1).
@@ -30,6 +29,6 @@ def rates_of(names: list[CountedName], weighting: Weighting) -> list[float]:
     return [(tokens[name.shard.domain] / most) ** exponent for name in names]
 
 
-def cap_of(weighting: Weighting) -> float:
-    """Return the most epochs that a weighting allows a domain; infinity where it sets none."""
+def cap_of(weighting: WeightingSettings) -> float:
+    """Return the most epochs that a weighting allows a domain; infinity where it sets no limit."""
     return weighting.get("unimax", float("inf"))

@@ -1,1 +1,1 @@
-"""The pages of the report: documents, mixtures, trainings. Each is one file that needs nothing from elsewhere."""
+"""Build the report's pages, each one self-contained HTML file: documents.py, mixture.py, training.py."""

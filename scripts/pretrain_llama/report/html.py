@@ -1,4 +1,4 @@
-"""Pieces of a page: key figures, figures, tables, and the page itself."""
+"""Build parts of HTML pages: key figures, figures, tables, and the page itself."""
 
 from collections.abc import Collection, Mapping, Sequence
 from html import escape

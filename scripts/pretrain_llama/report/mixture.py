@@ -1,6 +1,6 @@
-"""The page about a mixture."""
+"""Build the page about a mixture."""
 
-from collections import defaultdict
+from typing import Any
 
 from pretrain_llama.mixture import ledger
 from pretrain_llama.mixture.mixture import LeftOut, Mixture
@@ -48,7 +48,7 @@ def _length(mixture: Mixture) -> str:
 
 
 def _key_figures(mixture: Mixture) -> str:
-    line = ledger.total(mixture)
+    line = ledger.sums(mixture, "all").loc["all"]
     most = max(mixture.epochs(shard) for shard in mixture.shards)
     figures = {
         "shards sampled": f"{line.shards:,}",
@@ -63,18 +63,19 @@ def _key_figures(mixture: Mixture) -> str:
 
 
 def _domains(mixture: Mixture) -> str:
-    languages, domains = ledger.by_language(mixture), ledger.by_domain(mixture)
-    rows = []
-    for language, of_language in languages.items():
-        rows.append(_row(language, of_language))
-        rows += [_row(f"{language} {d}", line) for (of, d), line in domains.items() if of == language and line.shards]
+    import pandas as pd
+
+    languages, total = ledger.sums(mixture, "language"), ledger.sums(mixture, "all")
+    domains = ledger.sums(mixture, "domain").query("shards > 0")
+    # "en" sorts before "en books", which sorts before "en-uk".
+    lines = [*pd.concat([languages, domains]).sort_index().itertuples(), *total.itertuples()]
     header = ("", "epochs", "share", "tokens wanted", "tokens there", "shards", "tokens left out")
-    return html.table(header, [*rows, _row("all", ledger.total(mixture))], sums={*languages, "all"})
+    return html.table(header, list(map(_row, lines)), sums={*languages.index, "all"})
 
 
-def _row(name: str, line: ledger.Line) -> tuple[str, ...]:
+def _row(line: Any) -> tuple[str, ...]:
     return (
-        name,
+        line.Index,
         f"{line.epochs:.4g}",
         f"{100 * line.probability:.4g} %",
         f"{line.wanted:,}",
@@ -85,13 +86,12 @@ def _row(name: str, line: ledger.Line) -> tuple[str, ...]:
 
 
 def _left_out(left_out: list[LeftOut]) -> str:
-    groups: dict[tuple[str, str], list[LeftOut]] = defaultdict(list)
-    for left in left_out:
-        groups[f"{left.name.shard.language} {left.name.shard.domain}", left.reason].append(left)
-    rows = [
-        (domain, f"{sum(left.name.tokens for left in of):,}", f"{len(of):,}", reason)
-        for (domain, reason), of in sorted(groups.items())
-    ]
+    import pandas as pd
+
+    whys = [(ledger.KEYS["domain"](left.name.shard), left.reason, left.name.tokens) for left in left_out]
+    table = pd.DataFrame(whys, columns=["domain", "why", "tokens"], dtype=object)  # counts may be beyond int64
+    groups = table.groupby(["domain", "why"])["tokens"].agg(["sum", "size"])
+    rows = [(domain, f"{tokens:,}", f"{shards:,}", why) for (domain, why), tokens, shards in groups.itertuples()]
     shards = [(str(left.name.shard), f"{left.name.tokens:,}", left.reason) for left in left_out]
     every = html.details("every shard that is left out", html.table(("", "tokens", "why"), shards, WORDS))
     return html.table(("", "tokens", "shards", "why"), rows, WORDS) + every

@@ -1,4 +1,4 @@
-"""Figures of a mixture: tokens and epochs by language and domain."""
+"""Draw a mixture's figures: tokens and epochs by language and domain."""
 
 from collections import Counter
 
@@ -14,10 +14,9 @@ MANY_DECADES = 1e3
 
 
 def tokens_figure(mixture: Mixture) -> str:
-    """Return the tokens there and wanted of each language and domain; their distance is the epochs."""
-    languages, domains = ledger.by_language(mixture), ledger.by_domain(mixture)
-    rows = {f"{language}, all": line for language, line in languages.items()}
-    rows |= {" ".join(names): line for names, line in domains.items()}
+    """Return the figure of tokens there and wanted, by language and domain; their ratio is the epochs."""
+    rows = {f"{line.Index}, all": line for line in ledger.sums(mixture, "language").itertuples()}
+    rows |= {line.Index: line for line in ledger.sums(mixture, "domain").itertuples()}
     order = sorted(rows, key=lambda label: label.replace(", all", ""))
     rows = {label: rows[label] for label in order if rows[label].shards}
     with style():

@@ -1,4 +1,4 @@
-"""Figures as SVG that takes its colours and its font from the page that it stands in.
+"""Draw figures as SVG in the colours and the font of the page that holds them.
 
 Matplotlib draws in stand-in colours, which are then exchanged for the page's, so that one figure serves a light and a
 dark page. The sizes are those of a phone's width; a page may show them larger.
@@ -45,7 +45,7 @@ UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"), (0, ""))
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the colours of a page."""
+    """Draw in the page's colours, for the length of a block."""
     with rc_context(STYLE):
         yield
 

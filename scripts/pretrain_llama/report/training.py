@@ -1,4 +1,4 @@
-"""The page about a training: curves, validation by language and domain, the checkpoint's passport, provenance."""
+"""Build the page about a training: curves, validation by language and domain, checkpoint, provenance."""
 
 import statistics
 from math import prod
@@ -6,38 +6,41 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints import passport
+from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json
 from pretrain_llama.report import html
 from pretrain_llama.report.svg import short
 from pretrain_llama.report.training_figures import POINTS, Records, curve_figure, loss_figure, validation_figure
-from pretrain_llama.training.log_file import CONSUMPTION, VALIDATION, read_log
-from pretrain_llama.training.run_folder import FINISHED, read_manifest
+from pretrain_llama.run.account import Account, read_account, read_domains
+from pretrain_llama.run.folder import FINISHED, read_manifest
+from pretrain_llama.run.log_file import VALIDATION, read_log
 
 LAST_ITERATIONS = 10
 SHOWN_CHARACTERS = 12  # of a hash
+NOT_KNOWN = "not recorded"
 WHAT = " "  # a column that needs no name
 
 
 def page(run_folder: Path) -> str:
-    """Return the page as HTML, of a training that has ended or goes on.
+    """Return the page as HTML, of a training that has ended or is still running.
 
     Raises:
         OperatorError: the run folder is not complete, or nothing was trained yet.
     """
     manifest = read_manifest(run_folder)
     output = run_folder / "output"
-    records = read_log(output)
-    if not records:
+    account = read_account(run_folder, load_run(run_folder))
+    if not account.steps:
         raise OperatorError("nothing was trained yet", where=output, action="start it: bash launch.sh")
     state = "It has ended." if (output / FINISHED).exists() else "It has not ended."
     return html.page(
         f"Training of {run_folder.name}",
         f"{state} Curves are over the tokens consumed.",
-        _key_figures(records),
-        html.figures(*_figures(run_folder, records)),
+        _key_figures(account),
+        html.figures(*_figures(run_folder, account.steps)),
         *_validation(read_log(output, VALIDATION)),
-        *_consumption(read_log(output, CONSUMPTION)),
+        *_consumption(output),
         html.heading("Where it started from"),
         _checkpoint(run_folder / "checkpoint"),
         html.heading("Provenance"),
@@ -47,12 +50,12 @@ def page(run_folder: Path) -> str:
     )
 
 
-def _key_figures(records: Records) -> str:
-    last = records[-1]
+def _key_figures(account: Account) -> str:
+    records, last = account.steps, account.steps[-1]
     losses = [record["loss"] for record in records[-LAST_ITERATIONS:]]
     figures = {
-        "iterations": f"{last['iteration']:,}",
-        "tokens consumed": short(last["consumed_tokens"]),
+        "iterations": f"{account.iteration:,}",
+        "tokens trained on": short(account.trained),
         f"loss, mean of the last {len(losses)}": f"{statistics.fmean(losses):.3f}",
         "tokens a second": short(_median(records, "tokens_per_second")),
     }
@@ -64,6 +67,7 @@ def _key_figures(records: Records) -> str:
         "GiB at most": f"{max(record['memory_bytes'] for record in records) / 2**30:.3g}",
         "skipped steps": f"{last['skipped_steps']:,}",
         "rewinds": f"{last['rewinds']:,}",
+        "tokens that these left out": short(account.consumed - account.trained),
     }
     return html.key_figures(figures)
 
@@ -102,12 +106,16 @@ def _validation(evaluations: Records) -> list[str]:
     return [html.heading(f"Validation at iteration {last['iteration']:,}"), html.table(header, rows)]
 
 
-def _consumption(consumed: Records) -> list[str]:
-    if not consumed:
+def _consumption(output: Path) -> list[str]:
+    iteration, domains = read_domains(output)
+    if not domains:
         return []
-    last = consumed[-1]
-    rows = [(name, f"{tokens:,}", f"{last['epochs'][name]:.4g}") for name, tokens in sorted(last["tokens"].items())]
-    return [html.heading("Consumed"), html.table(("", "tokens", "epochs"), rows)]
+    rows = []
+    for name, taken in sorted(domains.items()):
+        parts = [NOT_KNOWN if tokens is None else f"{tokens:,}" for tokens in (taken.left_out, taken.trained)]
+        rows.append((name, f"{taken.consumed:,}", *parts, f"{taken.epochs:.4g}"))
+    header = ("", "tokens consumed", "left out", "trained on", "epochs consumed")
+    return [html.heading(f"Consumed up to iteration {iteration:,}"), html.table(header, rows)]
 
 
 def _checkpoint(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a training: its curves over the tokens consumed."""
+"""Draw a training's curves over the tokens consumed."""
 
 from collections.abc import Sequence
 from itertools import cycle

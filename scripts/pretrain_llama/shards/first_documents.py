@@ -1,4 +1,4 @@
-"""Look at a corpus's first documents when it is planned: a wrong text key need not wait until its shards are merged."""
+"""Check a corpus's text key against its first documents, when the corpus is planned."""
 
 from collections import Counter
 
@@ -51,7 +51,7 @@ def check_first_documents(files: list[SourceFile], corpus: Corpus) -> None:
         raise _no_document(*first, reasons, corpus)
     if read_all:
         raise DataError(
-            "all lines of the corpus are blank", where=corpus.place, action="fetch the vendor's files again"
+            "all lines of the corpus are blank", where=corpus.where, action="fetch the vendor's files again"
         )
 
 
@@ -61,14 +61,14 @@ def _no_document(file: SourceFile, line: bytes, reasons: Counter[str], corpus: C
         return ConfigError(
             f"text_key {corpus.text_key!r} is in none of the first {reasons.total()} documents; "
             f"the keys of the first: {', '.join(keys)}",
-            where=f"{corpus.place}: text_key; {file.path}",
+            where=f"{corpus.where}: text_key; {file.path}",
             action="write the key of the text; of a nested one, the keys joined by dots",
         )
     return DataError(
         f"none of the first {reasons.total()} lines is a document: {counts}",
         where=file.path,
         action=f"have the vendor's file mended: a JSON object a line, with a text under {corpus.text_key!r}; "
-        f"or leave it out of the source ({corpus.place})",
+        f"or leave it out of the source ({corpus.where})",
     )
 
 

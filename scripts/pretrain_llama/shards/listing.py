@@ -1,4 +1,4 @@
-"""A recorded listing: the vendor's files as a store listed them, in a table (TSV), to be read without the store.
+"""Read and write a recorded listing: a TSV table of the vendor's files, for work without the store.
 
 The columns are the fields of `stores.SourceFile`, in their order, named in the first line. A path holds no tab and no
 line break; bytes of it that are no UTF-8 are kept as they are.
@@ -10,12 +10,13 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from pretrain_llama import files, globs
+from pretrain_llama import files
 from pretrain_llama.errors import ConfigError, DataError
-from pretrain_llama.stores import SourceFile
+from pretrain_llama.stores import SourceFile, globs
 
 COLUMNS: dict[str, Any] = {field.name: field.type for field in fields(SourceFile)}
 HEADER = "\t".join(COLUMNS)
+EARLIER_HEADER = HEADER.removesuffix("\tcontent_md5")  # of version 0.3
 LIST_ANEW = "list the store anew, or correct the line"
 
 
@@ -52,7 +53,7 @@ def read(path: str | Path) -> list[SourceFile]:
             "no such listing", where=path, action="record one, or correct the path that names it"
         ) from None
     header, *lines = text.removesuffix("\n").split("\n")
-    if header != HEADER:
+    if header not in (HEADER, EARLIER_HEADER):
         raise DataError(
             f"the columns are {header[:200]!r}, not {HEADER!r}",
             where=f"{path}:1",
@@ -61,42 +62,42 @@ def read(path: str | Path) -> list[SourceFile]:
     seen: set[str] = set()
     listing = []
     for number, line in enumerate(lines, 2):
-        file = _parse(line, f"{path}:{number}")
+        file = _parse(line, header.split("\t"), f"{path}:{number}")
         _check_new(file.path, seen, f"{path}:{number}")
         listing.append(file)
     return listing
 
 
-def _parse(line: str, place: str) -> SourceFile:
+def _parse(line: str, columns: list[str], where: str) -> SourceFile:
     values = line.split("\t")
-    if len(values) != len(COLUMNS):
+    if len(values) != len(columns):
         raise DataError(
-            f"{len(values)} columns, not {len(COLUMNS)}, in {line[:200]!r}",
-            where=place,
-            action=f"separate the columns by one tab: {', '.join(COLUMNS)}",
+            f"{len(values)} columns, not {len(columns)}, in {line[:200]!r}",
+            where=where,
+            action=f"separate the columns by one tab: {', '.join(columns)}",
         )
     try:
-        file = SourceFile(*[convert(value) for convert, value in zip(COLUMNS.values(), values, strict=True)])
+        file = SourceFile(*[convert(value) for convert, value in zip(COLUMNS.values(), values, strict=False)])
     except ValueError as error:
-        raise DataError(f"no number: {error}", where=place, action=LIST_ANEW) from None
+        raise DataError(f"no number: {error}", where=where, action=LIST_ANEW) from None
     if file.size_bytes < 0:
-        raise DataError(f"{file.size_bytes} is no size in bytes of {file.path}", where=place, action=LIST_ANEW)
+        raise DataError(f"{file.size_bytes} is no size in bytes of {file.path}", where=where, action=LIST_ANEW)
     return file
 
 
-def _check_new(path: str, seen: set[str], place: str) -> None:
+def _check_new(path: str, seen: set[str], where: str) -> None:
     if path in seen:
-        raise DataError(f"{path} stands there twice", where=place, action="list the store anew, or remove the line")
+        raise DataError(f"{path} stands there twice", where=where, action="list the store anew, or remove the line")
     seen.add(path)
 
 
-def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[SourceFile]:
+def matching(listing: Iterable[SourceFile], pattern: str, where: str) -> list[SourceFile]:
     """Return the files of a listing that a glob matches, sorted by path, as `stores.list_files` would of the store.
 
     Args:
         listing: the files.
         pattern: the glob; ** descends into folders.
-        place: where the glob was given, for the message.
+        where: the glob was given, for the message.
 
     Raises:
         ConfigError: it matches no file.
@@ -106,7 +107,7 @@ def matching(listing: Iterable[SourceFile], pattern: str, place: str) -> list[So
     if not found:
         raise ConfigError(
             f"source {pattern!r} matches no file of the listing",
-            where=place,
+            where=where,
             action="correct the glob, or record a listing of the store that it names",
         )
     return sorted(found, key=lambda file: file.path)

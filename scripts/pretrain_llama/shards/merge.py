@@ -1,4 +1,4 @@
-"""Join ranges of vendor files into one jsonl shard: their bytes, unparsed, and a newline where a range lacks its last.
+"""Merge byte ranges of vendor files into one jsonl shard, unparsed; each range ends with a newline.
 
 Lines stay as they are, blank ones and \\r\\n included, so that the n-th line of a shard is known as a line of a vendor
 file, and a merge can also happen inside a store, where nothing reads lines.
@@ -15,7 +15,7 @@ from pretrain_llama import __version__, files
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergedRange, MergeReceipt
 from pretrain_llama.shards import plan as shards
-from pretrain_llama.shards.plan import Plan
+from pretrain_llama.shards.planned import Plan
 from pretrain_llama.shards.sources import blocks_of
 
 NEWLINE = b"\n"

@@ -1,16 +1,15 @@
-"""Join ranges of vendor blobs into one jsonl shard inside the store: next to none of their bytes pass through here.
+"""Merge byte ranges of vendor blobs into one jsonl shard inside the store, almost without a download.
 
 A blob's range is copied by the store itself (Put Block From URL). What is read here are the ends of ranges, to cut at
 line starts and to see whether the last newline is there, and whole blobs that are no larger than such a read.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from pretrain_llama import __version__, stores
 from pretrain_llama.receipts import MergedRange, MergeReceipt
 from pretrain_llama.shards import plan as shards
-from pretrain_llama.shards.plan import Plan
+from pretrain_llama.shards.planned import Plan, PlannedFile, Range
 from pretrain_llama.shards.sources import SAMPLE_BYTES, can_be_cut, line_range
 from pretrain_llama.stores import Piece
 
@@ -24,13 +23,13 @@ def can_be_joined(plan: Plan, shard: str) -> bool:
     return all(stores.is_blob(path) and can_be_cut(path) for path in paths)
 
 
-def merge_in_store(plan: Plan, shard: str, place: str) -> MergeReceipt:
+def merge_in_store(plan: Plan, shard: str, location: str) -> MergeReceipt:
     """Write the lines of a shard's ranges to a blob, each ended by a newline.
 
     Args:
         plan: that holds the shard.
         shard: its name; its ranges `can_be_joined`.
-        place: az://{container}/{path} of the shard.
+        location: az://{container}/{path} of the shard.
 
     Raises:
         DataError: a blob is gone, or has changed since it was planned.
@@ -46,11 +45,11 @@ def merge_in_store(plan: Plan, shard: str, place: str) -> MergeReceipt:
         _append(parts, content)
         _append(parts, b"\n" if needs_newline else b"")
     receipt.bytes = sum(part.bytes + part.newline_added for part in receipt.ranges)
-    receipt.etag = stores.join(parts, place)
+    receipt.etag = stores.join(parts, location)
     return receipt
 
 
-def _look_at(planned: dict[str, Any], file: dict[str, Any]) -> tuple[Piece | bytes, bool]:
+def _look_at(planned: Range, file: PlannedFile) -> tuple[Piece | bytes, bool]:
     """Return a range's lines, as a piece of its blob or as bytes, and whether they lack their last newline."""
     path, size, etag = planned["path"], file["size_bytes"], file["fingerprint"]
     if size <= SAMPLE_BYTES and (planned["start"], planned["stop"]) == (0, size):

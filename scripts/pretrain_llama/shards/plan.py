@@ -4,39 +4,40 @@ A corpus's plan is a JSON file:
 
     {"corpus": "en_code_python",
      "text_key": "text",
-     "files":  {path: {"size_bytes": …, "mtime_ns": …, "fingerprint": …}},      a blob's fingerprint is its ETag
+     "files":  {path: {"size_bytes": …, "mtime_ns": …, "fingerprint": …}},      a blob's fingerprint is its ETag;
+                                                                                and what alike.py notes of a file
      "shards": [{"bytes": …, "ranges": [{"path": …, "start": 0, "stop": 1000}]}]}
 
-The text key, of the table, names the column of parquet files. The place in "shards" is the split id. A range owns the
-lines that start in [start, stop), in bytes; "stop" is null for a compressed or parquet file, which is never cut. New
-files open new shards; a planned shard never changes.
+The text key, of the table, names the column of parquet files. The position in "shards" is the split id. A range owns
+the lines that start in [start, stop), in bytes; "stop" is null for a compressed or parquet file, which is never cut.
+New files open new shards; a planned shard never changes.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.errors import ConfigError, DataError, OperatorError
+from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.shards.copies import check_compressed
 from pretrain_llama.shards.first_documents import check_first_documents
-from pretrain_llama.shards.sources import OPENERS, can_be_cut, check_format, is_parquet, text_bytes
+from pretrain_llama.shards.planned import Plan, PlannedFile, PlannedShard
+from pretrain_llama.shards.sources import TextSize, can_be_cut, check_format, is_parquet, text_size
 from pretrain_llama.stores import SourceFile
 
-Plan = dict[str, Any]
 LOOKED_AT_ONCE = 16
 # A blob has at most 50,000 blocks: one a range, and one for a newline that it lacks; longer ranges are several.
 MOST_RANGES = 20_000
 START_OVER = "its plan in results/plan and its shards in results/shards and results/tokenized"
 
 
-def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
+def plan_corpus(corpus: Corpus, recorded: Plan, target_bytes: int) -> Plan:
     """Return a corpus's recorded plan, with shards for the vendor files that it does not hold yet.
 
     Args:
         corpus: its source is listed.
-        path: where its plan is recorded, or will be.
+        recorded: its plan; see `load`.
         target_bytes: size that a shard aims at, in bytes of jsonl.
 
     Raises:
@@ -45,7 +46,7 @@ def plan_corpus(corpus: Corpus, path: str | Path, target_bytes: int) -> Plan:
         DataError: a planned file changed or vanished, a new one cannot be read, none holds any text, or the text key
             of planned parquet files changed.
     """
-    recorded, listing = load(path, corpus), stores.list_files(corpus.source, corpus.place)
+    listing = stores.list_files(corpus.source, corpus.where)
     planned = extend(recorded, listing, corpus, target_bytes)
     if len(planned["shards"]) > len(recorded["shards"]):
         check_first_documents(listing, corpus)
@@ -82,9 +83,9 @@ def record(path: str | Path, plan: Plan) -> None:
 
 
 def goes_on_from(recorded: Plan, plan: Plan) -> bool:
-    """Say whether a plan has the recorded files and shards, in their places, and maybe more."""
+    """Say whether a plan extends a recorded one: the same files and shards at the same positions, and maybe more."""
     same_files = all(
-        plan["files"].get(path, {}).get("fingerprint") == file["fingerprint"]
+        path in plan["files"] and plan["files"][path]["fingerprint"] == file["fingerprint"]
         for path, file in recorded["files"].items()
     )
     return same_files and plan["shards"][: len(recorded["shards"])] == recorded["shards"]
@@ -104,7 +105,7 @@ def read(path: str | Path, shard: str) -> Plan:
     return plan
 
 
-def planned_shard(plan: Plan, shard: str) -> dict[str, Any]:
+def planned_shard(plan: Plan, shard: str) -> PlannedShard:
     """Return a shard's entry in the plan that holds it: its size in bytes, and its ranges."""
     return plan["shards"][int(names.parse_shard(shard).split_id)]
 
@@ -135,11 +136,11 @@ def check_unchanged(plan: Plan, shard: str) -> None:
             )
 
 
-def _is_same_entry(file: SourceFile, planned: dict[str, Any]) -> bool:
+def _is_same_entry(file: SourceFile, planned: PlannedFile) -> bool:
     return (file.size_bytes, file.mtime_ns) == (planned["size_bytes"], planned["mtime_ns"])
 
 
-def _is_unchanged(file: SourceFile, planned: dict[str, Any]) -> bool:
+def _is_unchanged(file: SourceFile, planned: PlannedFile) -> bool:
     return (_is_same_entry(file, planned) and not file.etag) or stores.fingerprint(file) == planned["fingerprint"]
 
 
@@ -153,7 +154,7 @@ def extend(
     listing: list[SourceFile],
     corpus: Corpus,
     target_bytes: int,
-    size_of: Callable[[SourceFile, str], int] = text_bytes,
+    size_of: Callable[[SourceFile, str], TextSize] = text_size,
 ) -> Plan:
     """Return a plan with shards for the files of a listing that it does not hold yet; see `plan_corpus`.
 
@@ -162,83 +163,74 @@ def extend(
     if plan["text_key"] != corpus.text_key and any(is_parquet(path) for path in plan["files"]):
         raise DataError(
             f"text_key was {plan['text_key']!r} when parquet files were planned, and is {corpus.text_key!r}",
-            where=corpus.place,
+            where=corpus.where,
             action=f"put it back, or start the corpus over: delete {START_OVER}",
         )
     current = {file.path: file for file in listing}
-    renewed = _check_planned(plan, current, corpus.place)
+    renewed = _check_planned(plan, current, corpus.where)
     new = [file for file in listing if file.path not in plan["files"]]
     for file in new:
-        check_format(file.path, corpus.place)
-    _check_compressed(new, current, corpus.place)
+        check_format(file.path, corpus.where)
+    check_compressed(new, current, corpus.where)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
         fingerprints = threads.map(stores.fingerprint, new)
-        sizes = list(threads.map(lambda file: (file.path, size_of(file, corpus.text_key)), new))
-    added = {
-        file.path: {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, "fingerprint": found}
-        for file, found in zip(new, fingerprints, strict=True)
-    }
-    shards = plan["shards"] + cut(sizes, target_bytes)
+        sizes = list(threads.map(lambda file: size_of(file, corpus.text_key), new))
+    added = {file.path: _entry(file, found, size) for file, found, size in zip(new, fingerprints, sizes, strict=True)}
+    shards = plan["shards"] + cut(
+        [(file.path, size.about) for file, size in zip(new, sizes, strict=True)], target_bytes
+    )
     if not shards:
         raise DataError(
-            "no file of the corpus holds any text", where=corpus.place, action="fetch the vendor's files again"
+            "no file of the corpus holds any text", where=corpus.where, action="fetch the vendor's files again"
         )
     planned = plan["files"] | renewed | added
     return {"corpus": plan["corpus"], "text_key": corpus.text_key, "files": planned, "shards": shards}
 
 
-def check_apart(plans: dict[str, Plan], corpora: list[Corpus]) -> None:
-    """Check that no text of a file is in two corpora.
-
-    Raises:
-        ConfigError: two rows of the table have a file in common, and the same text key.
-    """
-    owners: dict[tuple[str, str], Corpus] = {}
-    for corpus in corpora:
-        for path in plans[corpus.name]["files"]:
-            owner = owners.setdefault((path, corpus.text_key), corpus)
-            if owner is not corpus:
-                raise ConfigError(
-                    f"{path} is in {owner.name} and in {corpus.name}: its documents would be trained on twice",
-                    where=f"{owner.place}; {corpus.place}",
-                    action="narrow one of the two globs",
-                )
+def _entry(file: SourceFile, fingerprint: str, size: TextSize) -> PlannedFile:
+    """Return what a plan holds of a new file."""
+    entry: PlannedFile = {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, "fingerprint": fingerprint}
+    if file.content_md5:
+        entry["content_md5"] = file.content_md5
+    if not can_be_cut(file.path):
+        entry["told_bytes"] = size.told
+    return entry
 
 
-def _check_compressed(new: list[SourceFile], current: dict[str, SourceFile], place: str) -> None:
-    """Check that no new file lies there a second time, compressed."""
-    for file in new:
-        for suffix in OPENERS:
-            plain = file.path.removesuffix(suffix)
-            compressed = plain + suffix
-            if plain in current and compressed in current:
-                raise DataError(
-                    f"{plain} lies there compressed, too: its documents would be taken twice",
-                    where=f"{place}; {compressed}",
-                    action="remove the one that is not planned yet, or narrow the glob",
-                )
-
-
-def _check_planned(plan: Plan, current: dict[str, SourceFile], place: str) -> dict[str, Any]:
-    """Return the planned files that were touched but hold what they held."""
-    touched = {}
+def _check_planned(plan: Plan, current: dict[str, SourceFile], where: str) -> dict[str, PlannedFile]:
+    """Return the planned files of which there is news: touched, though they hold what they held, or an MD5."""
+    renewed: dict[str, PlannedFile] = {}
     for path, planned in plan["files"].items():
         file = current.get(path)
         if file is None:
             raise DataError(
                 f"planned file {path} vanished",
-                where=place,
+                where=where,
                 action="put it back: finished shards hold its documents. To drop it for good, start the corpus "
                 f"over: delete {START_OVER}",
             )
         if not _is_unchanged(file, planned):
-            raise _changed(file, place)
-        if file.mtime_ns != planned["mtime_ns"]:
-            touched[path] = planned | {"mtime_ns": file.mtime_ns}
-    return touched
+            raise _changed(file, where)
+        if file.mtime_ns != planned["mtime_ns"]:  # what was read of it may be so no longer, but for its ends
+            renewed[path] = _ends_of(planned, file.mtime_ns)
+        elif file.content_md5 and "content_md5" not in planned:
+            renewed[path] = planned | {"content_md5": file.content_md5}
+    return renewed
 
 
-def _changed(file: SourceFile, place: object) -> DataError:
+def _ends_of(planned: PlannedFile, mtime_ns: int) -> PlannedFile:
+    """Return what the ends of a planned file that was touched still tell of it."""
+    entry: PlannedFile = {
+        "size_bytes": planned["size_bytes"],
+        "mtime_ns": mtime_ns,
+        "fingerprint": planned["fingerprint"],
+    }
+    if "told_bytes" in planned:
+        entry["told_bytes"] = planned["told_bytes"]
+    return entry
+
+
+def _changed(file: SourceFile, where: object) -> DataError:
     action = "put back what it held, and deliver new text as a new file"
     if file.etag:
         action = (
@@ -247,12 +239,12 @@ def _changed(file: SourceFile, place: object) -> DataError:
         )
     return DataError(
         f"planned file {file.path} changed",
-        where=place,
+        where=where,
         action=f"{action}. To start the corpus over, delete {START_OVER}",
     )
 
 
-def cut(files: list[tuple[str, int]], target_bytes: int) -> list[dict[str, Any]]:
+def cut(files: list[tuple[str, int]], target_bytes: int) -> list[PlannedShard]:
     """Cut files into shards of even size, in their order; one that cannot be cut stays whole.
 
     The number of shards is the total size over the target, rounded, at least one, and each gets an equal part, so
@@ -269,7 +261,7 @@ def cut(files: list[tuple[str, int]], target_bytes: int) -> list[dict[str, Any]]
     """
     total = sum(size for _, size in files)
     part = total / max(1, round(total / target_bytes))
-    shards: list[dict[str, Any]] = []
+    shards: list[PlannedShard] = []
     file_begin = end_of_shard = 0
     for path, size in files:
         start = 0

@@ -1,4 +1,4 @@
-"""Vendor files: which formats are read, how much text they hold, and their lines.
+"""Read vendor files: their formats, the size of their text, and their lines.
 
 .jsonl .json .ndjson             one document a line; cut anywhere: a range owns the lines that start in it
 the same, then .gz or .zst       concatenated members and frames too; never cut
@@ -11,14 +11,15 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import orjson
 from backports import zstd
 
 from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.shards import parquet_rows
 from pretrain_llama.stores import SourceFile
 
 FORMATS = re.compile(r".*(?:\.jsonl|\.json|\.ndjson)(\.gz|\.zst)?|.*(\.parquet)", re.DOTALL)
@@ -29,21 +30,20 @@ BLOCK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 # Read of a compressed file, to judge it by. zstandard gives nothing of a block, of up to 128 KiB, until it is whole.
 HEAD_BYTES = {".gz": SAMPLE_BYTES, ".zst": 1 << 18}
-PARQUET_ROWS = 64
 
 
-def check_format(path: str, place: str) -> None:
-    """Raise ConfigError for a file whose name ends in no format that is read; place: what names the file."""
+def check_format(path: str, where: str) -> None:
+    """Raise ConfigError for a file whose name ends in no format that is read; where: what names the file."""
     if FORMATS.fullmatch(path) is None:
         raise ConfigError(
             f"{path} is no vendor file: .jsonl, .json or .ndjson, also with .gz or .zst, or .parquet is read",
-            where=place,
+            where=where,
             action="narrow the glob so that it leaves the file out, or convert the file",
         )
 
 
 def format_of(path: str) -> str:
-    """Return what makes a file's bytes other than its lines: .gz, .zst, .parquet, or nothing."""
+    """Return the format of a file whose bytes are not its lines: .gz, .zst, .parquet, or nothing."""
     match = FORMATS.fullmatch(path)
     return next(filter(None, match.groups()), "") if match else ""
 
@@ -58,8 +58,19 @@ def can_be_cut(path: str) -> bool:
     return not format_of(path)
 
 
-def text_bytes(file: SourceFile, text_key: str) -> int:
-    """Return about how many bytes of jsonl a file becomes.
+@dataclass(frozen=True)
+class TextSize:
+    """How many bytes of jsonl a vendor file becomes, about; and what its format tells of that, None where it does not.
+
+    Files of the same text tell the same, plain, .gz or .zst; Parquet goes by its pages.
+    """
+
+    about: int
+    told: int | None = None
+
+
+def text_size(file: SourceFile, text_key: str) -> TextSize:
+    """Return how many bytes of jsonl a file becomes.
 
     Plain files: their size. Compressed ones: what their beginning expands to, 64 KiB of a .gz and 256 KiB of a .zst,
     over the whole; where the format tells the size (gzip's ISIZE, RFC 1952, modulo 2**32 and of the last member; the
@@ -73,17 +84,18 @@ def text_bytes(file: SourceFile, text_key: str) -> int:
     kind = format_of(file.path)
     if kind == ".parquet":
         with _reading(file.path):
-            return max(1, _parquet_text_bytes(file, text_key))
+            size = max(1, parquet_rows.text_bytes(file.path, text_key, file.etag))
+            return TextSize(size, size)
     if not kind or file.size_bytes == 0:
-        return file.size_bytes
+        return TextSize(file.size_bytes, file.size_bytes)
     with _reading(file.path):
         head = stores.read_range(file.path, 0, HEAD_BYTES[kind], file.etag)
         estimate = max(1, _expanded_bytes(head, kind) * file.size_bytes // len(head))
         if kind == ".gz":
             told = int.from_bytes(_last_bytes(file, head, 4), "little")
         else:
-            told = zstd.get_frame_info(head).decompressed_size or 0
-    return told if estimate / 2 <= told <= estimate * 2 else estimate
+            told = zstd.get_frame_info(head).decompressed_size
+    return TextSize(told if told is not None and estimate / 2 <= told <= estimate * 2 else estimate, told)
 
 
 def _last_bytes(file: SourceFile, head: bytes, count: int) -> bytes:
@@ -109,7 +121,7 @@ def blocks_of(path: str, start: int, stop: int | None, text_key: str, etag: str 
     with _reading(path):
         kind = format_of(path)
         if kind == ".parquet":
-            yield from _parquet_blocks(path, text_key, etag)
+            yield from parquet_rows.blocks(path, text_key, etag)
         elif kind:
             yield from _decompressed_blocks(path, kind, etag)
         else:
@@ -183,41 +195,19 @@ def first_bytes(file: SourceFile) -> bytes:
         return expanded
 
 
-def _parquet_text_bytes(file: SourceFile, text_key: str) -> int:
-    with _open_parquet(file.path, text_key, file.etag) as parquet:
-        metadata = parquet.metadata
-        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-        text = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == text_key)
-        return text + metadata.num_rows * len(orjson.dumps({text_key: ""}) + b"\n")
-
-
-def _parquet_blocks(path: str, text_key: str, etag: str) -> Iterator[bytes]:
-    with _open_parquet(path, text_key, etag) as file:
-        for batch in file.iter_batches(PARQUET_ROWS, columns=[text_key]):
-            yield b"".join(orjson.dumps(row) + b"\n" for row in batch.to_pylist())
-
-
-@contextmanager
-def _open_parquet(path: str, text_key: str, etag: str) -> Iterator[Any]:
-    from pyarrow import parquet
-
-    with stores.open_binary(path, etag) as stream:
-        file = parquet.ParquetFile(stream, buffer_size=SAMPLE_BYTES, pre_buffer=False)
-        _check_column(file, path, text_key)
-        yield file
-
-
-def _check_column(file: Any, path: str, text_key: str) -> None:
-    columns = [file.schema.column(index) for index in range(len(file.schema))]
-    known = {column.path: column.logical_type.type for column in columns}
-    if known.get(text_key) != "STRING":
-        found = ", ".join(name for name, kind in known.items() if kind == "STRING") or "none"
-        raise DataError(
-            f"the parquet file has no column {text_key!r} of strings; columns of strings: {found}",
-            where=path,
-            action="correct text_key in config/corpora.tsv, or have the vendor's file mended",
-        )
+def beginning_of(file: SourceFile, text_key: str, length: int) -> tuple[bytes, bool]:
+    """Return the first bytes of a vendor file's text, at most `length`, up to 32 KiB, and whether that is all of it."""
+    text = b""
+    if is_parquet(file.path):
+        for block in blocks_of(file.path, 0, None, text_key, file.etag):
+            text += block
+            if len(text) > length:
+                break
+        is_whole = True
+    else:
+        text = first_bytes(file)
+        is_whole = file.size_bytes <= HEAD_BYTES.get(format_of(file.path), SAMPLE_BYTES)
+    return text[:length], is_whole and len(text) <= length
 
 
 @contextmanager

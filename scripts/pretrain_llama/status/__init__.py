@@ -1,1 +1,1 @@
-"""Where a project stands, without running anything."""
+"""Show the state of a project without running anything: shards.py, certificates.py, snakemake_log.py."""

@@ -1,8 +1,8 @@
-"""How far the shards of each corpus are."""
+"""Count each corpus's shards by stage."""
 
 import glob
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pretrain_llama import stores
 from pretrain_llama.configuration import Corpus
@@ -10,6 +10,7 @@ from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.shards import plan
+from pretrain_llama.vocabulary.promises import Kept
 
 
 @dataclass
@@ -19,6 +20,7 @@ class CorpusStatus:
     Attributes:
         planned: shards in the recorded plan.
         new_files: vendor files that no plan holds yet.
+        kept: how far an expansion leaves its documents as they were; of no document where it promises nothing.
         problem: why its vendor files or its receipts cannot be read.
     """
 
@@ -31,6 +33,7 @@ class CorpusStatus:
     held_out: int = 0
     rejected: int = 0
     new_files: int = 0
+    kept: Kept = field(default_factory=Kept)
     problem: str = ""
 
     def add(self, receipt: TokenizeReceipt) -> None:
@@ -40,10 +43,11 @@ class CorpusStatus:
         self.tokens += receipt.tokens
         self.held_out += receipt.held_out_documents
         self.rejected += sum(receipt.rejected.values())
+        self.kept.add(receipt)
 
 
 def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
-    """Return how far a corpus is: by a listing of the receipts of each stage, and what those of tokenizing say.
+    """Return a corpus's progress, from a listing of each stage's receipts, and from those of tokenizing.
 
     Args:
         corpus: a row of the table.
@@ -61,7 +65,7 @@ def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
         with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
             for receipt in threads.map(TokenizeReceipt.read, there):
                 status.add(receipt)
-        listed = {file.path for file in stores.list_files(corpus.source, corpus.place)}
+        listed = {file.path for file in stores.list_files(corpus.source, corpus.where)}
         status.new_files = len(listed - recorded["files"].keys())
     except PretrainError as error:
         status.problem = str(error)

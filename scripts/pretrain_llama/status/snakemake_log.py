@@ -1,4 +1,4 @@
-"""What Snakemake's own log says of its newest run: which jobs run, and which failed."""
+"""Read Snakemake's log of its newest run: which jobs run, and which failed."""
 
 import os
 import re
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass
 class NewestRun:
-    """What Snakemake's newest log tells.
+    """The contents of Snakemake's newest log.
 
     Attributes:
         log: its path.
@@ -51,7 +51,7 @@ class NewestRun:
 
 
 def newest_run(folder: Path) -> NewestRun | None:
-    """Return the newest run that executed anything in a folder; None where there was none."""
+    """Return the newest run that executed anything in a folder; None if there is none."""
     for path in sorted((folder / ".snakemake" / "log").glob("*.snakemake.log"), reverse=True):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         if any(STARTED.match(line) for line in lines):

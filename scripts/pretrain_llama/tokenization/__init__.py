@@ -1,1 +1,1 @@
-"""Jsonl shards to Megatron .bin/.idx pairs."""
+"""Tokenize jsonl shards to Megatron .bin/.idx pairs: tokenize.py is the pipeline, engines.py encodes."""

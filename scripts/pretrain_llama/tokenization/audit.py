@@ -1,4 +1,4 @@
-"""Audit a .bin/.idx pair: everything that can be wrong with it, and some documents to read."""
+"""Audit a .bin/.idx pair: check all that can be wrong with it, and decode some documents to read."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CHUNK = 1 << 22
 
 @dataclass
 class Audit:
-    """What was found in a pair; rates are fractions of its documents, 0 to 1."""
+    """The result of auditing a pair; rates are fractions of its documents, 0 to 1."""
 
     documents: int
     tokens: int
@@ -104,6 +104,6 @@ def _edge_rate(pair: IndexedReader, edge: int, token: int | None) -> float | Non
     if token is None or not pair.documents or not pair.tokens:
         return None
     ends = np.cumsum(pair.lengths, dtype=np.int64)
-    places = np.where(pair.lengths > 0, ends - 1 if edge else ends - pair.lengths, -1)
-    ids = pair.tokens_array[np.minimum(places[places >= 0], pair.tokens - 1)]
-    return float(np.count_nonzero(ids == token) / len(places))
+    positions = np.where(pair.lengths > 0, ends - 1 if edge else ends - pair.lengths, -1)
+    ids = pair.tokens_array[np.minimum(positions[positions >= 0], pair.tokens - 1)]
+    return float(np.count_nonzero(ids == token) / len(positions))

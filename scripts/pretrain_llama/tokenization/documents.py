@@ -1,4 +1,4 @@
-"""Documents from jsonl lines: the text, or the reason why there is none."""
+"""Parse jsonl lines: the text of each document, or the reason why the line is rejected."""
 
 import json
 import re
@@ -23,7 +23,7 @@ class Rejected(Exception):
     bad_json     not JSON
     no_text      not an object, or the text key is missing
     not_text     what stands under the text key is no string
-    empty        the text is empty or only whitespace
+    empty        the text is empty or only whitespace, or the tokenizer gives it no token (lines.py)
     too_long     the line is longer than allowed (lines.py)
     """
 

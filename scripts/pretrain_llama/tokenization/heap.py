@@ -1,4 +1,4 @@
-"""The C library's heaps, told how a tokenizing process uses them."""
+"""Tune the C library's allocator for a process that tokenizes in threads."""
 
 import ctypes
 
@@ -9,7 +9,7 @@ LARGEST_KEPT_BYTES = 1 << 25  # glibc takes no more
 
 
 def limit_heaps(threads: int) -> None:
-    """Have one heap for each encoding thread, which keep what is freed; to be called before there are threads.
+    """Use one heap for each encoding thread, and keep freed memory; call it before threads start.
 
     Blocks are made in one thread and freed in another. In the many heaps of glibc's default, holes add up: measured
     over 4 GB with 2 threads, 345 MB of memory against 310, in the same CPU time; a single heap takes 5 % more time.

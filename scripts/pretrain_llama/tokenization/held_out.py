@@ -1,9 +1,9 @@
-"""Documents held out of training, for validation: known by a hash of their text, whatever shard they are in.
+"""Choose documents to hold out for validation by a hash of their text, whatever shard they are in.
 
-The same text is always on the same side, so no document is on both, and every tokenizer holds out the same ones. Where
-a tokenizer normalizes, "ﬁne" and "fine" are the same text to its model, and the text that is hashed is the normalized
-one: such a tokenizer holds out its own. So does one that puts a space before a text that has none. SentencePiece
-writes spaces as ▁, so the two are one for all tokenizers.
+The same text is always on the same side, so no document is on both, and every tokenizer holds out the same documents.
+There is one exception: to the model of a tokenizer that normalizes, "ﬁne" and "fine" are the same text, so there the
+normalized text is hashed, and other documents may be held out. The same holds where a tokenizer puts a space before a
+text that has none. SentencePiece writes spaces as ▁, so the hash takes the two as equal for all tokenizers.
 """
 
 from itertools import pairwise
@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from pretrain_llama.tokenization.engines import Encoded, Normalize
+from pretrain_llama.tokenization.engines import Encoded
+from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.texts import Texts
 
 MARK = "▁".encode()

@@ -1,7 +1,7 @@
 """Megatron's indexed datasets: a .bin with the tokens and an .idx that says where each sequence lies.
 
 The .bin holds the ids of all sequences, one after the other, in the .idx's dtype, without a header. The .idx, little
-endian (source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.16.1):
+endian (source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.19.2):
 
     bytes            content
     9                b"MMIDIDX\\x00\\x00"
@@ -113,22 +113,22 @@ def read_lengths(prefix: str | Path, sequences: int) -> np.ndarray:
     return np.fromfile(f"{prefix}.idx", np.int32, sequences, offset=HEADER.size)
 
 
-def _parse_header(header: bytes, place: str | Path) -> tuple[np.dtype, int, int]:
+def _parse_header(header: bytes, where: str | Path) -> tuple[np.dtype, int, int]:
     """Return dtype, sequences and document boundaries."""
     if len(header) < HEADER.size or not header.startswith(MAGIC):
-        raise _damaged("the .idx is no Megatron index", place)
+        raise _damaged("the .idx is no Megatron index", where)
     _, version, code, sequences, boundaries = HEADER.unpack(header)
     dtypes = {number: dtype for dtype, number in DTYPE_CODES.items()}
     if version != VERSION or code not in dtypes:
         known = ", ".join(f"{number} ({dtype})" for number, dtype in sorted(dtypes.items()))
         raise _damaged(
-            f"the .idx has version {version} and dtype code {code}; known: version {VERSION}, {known}", place
+            f"the .idx has version {version} and dtype code {code}; known: version {VERSION}, {known}", where
         )
     return dtypes[code], sequences, boundaries
 
 
-def _damaged(problem: str, place: str | Path) -> DataError:
-    return DataError(problem, where=place, action="delete both files and run again, which makes them anew")
+def _damaged(problem: str, where: str | Path) -> DataError:
+    return DataError(problem, where=where, action="delete both files and run again, which makes them anew")
 
 
 class IndexedReader:

@@ -1,10 +1,11 @@
-"""A shard's lines, in blocks, and what becomes of them: documents with texts, blank lines, rejected ones."""
+"""Read a shard in blocks of lines, and sort the lines: documents with texts, blank lines, rejected lines."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
 from blake3 import blake3
 
 from pretrain_llama.tokenization.documents import UTF8_BOM, Rejected, text_of, texts_of
@@ -26,7 +27,7 @@ class RejectedLine:
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of a block of lines.
+    """A block of lines, sorted.
 
     Attributes:
         texts: of the documents in it.
@@ -42,6 +43,24 @@ class Batch:
     def lines(self) -> int:
         """Number of lines in the block."""
         return len(self.texts) + self.blank + len(self.rejected)
+
+    def without_empty(self, block: memoryview, empty: np.ndarray) -> "Batch":
+        """Return the batch with some documents rejected, as `empty`.
+
+        Args:
+            block: that the lines are of.
+            empty: (texts,) bool, which documents.
+        """
+        rejected, known = list(self.rejected), {line.number for line in self.rejected}
+        start = document = 0
+        for number, line in enumerate(_lines(block), start=1):
+            if number not in known and not _is_blank(line):
+                if empty[document]:
+                    rejected.append(RejectedLine(number, start, "empty", line.rstrip(b"\r")))
+                document += 1
+            start += len(line) + 1
+        texts = Texts.of(self.texts[number] for number in np.flatnonzero(~empty).tolist())
+        return Batch(texts, self.blank, sorted(rejected, key=lambda line: line.number))
 
 
 class ShardReader:
@@ -95,15 +114,23 @@ def sort_lines(block: memoryview, text_key: str, max_line_bytes: int) -> Batch:
         return Batch(texts, 0, [])
     accepted, rejected = [], []
     start = blank = 0
-    for number, line in enumerate(bytes(block[:-1]).split(b"\n"), start=1):
+    for number, line in enumerate(_lines(block), start=1):
         try:
             if len(line) >= max_line_bytes:
                 raise Rejected("too_long")
             accepted.append(text_of(line, text_key))
         except Rejected as reason:
-            if line.removeprefix(UTF8_BOM).strip():
-                rejected.append(RejectedLine(number, start, str(reason), line.rstrip(b"\r")))
-            else:
+            if _is_blank(line):
                 blank += 1
+            else:
+                rejected.append(RejectedLine(number, start, str(reason), line.rstrip(b"\r")))
         start += len(line) + 1
     return Batch(Texts.of(accepted), blank, rejected)
+
+
+def _lines(block: memoryview) -> list[bytes]:
+    return bytes(block[:-1]).split(b"\n")
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line.removeprefix(UTF8_BOM).strip()

@@ -1,4 +1,4 @@
-"""Where the lines of a merged shard came from."""
+"""Trace the lines of a merged shard back to their vendor files."""
 
 from bisect import bisect_right
 from itertools import accumulate
@@ -31,15 +31,15 @@ class Origins:
         begun = bisect_right(self._starts, start + len(block) - 1)
         if begun > first:
             newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)
-            places = np.array(self._starts[first:begun]) - start
-            self._lines_before += (lines_before + np.searchsorted(newlines, places)).tolist()
+            offsets = np.array(self._starts[first:begun]) - start
+            self._lines_before += (lines_before + np.searchsorted(newlines, offsets)).tolist()
 
-    def of(self, place: int, line: int) -> tuple[MergedRange, int]:
+    def of(self, offset: int, line: int) -> tuple[MergedRange, int]:
         """Return the range that a line came from, and the number of the line in it, from 1.
 
         Args:
-            place: where the line begins in the shard, in bytes; in a block that was passed.
+            offset: where the line begins in the shard, in bytes; in a block that was passed.
             line: its number in the shard, from 1.
         """
-        index = bisect_right(self._starts, place) - 1
+        index = bisect_right(self._starts, offset) - 1
         return self._ranges[index], line - self._lines_before[index]

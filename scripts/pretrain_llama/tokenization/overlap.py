@@ -1,4 +1,4 @@
-"""Documents that two sets of .bin/.idx pairs have in common, by their ids."""
+"""Find documents that two sets of .bin/.idx pairs share, by comparing their ids."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ def _keys(pair: IndexedReader, first: int, last: int) -> np.ndarray:
     keys = lengths.astype(np.uint64)
     ids = pair.tokens_array
     filled = lengths > 0
-    for place in range(LOOKED_AT):
-        at = starts[filled] + lengths[filled] * place // LOOKED_AT
+    for part in range(LOOKED_AT):
+        at = starts[filled] + lengths[filled] * part // LOOKED_AT
         keys[filled] = (keys[filled] ^ ids[at].astype(np.uint64)) * MULTIPLIER
     return keys
 

@@ -1,117 +1,120 @@
-"""The gate before the fast engine: its ids must be the reference's, on texts that are known to part engines, and on
-a sample of the very texts that are tokenized.
-"""
+"""Encode with the fast engine where its certificate allows, else with the reference; both encode a sample, as a net."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
 
-from pretrain_llama.tokenization.engines import Encoded, Gigatoken, Reference
+from pretrain_llama.tokenization.certificate import Certificate
+from pretrain_llama.tokenization.engine_comparison import unequal
+from pretrain_llama.tokenization.engines import Encoded, EngineFailed, Gigatoken, Reference
 from pretrain_llama.tokenization.texts import Texts
 
-SAMPLED_TEXTS = 16
-SAMPLE_BYTES = 1 << 11
-# Where engines were seen to differ, or where their authors' issues say that they do.
-PROBES = [
-    "a  b   c",
-    "  leading, and trailing  ",
-    "\ttabs\t\tand\u00a0no-break\u3000spaces \u2028",
-    "line\nfeeds\r\n\r\n\n\n",
-    "NUL \0 and \x07 control \x1b[0m characters \x7f",
-    "<unk> <pad> <0x0A> ▁ ▁▁ <|endoftext|> [INST]",
-    "السَّلَامُ عَلَيْكُمْ وَرَحْمَةُ اللهِ، ٱلْحَمْدُ لِلَّٰهِ ـــ ١٢٣ ؟",
-    "emoji 🦙 👩‍👩‍👧‍👦 🇸🇦 👍🏽 and ﷺ",
-    "é e\u0301 ﬁ Ⅳ ｆｕｌｌ \ufeff \u200b\u200f \ufffd",
-    "日本語 ไทย हिन्दी 한국어",
-    "123456789 3.14159 1e-05 0xDEADBEEF",
-    "don't I'LL we've",
-    "x" * 5_000,
-    " " * 5_000,
-    "A line of a megabyte: السطر الطويل, again and again;  " * 15_000,
-]
+# Of a block of 4 MiB: 3 KiB cost the slower reference, tokenizers, a millisecond, and such a block fifty (measured).
+WINDOWS = 6  # of each way to choose them
+WINDOW_BYTES = 256
+LOOKED_AT = 16  # every so many bytes, for the scripts of a block
+CONTINUATION, LEAD = 0x80, 0xC0  # in UTF-8: 0b10… is within a character, 0b11… begins one of several bytes
 
 
 class EnginesDiffer(Exception):
     """The fast engine does not give the reference's ids; `str()` says where."""
 
 
-class GatedEngine:
-    """gigatoken, held against the reference: on the probes at first, then on a sample of every batch.
+class CertifiedEngine:
+    """gigatoken for documents without what its certificate calls untrusted, the reference for the others.
 
     Attributes:
         name, at_once: of the fast engine.
         normalize: of the reference.
-        compared: documents of the shard that both encoded, to the same ids.
+        compared: documents of which both encoded the whole, or a part, to the same ids.
+        by_reference: documents that the reference encoded.
     """
 
-    def __init__(self, reference: Reference, model: str, threads: int) -> None:
-        """Load the fast engine for the reference's model file, and let it through the gate.
-
-        Raises:
-            EnginesDiffer: it cannot load the model, or a probe's ids differ.
-        """
-        self._reference = reference
-        probes = _probes(reference)
-        with ThreadPoolExecutor(1) as meanwhile:
-            expected = meanwhile.submit(reference.encode, probes)
-            try:
-                self._fast = Gigatoken(model, threads)
-            except Exception as error:  # whatever a model that it does not know makes it raise
-                raise EnginesDiffer(f"gigatoken cannot load the model: {error}") from error
-            encoded = self._fast.encode(probes)
-            self._compare(probes, encoded, range(len(probes)), expected.result())
+    def __init__(self, reference: Reference, certificate: Certificate, threads: int) -> None:
+        """certificate: of the reference's tokenizer, which does not say that the reference has to encode alone."""
+        self._reference, self._untrusted = reference, certificate.patterns
+        self._fast = Gigatoken(reference, threads)
         self.name, self.at_once = self._fast.name, self._fast.at_once
         self.normalize = reference.normalize
-        self.compared = 0
+        self.compared = self.by_reference = 0
         self._counting = Lock()
 
     def encode(self, texts: Texts) -> Encoded:
         """Return the ids of texts.
 
         Raises:
-            EnginesDiffer: the ids of a sampled text differ.
+            EnginesDiffer: the ids of a sampled text differ, or the fast engine fails.
         """
-        encoded = self._fast.encode(texts)
-        sampled = sample(texts)
-        self._compare(texts, encoded, sampled, self._reference.encode(Texts.of(texts[number] for number in sampled)))
+        untrusted = self._untrusted.are_in(texts)
+        if not untrusted.any():
+            return self._encode_trusted(texts)
         with self._counting:
-            self.compared += len(sampled)
-        return encoded
+            self.by_reference += int(untrusted.sum())
+        slow = self._reference.encode(texts.chosen(untrusted))
+        return interleaved(untrusted, slow, self._encode_trusted(texts.chosen(~untrusted)))
 
-    def _compare(self, texts: Texts, encoded: Encoded, numbers: Sequence[int], expected: Encoded) -> None:
-        """Hold the ids of some texts, given by number, against the reference's of these texts alone."""
-        ids, lengths = encoded
-        ends = np.cumsum(lengths)
-        expected_ends = np.cumsum(expected[1])
-        for number, length, end in zip(numbers, expected[1], expected_ends, strict=True):
-            theirs = expected[0][end - length : end]
-            ours = ids[ends[number] - lengths[number] : ends[number]]
-            if not np.array_equal(ours, theirs):
-                common = min(len(ours), len(theirs))
-                unequal = np.flatnonzero(ours[:common] != theirs[:common])
-                at = int(unequal[0]) if len(unequal) else common
-                raise EnginesDiffer(
-                    f"{self._fast.name} and {self._reference.name} differ from token {at} of {texts[number][:80]!r}: "
-                    f"{ours[at : at + 5].tolist()} against {theirs[at : at + 5].tolist()}"
-                )
-
-
-def _probes(reference: Reference) -> Texts:
-    """Return the texts for the beginning: PROBES, and the tokenizer's own strings, with and without spaces around."""
-    control = "a document that names " + " and ".join(reference.control_strings) + " goes on"
-    around = [f"a{string}b {string}c d{string} {string} e  {string}" for string in reference.user_strings]
-    return Texts.of(probe.encode() for probe in [*PROBES, control, *reference.control_strings, *around])
+    def _encode_trusted(self, texts: Texts) -> Encoded:
+        """Encode by the fast engine; windows of some texts are encoded beside them, and held against the reference."""
+        windows, sampled = sample(texts)
+        try:
+            ids, lengths = self._fast.encode(texts.followed_by(windows))
+        except EngineFailed as error:
+            raise EnginesDiffer(str(error)) from error
+        tokens = int(lengths[: len(texts)].sum())
+        differ = np.flatnonzero(unequal((ids[tokens:], lengths[len(texts) :]), self._reference.encode(windows)))
+        if len(differ):
+            window, number = windows[differ[0]].decode(), sampled[differ[0]]
+            raise EnginesDiffer(
+                f"{self.name} and {self._reference.name} differ on {window!r}, in the document that begins "
+                f"{texts[number][:WINDOW_BYTES].decode(errors='ignore')!r}"
+            )
+        with self._counting:
+            self.compared += len(set(sampled))
+        return ids[:tokens], lengths[: len(texts)]
 
 
-def sample(texts: Texts) -> list[int]:
-    """Return the numbers of some texts: the shorter of 16 that are evenly spread, of together at most 2 KiB, or one.
+def interleaved(chosen: np.ndarray, of_chosen: Encoded, of_others: Encoded) -> Encoded:
+    """Return the ids of texts in their order; chosen: (texts,) bool, which of the two has a text's."""
+    lengths = np.empty(len(chosen), np.int64)
+    lengths[chosen], lengths[~chosen] = of_chosen[1], of_others[1]
+    ids = np.empty(lengths.sum(), np.int64)
+    are_of_chosen = np.repeat(chosen, lengths)
+    ids[are_of_chosen], ids[~are_of_chosen] = of_chosen[0], of_others[0]
+    return ids, lengths
 
-    They cost the reference half a millisecond, where a block of 4 MiB takes the fast engine thirty.
+
+def sample(texts: Texts) -> tuple[Texts, list[int]]:
+    """Return windows of some texts, of at most 256 bytes, and the numbers of the texts.
+
+    One half are of texts of all lengths, evenly spread from the shortest to the longest; the other half begin at
+    characters of other scripts than Latin, by the first bytes of the characters, those that are rare as well as any.
     """
-    lengths = np.diff(texts.offsets)
-    spread = np.arange(0, len(texts), max(1, len(texts) // SAMPLED_TEXTS))
-    by_length = spread[np.argsort(lengths[spread], kind="stable")]
-    count = np.searchsorted(np.cumsum(lengths[by_length]), SAMPLE_BYTES, side="right")
-    return by_length[: max(1, count)].tolist()
+    if not len(texts):
+        return texts, []
+    data = texts.data[: texts.offsets[-1]]
+    draw = np.random.default_rng(len(data))
+    by_length = np.argsort(texts.lengths, kind="stable")
+    spread = by_length[np.linspace(0, len(texts) - 1, WINDOWS).astype(int)]
+    within = texts.offsets[spread] + (draw.random(WINDOWS) * texts.lengths[spread]).astype(np.int64)
+    positions = [*within.tolist(), *draw.permutation(_of_each_lead(data, int(draw.integers(LOOKED_AT))))[:WINDOWS]]
+    numbers = np.searchsorted(texts.offsets, positions, side="right") - 1
+    windows = [_window(texts, int(number), int(position)) for number, position in zip(numbers, positions, strict=True)]
+    return Texts.of(windows), numbers.tolist()
+
+
+def _of_each_lead(data: np.ndarray, first: int) -> np.ndarray:
+    """Return a position of each byte that begins a character of several; looks at every 16th byte, from the first."""
+    position_of = np.full(256, -1)
+    looked_at = data[first::LOOKED_AT]
+    position_of[looked_at] = np.arange(first, len(data), LOOKED_AT)
+    positions = position_of[LEAD:]
+    return positions[positions >= 0]
+
+
+def _window(texts: Texts, number: int, position: int) -> bytes:
+    """Return a text from a position on, or its end where it ends sooner; whole characters, at least one."""
+    start, end = int(texts.offsets[number]), int(texts.offsets[number + 1])
+    begin = max(start, min(position, end - WINDOW_BYTES))
+    while begin > start and texts.data[begin] & LEAD == CONTINUATION:
+        begin -= 1
+    return texts.data[begin : min(end, begin + WINDOW_BYTES)].tobytes().decode(errors="ignore").encode()

@@ -1,4 +1,4 @@
-"""The lines of a shard that are no documents: kept whole beside it, counted by reason, and limited.
+"""Keep a shard's rejected lines whole beside it, count them by reason, and limit how many there may be.
 
 A line of {prefix}.rejected.jsonl:
 

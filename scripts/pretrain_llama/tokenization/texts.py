@@ -1,4 +1,4 @@
-"""Texts in one buffer, as columns are kept: no Python object a document."""
+"""UTF-8 texts in one buffer with offsets, as columnar formats keep them: no Python object for each document."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +34,18 @@ class Texts:
 
     def __iter__(self) -> Iterator[bytes]:
         return map(self.__getitem__, range(len(self)))
+
+    def chosen(self, which: np.ndarray) -> "Texts":
+        """Return some of them; which: (texts,) bool."""
+        lengths = self.lengths
+        offsets = np.concatenate([[0], np.cumsum(lengths[which])])
+        first = self.offsets[0]
+        return Texts(self.data[first : self.offsets[-1]][np.repeat(which, lengths)], offsets)
+
+    def followed_by(self, others: "Texts") -> "Texts":
+        """Return these texts, and then others."""
+        data = np.concatenate([self.data[: self.offsets[-1]], others.data])
+        return Texts(data, np.concatenate([self.offsets, self.offsets[-1] + others.offsets[1:]]))
 
     @property
     def lengths(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tokenize one jsonl shard: every line becomes a document, or is blank, or is rejected with a reason.
+"""Tokenize one jsonl shard: every line becomes a document, is blank, or is rejected with a reason.
 
 One thread reads blocks of lines and writes what became of them, in order; the others each parse, encode and frame a
 block at a time. Memory is bounded by a few blocks a thread and the longest line allowed.
@@ -15,22 +15,23 @@ from typing import Protocol
 import numpy as np
 from blake3 import blake3
 
-from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import replacing
 from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.tokenization.engines import Encoded, Normalize
+from pretrain_llama.tokenization.engines import Encoded
+from pretrain_llama.tokenization.frame import Frame
 from pretrain_llama.tokenization.held_out import are_held_out, divide
-from pretrain_llama.tokenization.indexed import IndexedWriter, dtype_for, writing_indexed
+from pretrain_llama.tokenization.indexed import IndexedWriter, writing_indexed
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
+from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.origins import Origins
 from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
 from pretrain_llama.tokenization.texts import Texts
 
 
 class Engine(Protocol):
-    """What encodes: an engine of engines.py, or the gated one of parity.py.
+    """What encodes: an engine of engines.py, or the certified one of parity.py.
 
     Attributes:
         at_once: number of threads that may encode at once.
@@ -46,52 +47,17 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Ids that are put before (`head`) and after (`tail`) each document's, and the number of ids that there are."""
-
-    head: list[int]
-    tail: list[int]
-    vocab_size: int
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the .bin."""
-        return dtype_for(self.vocab_size)
-
-    def around(self, encoded: Encoded) -> Encoded:
-        """Return documents framed, in the dtype of the .bin.
-
-        Raises:
-            OperatorError: an id is not in the vocabulary.
-        """
-        ids, lengths = encoded
-        if len(ids) and ids.max() >= self.vocab_size:
-            raise OperatorError(
-                f"id {ids.max()} in a vocabulary of {self.vocab_size}",
-                where="the engine that encodes",
-                action="report it, with the tokenizer's name and version",
-            )
-        framed_lengths = lengths + len(self.head) + len(self.tail)
-        ends = np.cumsum(framed_lengths)
-        places = [(ends - framed_lengths + at, token) for at, token in enumerate(self.head)]
-        places += [(ends - len(self.tail) + at, token) for at, token in enumerate(self.tail)]
-        framed = np.empty(framed_lengths.sum(), self.dtype)
-        is_text = np.ones(len(framed), bool)
-        for place, token in places:
-            framed[place] = token
-            is_text[place] = False
-        framed[is_text] = ids
-        return framed, framed_lengths
-
-
-@dataclass(frozen=True)
 class Tokenized:
-    """What became of a block of lines: of its documents, those to train on and those held out, framed."""
+    """A tokenized block of lines: its documents, those to train on and those held out, framed.
+
+    `with_new_pieces` counts those of both with an id that a promise rules out.
+    """
 
     batch: Batch
     trained: Encoded
     held_out: Encoded
     trained_text_bytes: int
+    with_new_pieces: int
 
 
 def tokenize(
@@ -105,6 +71,7 @@ def tokenize(
     limits: RejectionLimits,
     held_out_fraction: float,
     prefix: Path,
+    first_new_id: int | None = None,
 ) -> None:
     """Write a shard's .bin and .idx, the same for what is held out, and its rejected lines.
 
@@ -120,12 +87,14 @@ def tokenize(
         held_out_fraction: of the documents, 0 to 1.
         prefix: writes PREFIX.bin, PREFIX.idx, {shard}_held_out_document.bin and .idx beside them, and
             PREFIX.rejected.jsonl, the last also where the limits are passed.
+        first_new_id: documents with this id or one above it are counted; None counts none.
 
     Raises:
         DataError: more lines are rejected than allowed, or the shard is not what was merged.
         EnginesDiffer: by a gated engine.
     """
     receipt.engine = engine.name
+    receipt.with_new_pieces = None if first_new_id is None else 0
     rejected_path = f"{prefix}.rejected.jsonl"
     held_out_prefix = prefix.with_name(f"{receipt.shard}{HELD_OUT_SUFFIX}")
     with writing_indexed(prefix, frame.dtype) as trained, writing_indexed(held_out_prefix, frame.dtype) as held_out:
@@ -140,9 +109,13 @@ def tokenize(
 
             def encode(block: memoryview) -> Tokenized:
                 batch = sort_lines(block, text_key, max_line_bytes)
+                ids, lengths = engine.encode(batch.texts)
+                if not lengths.all():  # a normalizer may leave nothing of a text
+                    batch, lengths = batch.without_empty(block, lengths == 0), lengths[lengths > 0]
                 are_out = are_held_out(batch.texts, held_out_fraction, engine.normalize)
-                trained, out = divide(frame.around(engine.encode(batch.texts)), are_out)
-                return Tokenized(batch, trained, out, int(batch.texts.lengths[~are_out].sum()))
+                trained, out = divide(frame.around((ids, lengths)), are_out)
+                text_bytes = int(batch.texts.lengths[~are_out].sum())
+                return Tokenized(batch, trained, out, text_bytes, _count_new(ids, lengths, first_new_id))
 
             _encode_all(reader, encode, engine.at_once, outcome)
         receipt.sequences = receipt.documents
@@ -193,6 +166,8 @@ class Outcome:
         self._receipt.documents += len(lengths)
         self._receipt.text_bytes += tokenized.trained_text_bytes
         self._receipt.tokens += len(ids)
+        if self._receipt.with_new_pieces is not None:
+            self._receipt.with_new_pieces += tokenized.with_new_pieces
         self._receipt.held_out_documents += len(tokenized.held_out[1])
         self._receipt.held_out_tokens += len(tokenized.held_out[0])
         self._progress.advance(len(block))
@@ -211,6 +186,13 @@ class Outcome:
             self._bytes += len(piece)
             self._progress.advance(len(piece))
             yield piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
+
+
+def _count_new(ids: np.ndarray, lengths: np.ndarray, first: int | None) -> int:
+    """Return the number of documents, none of them empty, with an id from `first` on."""
+    if first is None or not len(lengths):
+        return 0
+    return int(np.count_nonzero(np.maximum.reduceat(ids, np.cumsum(lengths) - lengths) >= first))
 
 
 def _encode_all(reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome) -> None:

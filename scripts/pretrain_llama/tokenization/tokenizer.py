@@ -1,4 +1,4 @@
-"""A tokenizer as configured, and its identity."""
+"""A tokenizer as configured: its file, its frame, and its identity."""
 
 import filecmp
 import hashlib
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import sha256
-from pretrain_llama.tokenization.engines import Reference, load_reference
+from pretrain_llama.tokenization.engines import Reference, load_reference, read_pieces
+from pretrain_llama.tokenization.frame import frame_of
 
 SHARED_PIECES = 0.99  # a model's reserved pieces may be given other names
 
@@ -36,13 +36,14 @@ class Tokenizer:
 
     @cached_property
     def identity(self) -> str:
-        """{name}.{eight digits}: part of the path of all that is made with it.
+        """{name}.{eight digits}: part of the path of all that the tokenizer makes.
 
         The digits open the SHA-256 of, in this order: the model file's SHA-256 in hexadecimal, prepend_bos and
         append_eos as "0" or "1", then bos_token and eos_token where they are given, and the fraction if it is not 0.
+        Then "text" where texts that name control tokens were given their ids by earlier versions.
 
         Raises:
-            ConfigError: there is no such model file.
+            ConfigError: there is no such model file, or as `reference`.
         """
         if not Path(self.model).is_file():
             raise ConfigError(
@@ -52,6 +53,8 @@ class Tokenizer:
             )
         tokens = f"{self.bos_token or ''}{self.eos_token or ''}"
         hashed = f"{sha256(self.model)}{self.prepend_bos:d}{self.append_eos:d}{tokens}{self.held_out_fraction or ''}"
+        if (self.model.endswith(".json") or tokens) and self.reference.shielded:
+            hashed += "text"
         return f"{self.name}.{hashlib.sha256(hashed.encode()).hexdigest()[:8]}"
 
     @cached_property
@@ -59,9 +62,9 @@ class Tokenizer:
         """Its reference engine.
 
         Raises:
-            ConfigError: the model file is of no kind that is read.
+            ConfigError: the model file is of no kind that is read, or its ids are not known to be right.
         """
-        return load_reference(self.model)
+        return load_reference(self.model, bos_token=self.bos_token, eos_token=self.eos_token)
 
     @property
     def vocab_size(self) -> int:
@@ -69,20 +72,15 @@ class Tokenizer:
         return self.reference.vocab_size
 
     def check_frame(self) -> None:
-        """Check that it has the tokens that frame documents; raises as `frame_id` does."""
-        for role, wanted, token in [
-            ("bos", self.prepend_bos, self.bos_token),
-            ("eos", self.append_eos, self.eos_token),
-        ]:
-            if wanted:
-                frame_id(self.reference, self.model, role, token)
+        """Check that it has the tokens that stand around documents; raises as `frame_of` does."""
+        frame_of(self.reference, self.prepend_bos, self.append_eos)
 
-    def check_against_checkpoint(self, folder: str | Path, place: str) -> None:
+    def check_against_checkpoint(self, folder: str | Path, where: str) -> None:
         """Check that the tokenizer in a checkpoint's folder, if there is one, gives the same pieces the same ids.
 
         Args:
             folder: of the checkpoint.
-            place: of what chose the two, for the message.
+            where: what chose the two, for the message.
 
         Raises:
             ConfigError: more than 1 % of the ids that both have stand for other pieces.
@@ -91,7 +89,7 @@ class Tokenizer:
         theirs = next((path for name in names if (path := Path(folder) / name).is_file()), None)
         if theirs is None or filecmp.cmp(self.model, theirs, shallow=False):
             return
-        ours, known = self.reference.pieces(), load_reference(theirs).pieces()
+        ours, known = read_pieces(self.model), read_pieces(theirs)
         common = ours.keys() & known.keys()
         others = [number for number in sorted(common) if ours[number] != known[number]]
         if len(others) > (1 - SHARED_PIECES) * len(common):
@@ -99,42 +97,11 @@ class Tokenizer:
             raise ConfigError(
                 f"{len(others):,} of {len(common):,} ids of tokenizer {self.name!r} are other pieces to the "
                 f"checkpoint: {first} is {ours[first]!r}, and was {known[first]!r}",
-                where=f"{place}: tokenizer; {theirs}",
+                where=f"{where}: tokenizer; {theirs}",
                 action="choose the checkpoint's own tokenizer, or one that enlarges it (expansions of config.yaml)",
             )
 
     @property
     def file_name(self) -> str:
-        """What its copy is called: tokenizer.model or tokenizer.json."""
+        """The name of its copy: tokenizer.model or tokenizer.json."""
         return "tokenizer.json" if self.model.endswith(".json") else "tokenizer.model"
-
-
-def frame_id(reference: Reference, model: str | Path, role: str, token: str | None) -> int:
-    """Return the id of the BOS or EOS (`role`) that frames documents.
-
-    Args:
-        reference: engine of the model.
-        model: its file.
-        role: "bos" or "eos".
-        token: its name, where config.yaml gives one.
-
-    Raises:
-        ConfigError: the model has none; says what the tokenizer_config.json beside it calls so.
-    """
-    found = reference.token_id(token, role)
-    if found is None:
-        told = _told_beside(model, f"{role}_token")
-        raise ConfigError(
-            f"the tokenizer has no {role.upper()} token" + (f" {token!r}" if token else ""),
-            where=model,
-            action=f"in config.yaml, name it as {role}_token{told}, or switch it off",
-        )
-    return found
-
-
-def _told_beside(model: str | Path, key: str) -> str:
-    beside = Path(model).with_name("tokenizer_config.json")
-    told = mappings.read(beside) if beside.is_file() else None
-    token = told.get(key) if isinstance(told, dict) else None
-    token = token.get("content") if isinstance(token, dict) else token
-    return f" ({beside.name} beside it says {token!r})" if token else ""

@@ -1,8 +1,3 @@
-"""Continued pretraining on megatron-core."""
+"""Continue pretraining on megatron-core: loop.py is the loop, step.py a step; data/ feeds it, logging/ records it."""
 
-import warnings
-
-# That Apex and Transformer Engine are absent is how we run; what torch is about to deprecate is megatron-core's matter.
-warnings.filterwarnings("ignore", message=".*(Apex|Transformer Engine).*not installed")
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"(megatron|torch|pretrain_llama\.training\.cpu)")
-warnings.filterwarnings("ignore", message="full scope is deprecated")
+import pretrain_llama.library_warnings  # noqa: F401

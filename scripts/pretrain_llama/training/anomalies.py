@@ -1,7 +1,7 @@
-"""Steps that must not be taken: a loss or a gradient that is no number, or far above those before.
+"""Detect steps that must not be taken: a loss or gradient that is no number, or far above those before.
 
 Far above is more than so many standard deviations over the mean of the last 128 steps, for the loss or the norm of the
-gradient, as in OLMo-core's SkipStepOptimizer (olmo_core/optim/skip_step_optimizer.py). Imports no torch.
+gradient, as in OLMo-core's SkipStepOptimizer (olmo_core/optim/skip_step_optimizer.py).
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama.errors import OperatorError
+from pretrain_llama.settings import OperationSettings
 
 WINDOW = 128  # steps; OLMo-core's rolling_interval_length
 NOT_FINITE, SPIKE = "not finite", "spike"
@@ -20,7 +21,7 @@ STOP, SKIP, REWIND = "stop", "skip", "rewind"
 
 
 class AnomalyDetector:
-    """Judges steps by those before."""
+    """Judges each step by the ones before it."""
 
     def __init__(self, deviations: float) -> None:
         """Begin without a past; deviations: standard deviations above the mean that make a spike."""
@@ -43,7 +44,7 @@ class AnomalyDetector:
         return value > statistics.fmean(past) + self._deviations * statistics.pstdev(past)
 
     def state(self) -> dict[str, list[float]]:
-        """Return the past, for a checkpoint."""
+        """Return the steps remembered, for a checkpoint."""
         return {"losses": list(self._losses), "norms": list(self._norms)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ class AnomalyDetector:
 
 
 class AnomalyPolicy:
-    """What a run does about anomalies, as operation of run.yaml says, and how often it has.
+    """What a run does about anomalies, as operation of run.yaml says, and how often it did so.
 
     Attributes:
         skipped_steps: of the whole training.
@@ -61,7 +62,7 @@ class AnomalyPolicy:
         rewinds: since the start of the run.
     """
 
-    def __init__(self, operation: dict[str, Any], output: Path, note: Callable[..., None]) -> None:
+    def __init__(self, operation: OperationSettings, output: Path, note: Callable[..., None]) -> None:
         """Begin; output: named in errors; note: writes an event and a message down."""
         self.skipped_steps = self.skips_in_a_row = self.rewinds = 0
         self._operation, self._output, self._note = operation, output, note
@@ -79,7 +80,7 @@ class AnomalyPolicy:
             loss, norm: of the step, for the messages.
 
         Raises:
-            OperatorError: the training shall stop.
+            OperatorError: the training has to stop.
         """
         policy = self._operation["on_not_finite" if anomaly == NOT_FINITE else "on_spike"] if anomaly else "ignore"
         if policy != SKIP:

@@ -47,7 +47,7 @@ class Attention(MegatronModule):
 
 
 def document_mask(documents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return what is added to the scores of attention, so that a token sees its own document's tokens before it alone.
+    """Return a mask to add to attention scores, so that a token sees only earlier tokens of its own document.
 
     It is as Llama 3 was trained (arXiv 2407.21783, 3.2), and megatron-core's reset_attention_mask. One for all layers.
 

@@ -1,6 +1,6 @@
-"""Run megatron-core on a torch without CUDA: the only monkeypatching in the project, a no-op where CUDA is.
+"""Run megatron-core on a torch without CUDA, by patching torch.cuda; does nothing where there is CUDA.
 
-megatron-core 0.16.1 asks torch.cuda for devices, streams and random states, and writes device="cuda" and
+megatron-core 0.19.2 asks torch.cuda for devices, streams and random states, and writes device="cuda" and
 "torch.cuda.FloatTensor" literally in its schedules, optimizers and checkpoints. `install` answers all of these with
 the CPU: a dozen functions of torch.cuda are replaced, and a TorchFunctionMode rewrites the literals.
 """

@@ -1,9 +1,10 @@
-"""What megatron-core 0.16.1's distributed optimizer needs to resume with torch's AdamW.
+"""Patch megatron-core 0.19.2's distributed optimizer so that it resumes with torch's AdamW.
 
-It was written for Transformer Engine's and Apex's fused Adam, which keep their step count elsewhere. Places are in
-megatron/core/optimizer/distrib_optimizer.py. On one layout and on another, a resumed training then goes on exactly.
+It was written for Transformer Engine's and Apex's fused Adam, which keep their step count elsewhere. Line numbers are
+those of megatron/core/optimizer/distrib_optimizer.py. With the patch, a resumed training continues exactly, on the same
+parallel layout and on another one.
 
-Besides cpu.py, this is all that is changed in megatron-core.
+Besides cpu.py, this is the only patch of megatron-core.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 
 
 def create_adam_state(optimizer: MegatronOptimizer) -> None:
-    """Create AdamW's state, which torch does at the first step; line 641 asks for the step count before.
+    """Create AdamW's state, which torch does at the first step; line 839 asks for the step count before.
 
     So does a checkpoint of a training that has skipped all its steps.
     """
@@ -31,7 +32,7 @@ def create_adam_state(optimizer: MegatronOptimizer) -> None:
 
 
 def fix_distributed_optimizer() -> None:
-    """Have line 940 leave out the step count, which what it loads does not hold (KeyError), and autograd."""
+    """Patch line 1223 to skip `step`, which the checkpoint lacks (KeyError), and to run without autograd."""
     DistributedOptimizer._set_main_param_and_optimizer_states = _set_main_param_and_optimizer_states
 
 
@@ -47,7 +48,7 @@ def _set_main_param_and_optimizer_states(
 
 
 def own_steps(optimizer: MegatronOptimizer) -> None:
-    """Give each parameter a step count of its own after loading: line 825 gives all of them one tensor.
+    """Give each parameter a step count of its own after loading: line 1032 gives all of them one tensor.
 
     Each parameter's step would count in it, so that AdamW's bias correction runs away. A checkpoint may also come from
     another kind of device.
@@ -55,7 +56,7 @@ def own_steps(optimizer: MegatronOptimizer) -> None:
     for inner, group in _groups(optimizer):
         for parameter in group["params"]:
             state = inner.state[parameter]
-            # A count of 0, where all steps so far were skipped, is not in a checkpoint (optimizer.py:1033).
+            # A count of 0, where all steps so far were skipped, is not in a checkpoint (optimizer.py:1187).
             loaded = state.get("step", torch.zeros((), dtype=torch.float32))
             state["step"] = loaded.to(_step_device(group, parameter), copy=True)
 
@@ -67,5 +68,5 @@ def _groups(optimizer: MegatronOptimizer) -> list[tuple[torch.optim.Optimizer, d
 
 
 def _step_device(group: dict[str, Any], parameter: torch.nn.Parameter) -> torch.device:
-    """Return where torch.optim.AdamW keeps a parameter's step count."""
+    """Return the device on which torch.optim.AdamW keeps a parameter's step count."""
     return parameter.device if group["fused"] else torch.device("cpu")

@@ -1,10 +1,10 @@
-"""Seconds by cause, of what happens one after the other."""
+"""A stopwatch: seconds of each start-up stage."""
 
 import time
 
 
 class Laps:
-    """A clock that is read now and then.
+    """A stopwatch for stages that follow one another.
 
     Attributes:
         seconds: since it was read before, by what was done.
@@ -15,7 +15,7 @@ class Laps:
         self._last = time.perf_counter()
 
     def end(self, what: str) -> None:
-        """Note the seconds since the last time under a name."""
+        """Record the seconds since the last call under a name."""
         now = time.perf_counter()
         self.seconds[what] = round(now - self._last, 3)
         self._last = now

@@ -1,4 +1,4 @@
-"""The logits of transformers and of megatron-core for the same weights and tokens, on several parallel layouts."""
+"""Compare the logits of transformers and megatron-core for the same weights and tokens, on several parallel layouts."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
-from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.checkpoints.architecture import Architecture, read_architecture
 from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_blocks
 from pretrain_llama.checkpoints.huggingface import HuggingFaceTensors
@@ -60,9 +60,14 @@ def compare_layouts(source: Path, checkpoint: Path, tolerance: float) -> dict[st
         "skipped": [{"tensor", "pipeline", "why"}]}. None on the others.
     """
     architecture = read_architecture(checkpoint)
-    tensors, tokens = open_tensors(source, architecture), probe_tokens(architecture)
-    precisions = ["fp32", "bf16"] if {spec.dtype for spec in tensors.specs.values()} == {"bf16"} else ["fp32"]
+    tensors = open_tensors(source, architecture, passport.accepted(checkpoint))
+    tokens = probe_tokens(architecture)
     is_first = dist.get_rank() == 0
+    if is_first:
+        from pretrain_llama.checkpoints.transformers_check import check_with_transformers
+
+        check_with_transformers(source, architecture)
+    precisions = ["fp32", "bf16"] if {spec.dtype for spec in tensors.specs.values()} == {"bf16"} else ["fp32"]
     wanted = {
         precision: transformers_logits(tensors, source, precision, tokens)
         for precision in (precisions if is_first else ())
@@ -100,7 +105,7 @@ def transformers_logits(tensors: AnyTensors, config: Path, precision: str, token
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if isinstance(tensors, HuggingFaceTensors):
-        model = AutoModelForCausalLM.from_pretrained(tensors.place, dtype=DTYPES[precision])
+        model = AutoModelForCausalLM.from_pretrained(tensors.location, dtype=DTYPES[precision])
     else:
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config), dtype=DTYPES[precision])
         with OpenFiles() as opened:
@@ -152,7 +157,7 @@ def megatron_logits(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far the logits of megatron-core are from those of transformers, and how far they may be.
+    """The difference between the logits of megatron-core and transformers, and the most allowed.
 
     Attributes:
         precision, tensor, pipeline: that megatron-core computed in, and its parallel sizes.

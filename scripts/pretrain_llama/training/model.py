@@ -1,9 +1,9 @@
-"""Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary on any device."""
+"""Build Llama on megatron-core's local layers: attention through torch's SDPA, our RMSNorm, rotary on any device."""
 
 import importlib.util
+import math
 import os
 import shutil
-from typing import Any
 
 import torch
 from megatron.core import parallel_state
@@ -15,28 +15,28 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.run.sizes import RECOMPUTE
+from pretrain_llama.settings import ParallelSettings
 from pretrain_llama.training.attention import Attention
-from pretrain_llama.training.sizes import RECOMPUTE
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def transformer_config(
-    architecture: Architecture, precision: str, parallel: dict[str, Any] | None = None
+    architecture: Architecture, precision: str, parallel: ParallelSettings | None = None
 ) -> TransformerConfig:
     """Return megatron-core's configuration of a Llama on the parallel sizes of this process's groups.
 
     Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. Fusions that need Transformer Engine are off;
     SwiGLU is compiled on a GPU where there is a compiler, and gradients are accumulated by Apex's kernel where that is
     installed. Weights are initialized although a checkpoint is always loaded: without, megatron-core does not mark
-    them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:855).
+    them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
 
     Args:
         architecture: of the model.
         precision: fp32 or bf16.
         parallel: of run.yaml, for a training.
     """
-    parallel = parallel or {"sequence": False, "recompute": "none"}
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     return TransformerConfig(
         num_layers=architecture.layers,
@@ -57,7 +57,7 @@ def transformer_config(
         pipeline_dtype=DTYPES[precision],
         tensor_model_parallel_size=tensor,
         pipeline_model_parallel_size=parallel_state.get_pipeline_model_parallel_world_size(),
-        sequence_parallel=parallel["sequence"],
+        sequence_parallel=bool(parallel and parallel["sequence"]),
         use_cpu_initialization=not torch.cuda.is_available(),
         gradient_accumulation_fusion=torch.cuda.is_available() and _grad_accum_fusion_available,
         masked_softmax_fusion=False,
@@ -65,7 +65,7 @@ def transformer_config(
         bias_dropout_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,
-        **RECOMPUTE[parallel["recompute"]],
+        **RECOMPUTE[parallel["recompute"] if parallel else "none"],
     )
 
 
@@ -93,6 +93,29 @@ def build_model(architecture: Architecture, config: TransformerConfig, sequence_
     )
     model.rotary_pos_emb = Rotary(architecture)
     return model
+
+
+def mask_padding_in_evaluation(model: GPTModel, vocab_size: int) -> None:
+    """Give the rows that pad the vocabulary no probability while a model is in evaluation mode.
+
+    An exported model has no such rows. In training they are classes that no token has, as for Megatron-LM.
+
+    Args:
+        model: this process's part.
+        vocab_size: rows of the embedding before padding.
+    """
+
+    def mask(
+        layer: torch.nn.Module, _: object, output: tuple[torch.Tensor, torch.Tensor | None]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        logits, bias = output  # (sequence, batch, this process's rows)
+        if not layer.training:
+            first = logits.shape[-1] * parallel_state.get_tensor_model_parallel_rank()
+            logits[..., max(0, vocab_size - first) :] = -math.inf
+        return logits, bias
+
+    if model.post_process:
+        model.output_layer.register_forward_hook(mask)
 
 
 def _layer_spec(config: TransformerConfig) -> TransformerBlockSubmodules:

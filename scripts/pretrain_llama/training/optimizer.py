@@ -1,4 +1,4 @@
-"""AdamW and the schedule of its learning rate, from megatron-core."""
+"""Build AdamW and its learning rate schedule from megatron-core."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,13 @@ from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from pretrain_llama.run.sizes import SCHEDULES
+from pretrain_llama.settings import TrainingSettings
 from pretrain_llama.training.distributed_optimizer import create_adam_state, fix_distributed_optimizer, own_steps
-from pretrain_llama.training.sizes import SCHEDULES
 
 
 def build_optimizer(
-    training: dict[str, Any], config: TransformerConfig, model: DistributedDataParallel
+    training: TrainingSettings, config: TransformerConfig, model: DistributedDataParallel
 ) -> MegatronOptimizer:
     """Return the optimizer of a model.
 
@@ -50,7 +51,7 @@ def build_optimizer(
 
 
 def build_schedule(
-    training: dict[str, Any], optimizer: MegatronOptimizer, trained_after: Callable[[int], int]
+    training: TrainingSettings, optimizer: MegatronOptimizer, trained_after: Callable[[int], int]
 ) -> OptimizerParamScheduler:
     """Return the schedule of an optimizer, which counts in sequences; what run.yaml says overrides a checkpoint.
 
@@ -83,12 +84,23 @@ def build_schedule(
     )
 
 
-def after_loading(optimizer: MegatronOptimizer, training: dict[str, Any]) -> None:
-    """Set what run.yaml and this machine say of AdamW; a checkpoint carries what held where it was written."""
-    for group in optimizer.param_groups:
+def before_loading(saved: dict[str, Any], training: TrainingSettings) -> None:
+    """Give a saved optimizer's parameter groups what run.yaml says of AdamW; a new phase may say something else.
+
+    megatron-core 0.19.2 finds a group's saved state by its rates (`param_group_identifier_keys`), and would find none.
+
+    Args:
+        saved: the optimizer's state of a checkpoint, of either optimizer.
+        training: the hyperparameters of run.yaml.
+    """
+    for group in saved.get("optimizer", saved)["param_groups"]:
         group["max_lr"], group["min_lr"] = training["learning_rate"], training["min_learning_rate"]
         group["betas"] = (training["adam_beta1"], training["adam_beta2"])
         group["eps"] = training["adam_epsilon"]
+
+
+def after_loading(optimizer: MegatronOptimizer) -> None:
+    """Set AdamW's options of this machine; a checkpoint carries those of the machine that wrote it."""
     _set_fused(optimizer)
     if USING_PYTORCH_OPTIMIZER:
         own_steps(optimizer)

@@ -1,4 +1,4 @@
-"""Process groups: torch.distributed and megatron-core's parallel groups, on CPU (gloo) or GPU (nccl)."""
+"""Set up process groups: torch.distributed and megatron-core's parallel groups, on CPU (gloo) or GPU (nccl)."""
 
 import os
 import sys
@@ -6,32 +6,31 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
 from pretrain_llama.errors import EXIT_CODE, ConfigError, OperatorError, PretrainError
-from pretrain_llama.launch.ranks import Ranks
+from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.training import cpu
 
 # Others wait at most so long for the first process to build an index or to hash a checkpoint, and for one that hangs;
 # megatron-core's groups have the same. NCCL's default, 10 minutes, is too short for the first.
 TIMEOUT = timedelta(minutes=30)
 ALONE = Ranks()
-Result = TypeVar("Result")
 
 
 @contextmanager
-def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -> Iterator[torch.device]:
+def process_groups(tensor: int, pipeline: int, where: str, own: Ranks = ALONE) -> Iterator[torch.device]:
     """Join the other processes of the training for the length of a block; yields this process's device.
 
     Args:
         tensor: tensor parallel size.
         pipeline: pipeline parallel size.
-        place: where the sizes are configured, for the message.
-        own: this process's place.
+        where: the sizes are configured, for the message.
+        own: this process's ranks.
 
     Raises:
         ConfigError: the number of processes is no multiple of tensor x pipeline.
@@ -40,7 +39,7 @@ def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -
     if own.world_size % (tensor * pipeline):
         raise ConfigError(
             f"{own.world_size} processes cannot be cut into groups of tensor {tensor} x pipeline {pipeline}",
-            where=place,
+            where=where,
             action=f"start a multiple of {tensor * pipeline} processes, or change the parallel sizes",
         )
     cpu.install()
@@ -66,7 +65,7 @@ def process_groups(tensor: int, pipeline: int, place: str, own: Ranks = ALONE) -
 
 
 def _take_device(own: Ranks) -> torch.device:
-    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:526); CUDA reads this
+    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:621); CUDA reads this
     # when it is first asked for anything.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     if not torch.cuda.is_available():
@@ -90,8 +89,8 @@ def seed_everything(seed: int) -> None:
     tensor_parallel.model_parallel_cuda_manual_seed(seed)
 
 
-def on_first_process(action: Callable[[], Result]) -> Result:
-    """Do something on the first process, and return its result on all.
+def on_first_process[Result](action: Callable[[], Result]) -> Result:
+    """Run something on the first process only, and return its result on all.
 
     Raises:
         PretrainError: on the first process, what it raised; the others then end without a message.

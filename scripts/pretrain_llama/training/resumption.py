@@ -1,8 +1,8 @@
-"""Where a training goes on: what of its past is whole, and whether the run is still the same."""
+"""Find where a training resumes: the newest whole checkpoint, and whether the run is still the same."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import torch.distributed as dist
 
 from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.errors import OperatorError
-from pretrain_llama.launch import submissions
-from pretrain_llama.training import checkpoint_files, lock
-from pretrain_llama.training.history import History
-from pretrain_llama.training.identity import identity
-from pretrain_llama.training.phases import (
+from pretrain_llama.run import checkpoint_files, earlier, lock, submissions
+from pretrain_llama.run.folder import RunFolder, mixture_path
+from pretrain_llama.run.history import History
+from pretrain_llama.run.identity import identity
+from pretrain_llama.run.phases import (
     Phase,
     check_change,
     check_epochs,
@@ -23,9 +23,11 @@ from pretrain_llama.training.phases import (
     continued,
     described,
     epochs_at_end,
+    trained_after,
 )
+from pretrain_llama.run.timelines import Position, latest_rewind, shared_until
+from pretrain_llama.training import earlier_draws
 from pretrain_llama.training.processes import agreed, on_first_process
-from pretrain_llama.training.run_folder import RunFolder, mixture_path
 
 LOCK_WAIT_SECONDS = 60.0  # a killed training may still be writing a checkpoint
 STAYING = (lock.NAME, submissions.FILE)  # in an output that begins again: this training holds the one, is in the other
@@ -33,26 +35,35 @@ STAYING = (lock.NAME, submissions.FILE)  # in an output that begins again: this 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A whole checkpoint that a training goes on from.
+    """A whole checkpoint that a training resumes from.
 
     Attributes:
         checkpoint: its folder.
         manifest: see checkpoint_files.py.
-        consumed: sequences to leave behind: those of the manifest, and those that rewinds left out.
-        drawn: of them, by counted name, those of each shard.
+        timeline: number of the one that is gone on from: the checkpoint's, or that of the last rewind to it.
+        position: from which to go on: the manifest's, or that of the rewind.
+        phases: up to there.
+        logged: the last iteration, up to the checkpoint's, whose lines in the logs are of its own past.
         rewinds: since the start of the run.
     """
 
     checkpoint: Path
     manifest: dict[str, Any]
-    consumed: int
-    drawn: dict[str, int]
+    timeline: int
+    position: Position
+    phases: list[Phase]
+    logged: int
     rewinds: int
+
+    @property
+    def iteration(self) -> int:
+        """Optimizer steps done."""
+        return self.manifest["iteration"]
 
 
 @contextmanager
 def output_lock(output: Path) -> Iterator[None]:
-    """Hold a run's output for the length of a block, against a second training of it; other processes just pass.
+    """Lock a run's output for the length of a block, against a second training; only the first process locks.
 
     Raises:
         OperatorError: another training of this machine, or of one with the same file system, holds it.
@@ -68,7 +79,7 @@ def _hold(output: Path, stack: ExitStack) -> None:
 
 
 def check_unchanged(folder: RunFolder) -> dict[str, Any]:
-    """See whether the run is what its output was begun with, and do what `on_change` says where it is not.
+    """Check that the run is what its output was begun with, and do what `on_change` says where it is not.
 
     Returns:
         the identity of the run, as its files have it now.
@@ -115,16 +126,85 @@ def find_resume_point(output: Path) -> ResumePoint | None:
         if agreed(int(damage is not None))[0]:
             on_first_process(partial(_set_aside, folder, damage, history))
             continue
-        return on_first_process(partial(_resume_point, folder, history))
+        return on_first_process(partial(_resume_point, folder, output))
     on_first_process(lambda: _check_never_saved(history, checkpoints))
     return None
 
 
-def _resume_point(folder: Path, history: History) -> ResumePoint:
-    checkpoint_files.name_newest(folder)
+def find_rewind_point(output: Path, phase: Phase) -> ResumePoint:
+    """Return the checkpoint that a training goes back to, within its phase. Every process calls it.
+
+    Raises:
+        OperatorError: there is none, or it is of an earlier phase, or none that this training has come from.
+    """
+    found = find_resume_point(output)
+    if found is None:
+        raise OperatorError(
+            "there is no checkpoint yet to go back to",
+            where=output / "checkpoints",
+            action="lower the learning rate, or set checkpoint_every_iterations to less",
+        )
+    is_past = found.logged == found.iteration
+    if found.iteration < phase.iteration or not is_past:
+        raise OperatorError(
+            f"the newest whole checkpoint, {found.checkpoint.name}, is of "
+            + ("an earlier phase" if is_past else "another timeline than this training's"),
+            where=output / "checkpoints",
+            action="type the same command again: it goes on from there",
+        )
+    return found
+
+
+def _resume_point(folder: Path, output: Path) -> ResumePoint:
+    """Return the resume point of a whole checkpoint, and mark it as the newest.
+
+    Raises:
+        OperatorError: it is not of the training that the history tells of.
+    """
     manifest = checkpoint_files.read_manifest(folder)
     assert manifest is not None, "it was looked for damage"
-    return ResumePoint(folder, manifest, *history.position(manifest), len(history.rewinds()))
+    history, iteration = History(output), manifest["iteration"]
+    if "timeline" in manifest and not history.has_timelines():
+        raise OperatorError(
+            f"timelines.json is missing, and the checkpoint is of timeline {manifest['timeline']}",
+            where=output,
+            action="bring back timelines.json and phases.json as they were beside it",
+        )
+    timelines = history.timelines()
+    own = manifest.get("timeline", earlier.first_timeline(timelines))
+    if own >= len(timelines):
+        raise OperatorError(
+            f"the checkpoint is of timeline {own}, and timelines.json has {len(timelines)}",
+            where=folder,
+            action="bring back timelines.json and phases.json as they were beside it",
+        )
+    if timelines[own].id != manifest.get("timeline_id"):
+        raise OperatorError(
+            f"another training wrote the checkpoint: its timeline {own} is not that of timelines.json",
+            where=folder,
+            action="move it out of this output, whose training then goes on from its own; or bring back timelines.json "
+            "and phases.json as they were beside it",
+        )
+    checkpoint_files.name_newest(folder)
+    gone_on = latest_rewind(timelines, own, iteration)
+    rewound = timelines[gone_on].position if gone_on != own else None
+    position = rewound or checkpoint_files.position(manifest)
+    phases = [phase for phase in history.phases(gone_on) if phase.iteration <= iteration]
+    if position.left_out is None:
+        position = replace(position, left_out=_left_out(output, phases, manifest, position))
+    logged = shared_until(timelines, own, iteration, len(timelines) - 1)
+    return ResumePoint(folder, manifest, gone_on, position, phases, logged, history.rewinds())
+
+
+def _left_out(output: Path, phases: list[Phase], manifest: dict[str, Any], position: Position) -> dict[str, int]:
+    """Return what an earlier version left out; where that cannot be known, nothing, with a warning."""
+    iteration = manifest["iteration"]
+    if position.consumed == trained_after(phases, iteration) and not manifest["skipped_steps"]:
+        return {}
+    known = earlier_draws.left_out(output, phases, iteration, position)
+    if known is None:
+        print("WARNING: what earlier rewinds and skips left out is not known, and counts as trained on", flush=True)
+    return known or {}
 
 
 def _set_aside(folder: Path, damage: str | None, history: History) -> None:
@@ -143,13 +223,18 @@ def _check_never_saved(history: History, checkpoints: Path) -> None:
         )
 
 
-def begin_phase(folder: RunFolder, point: ResumePoint | None, now: dict[str, Any]) -> list[Phase]:
-    """Return the phases up to the one that is trained now, and record that where it is new; on the first process.
+def begin_timeline(
+    folder: RunFolder, point: ResumePoint | None, now: dict[str, Any]
+) -> tuple[dict[str, Any], list[Phase]]:
+    """Begin the timeline that is trained now, and its phase where that is new; on the first process.
 
     Args:
         folder: of the run.
         point: to go on from; None begins.
         now: the identity of the run.
+
+    Returns:
+        what manifests say of it, and the phases up to the one that is trained now.
 
     Raises:
         OperatorError: the checkpoint is of the other kind of optimizer, or its vocabulary is padded otherwise.
@@ -157,17 +242,20 @@ def begin_phase(folder: RunFolder, point: ResumePoint | None, now: dict[str, Any
     """
     history = History(folder.output)
     if point is None:
-        phases = [Phase(0, 0, {}, now)]
+        begun = Phase(0, 0, {}, now)
+        phases = [begun]
     else:
         _check_optimizer(folder, point)
         passport.check_padding(folder.path / "checkpoint", folder.run["parallel"]["tensor"], point.checkpoint)
-        begun = Phase(point.manifest["iteration"], point.consumed, point.drawn, now)
-        phases = continued(history.phases(), begun)
-    if phases != history.phases():
+        begun = Phase(point.iteration, point.position.consumed, point.position.drawn, now)
+        phases = continued(point.phases, begun)
+    is_new = phases[-1] not in history.begun_phases()
+    if is_new:
         _check_phase(folder, phases)
-        history.write_phases(phases)
-        history.note("phase", iteration=phases[-1].iteration, number=len(phases))
-    return phases
+    timeline = history.begin_timeline(point.timeline if point else None, begun.iteration, phases)
+    if is_new:
+        history.note("phase", iteration=begun.iteration, number=len(phases))
+    return timeline, phases
 
 
 def _check_phase(folder: RunFolder, phases: list[Phase]) -> None:

@@ -1,6 +1,6 @@
-"""Writing checkpoints: each under another name until it is whole, at once or in the background.
+"""Write checkpoints, at once or in the background, each under another name until it is whole.
 
-Beside the checkpoint's own files, a process leaves two in that folder, and takes them away before it has its name:
+Beside the checkpoint's own files, each process leaves two in that folder, and removes them before it gets its name:
 
 hashes_{rank}.json      sizes and hashes of the files that it wrote; its writer may be a child of its own
 results_{rank}.pickle   what megatron-core's writer says to its training, see _Results
@@ -29,7 +29,7 @@ from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json, write_json
 from pretrain_llama.launch.parent import end_with_parent
-from pretrain_llama.training import checkpoint_files
+from pretrain_llama.run import checkpoint_files
 
 
 class CheckpointWriter:
@@ -64,7 +64,10 @@ class CheckpointWriter:
         beside = self._beside(folder)
         filesystem_async._results_queue = _Results(beside / f"results_{dist.get_rank()}.pickle")
         try:
-            request = dist_checkpointing.save(state, str(beside), self._strategy, async_sharded_save=True)
+            # megatron-core's own writer, not nvidia-resiliency-ext's: that has wheels for glibc 2.39 and later alone.
+            request = dist_checkpointing.save(
+                state, str(beside), self._strategy, async_sharded_save=True, async_strategy="mcore"
+            )
             if request.async_fn is not None:
                 write = partial(_write_and_hash, request.async_fn, beside)
                 request = request._replace(async_fn=write)
@@ -98,10 +101,10 @@ class CheckpointWriter:
         dist.barrier()
         return beside
 
-    def _failure(self, error: BaseException, place: Path) -> OperatorError:
+    def _failure(self, error: BaseException, where: Path) -> OperatorError:
         return OperatorError(
             f"a checkpoint could not be written: {str(error).strip().splitlines()[-1]}",
-            where=place,
+            where=where,
             action="see whether the disk is full or gone; the same command resumes from the newest checkpoint",
         )
 
@@ -128,7 +131,7 @@ def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[
     dist.gather_object(own, told)
     if told is not None:
         files = {name: described for part in told for name, described in part.items()}
-        written_here = [beside / ".metadata", *beside.glob("common.pt"), *beside.glob("metadata.json")]
+        written_here = [beside / ".metadata", *beside.glob("metadata.json")]
         files |= checkpoint_files.hash_files(written_here)
         checkpoint_files.publish(beside, folder, facts | {"files": files})
         then(time.perf_counter() - began)
@@ -136,9 +139,9 @@ def _publish(beside: Path, folder: Path, facts: dict[str, Any], then: Callable[[
 
 
 class _Results:
-    """What a forked writer has done, in a file for its training; stands in for megatron-core's queue.
+    """The results of a forked writer, in a file for its training; replaces megatron-core's queue.
 
-    That one (filesystem_async.py:47) is served by a process which imports torch, and outlives a killed training.
+    That one (filesystem_async.py:65) is served by a process which imports torch, and outlives a killed training.
     """
 
     def __init__(self, path: Path) -> None:

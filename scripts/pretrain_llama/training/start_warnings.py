@@ -1,19 +1,22 @@
-"""What a person should know as a training goes on: figures that jump, though nothing is wrong. Imports no torch."""
+"""Warn at a start of figures that jump although nothing is wrong, such as other validation sets."""
 
 from pathlib import Path
 
 from pretrain_llama.errors import listed
 from pretrain_llama.files import sha256
-from pretrain_llama.training.history import History
-from pretrain_llama.training.log_file import read_log
-from pretrain_llama.training.run_folder import RunFolder
+from pretrain_llama.run.folder import RunFolder
+from pretrain_llama.run.history import History
+from pretrain_llama.run.log_file import read_log
 
 RATE_JUMP = 2.0  # times what it was, or its inverse
 
 
 def warn_of_validation(folder: RunFolder, history: History) -> None:
-    """Warn where validation sets are others than before, as a delivery of vendor files makes them."""
-    sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in folder.validation_prefixes()}
+    """Warn where validation sets are left out, or are others than before, as a delivery of vendor files makes them."""
+    found, used = folder.validation_prefixes(), folder.validation_sets()
+    if left_out := [prefix.name for prefix in found if prefix not in used]:
+        print(f"WARNING: validation sets of fewer than two tokens are left out: {listed(left_out)}", flush=True)
+    sets = {prefix.name: sha256(f"{prefix}.idx") for prefix in used}
     if changed := history.note_validation(sets):
         print(f"WARNING: validation sets changed, and with them their losses: {listed(changed)}", flush=True)
 

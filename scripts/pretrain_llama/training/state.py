@@ -1,4 +1,4 @@
-"""The state of a training: weights, optimizer, schedule, and how far it is.
+"""The state of a training: weights, optimizer, schedule, and position in the data.
 
 There is no state of random numbers: the order of the data follows from the seed and the position, dropout is 0, and
 nothing else in a training draws any (a test holds that).
@@ -13,8 +13,9 @@ from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.settings import TrainingSettings
 from pretrain_llama.training.distributed_optimizer import SHARDING
-from pretrain_llama.training.optimizer import after_loading
+from pretrain_llama.training.optimizer import after_loading, before_loading
 
 
 def load_weights(model: GPTModel, checkpoint: str | Path) -> None:
@@ -37,7 +38,7 @@ class TrainingState:
         model: GPTModel,
         optimizer: MegatronOptimizer,
         scheduler: OptimizerParamScheduler,
-        training: dict[str, Any],
+        training: TrainingSettings,
     ) -> None:
         self.iteration = self.trained = self.consumed = 0
         self._model, self._optimizer, self._scheduler, self._training = model, optimizer, scheduler, training
@@ -51,8 +52,9 @@ class TrainingState:
         """Continue from a training's own checkpoint, of any layout, with the sequences after `consumed`."""
         loaded = dist_checkpointing.load(self.sharded(is_loading=True), str(checkpoint))
         self._model.load_state_dict(loaded["model"])
+        before_loading(loaded["optimizer"], self._training)
         self._optimizer.load_state_dict(loaded["optimizer"])
-        after_loading(self._optimizer, self._training)
+        after_loading(self._optimizer)
         self._scheduler.num_steps = 0  # to which load_state_dict adds
         self._scheduler.load_state_dict(loaded["opt_param_scheduler"])
         self.iteration, self.trained = loaded["iteration"], self._scheduler.num_steps

@@ -1,8 +1,7 @@
-"""One pass through the model, and one step of the optimizer, on all processes together."""
+"""Run one pass through the model and one optimizer step, on all processes together."""
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,8 +13,9 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from pretrain_llama.settings import TrainingSettings
 from pretrain_llama.training.attention import document_mask
-from pretrain_llama.training.batches import MicroBatch
+from pretrain_llama.training.data.batches import MicroBatch
 
 
 def wrap_model(model: GPTModel, config: TransformerConfig, distributed_optimizer: bool) -> DistributedDataParallel:
@@ -29,7 +29,9 @@ def wrap_model(model: GPTModel, config: TransformerConfig, distributed_optimizer
 class Passes:
     """Forward and backward passes of a wrapped model, through megatron-core's schedules."""
 
-    def __init__(self, model: DistributedDataParallel, training: dict[str, Any], optimizer: MegatronOptimizer) -> None:
+    def __init__(
+        self, model: DistributedDataParallel, training: TrainingSettings, optimizer: MegatronOptimizer
+    ) -> None:
         """Use a model; training: the hyperparameters of run.yaml; optimizer: which the gradients are for."""
         self._model = model
         self._micro_batch_size = training["micro_batch_size_sequences"]
@@ -86,7 +88,7 @@ def _forward(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> t
 
 
 def _loss(mask: torch.Tensor, losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean loss of a micro batch, to be derived, and (2,) the sum of its losses and their number.
+    """Return the mean loss of a micro batch, for autograd, and (2,) the sum of its losses and their number.
 
     Args:
         mask, losses: (micro batch, sequence).

@@ -1,4 +1,4 @@
-"""When a training has to end before its last iteration: on SIGTERM, and when its time is over."""
+"""Decide when a training has to end before its last iteration: on SIGTERM, and at its time limit."""
 
 import signal
 import time
@@ -8,7 +8,7 @@ REASONS = (None, "time limit", "SIGTERM")
 
 
 class StopRequest:
-    """Asked after each iteration; says why the training shall save and end."""
+    """Asked after each iteration; says why the training has to save and end."""
 
     def __init__(self, time_limit_seconds: float | None) -> None:
         """Listen to SIGTERM from now on; time_limit_seconds: from now, None is no limit."""
@@ -20,7 +20,7 @@ class StopRequest:
         self._terminated = True
 
     def reason(self) -> str | None:
-        """Return why the training shall end, of REASONS."""
+        """Return why the training has to end, one of REASONS; None where it goes on."""
         if self._terminated:
             return "SIGTERM"
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -28,5 +28,5 @@ class StopRequest:
         return None
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         signal.signal(signal.SIGTERM, self._before)

@@ -1,1 +1,1 @@
-"""A larger vocabulary: new pieces for a SentencePiece tokenizer, and what they do to texts."""
+"""Enlarge a SentencePiece tokenizer and its Llama: pieces.py chooses new pieces, checkpoint.py adds their rows."""

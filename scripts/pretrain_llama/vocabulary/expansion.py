@@ -1,12 +1,13 @@
-"""An expansion of a tokenizer as configured, planned before any job runs, so that all that follows can be previewed.
+"""Plan the expansion of a tokenizer before any job runs, so that all that follows can be previewed.
 
 What an expansion is made from is recorded in results/expansions/{name}.json:
 
     {"base": identity of the tokenizer, "settings": of config.yaml, "pieces": SHA-256 of the list of pieces, if given,
+     "frame": {"bos": …, "eos": …}, names of the base's that are not the model's own, if config.yaml gives any,
      "texts": {shard: its ranges of vendor files, with their fingerprints}, "vocab_size": …, "identity": …}
 
 The first shard of each corpus is looked at. Corpora and files that come later change nothing that is recorded: a
-vocabulary stays as it is until its settings or its base change, and then is another, in another place.
+vocabulary stays as it is until its settings or its base change; then it is another one, under another path.
 """
 
 import hashlib
@@ -21,13 +22,17 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import json_text, sha256
+from pretrain_llama.settings import ExpansionSettings
 from pretrain_llama.shards import plan
+from pretrain_llama.shards.planned import Plan
+from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.vocabulary.model import load_model
 from pretrain_llama.vocabulary.pieces import read_pieces
+from pretrain_llama.vocabulary.promises import Promise
 
-PLACE = "config/config.yaml: expansions"
-CHOSEN = ("base", "settings", "pieces")  # what a record is kept for
+WHERE = "config/config.yaml: expansions"
+CHOSEN = ("base", "settings", "pieces", "frame", "vocab_size")  # what a record is kept for
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,6 @@ class ExpandedTokenizer:
     base: Tokenizer
     record: dict[str, Any]
     new_rows: str
-    bos_token: None = None
-    eos_token: None = None
     file_name: str = "tokenizer.model"
 
     @property
@@ -71,7 +74,7 @@ class ExpandedTokenizer:
 
     @property
     def options(self) -> list[str]:
-        """What says to expand_vocabulary.py how the pieces are found."""
+        """The options of expand_vocabulary.py that say how the pieces are found."""
         settings = self.record["settings"]
         words = ["--sample-bytes", str(settings["sample_bytes_per_corpus"])]
         if "pieces" in settings:
@@ -80,8 +83,15 @@ class ExpandedTokenizer:
         return [*words, "--unchanged-languages", *settings.get("unchanged_languages", [])]
 
     @property
+    def promise(self) -> Promise | None:
+        """Its promise to languages that stay unchanged; None without any."""
+        settings = self.record["settings"]
+        languages = tuple(settings.get("unchanged_languages", []))
+        return Promise(self.identity, self.vocab_size - settings["new_pieces"], languages) if languages else None
+
+    @property
     def model(self) -> str:
-        """Where it is made."""
+        """The path at which the workflow makes it."""
         return f"results/tokenizers/{self.identity}/{self.file_name}"
 
     @property
@@ -94,41 +104,52 @@ class ExpandedTokenizer:
         """As of the base."""
         return self.base.append_eos
 
+    @property
+    def bos_token(self) -> str | None:
+        """As of the base, where that is not the model's own."""
+        return self.record.get("frame", {}).get("bos")
 
-def check(name: str, settings: dict[str, Any], tokenizers: Mapping[str, Tokenizer], corpora: list[Corpus]) -> None:
+    @property
+    def eos_token(self) -> str | None:
+        """As of the base, where that is not the model's own."""
+        return self.record.get("frame", {}).get("eos")
+
+
+def check(name: str, settings: ExpansionSettings, tokenizers: Mapping[str, Tokenizer], corpora: list[Corpus]) -> None:
     """Check what no schema can say of an expansion.
 
     Raises:
         ConfigError: its name is taken, or its tokenizer or a language is unknown, or a language is in both lists.
     """
-    place = f"{PLACE}.{name}"
+    where = f"{WHERE}.{name}"
     if name in tokenizers:
-        raise ConfigError(f"{name!r} is a tokenizer as well", where=place, action="give the expansion another name")
+        raise ConfigError(f"{name!r} is a tokenizer as well", where=where, action="give the expansion another name")
     if settings["tokenizer"] not in tokenizers:
         raise ConfigError(
             f"unknown tokenizer {settings['tokenizer']!r}",
-            where=place,
+            where=where,
             action=f"use one of those in config.yaml: {', '.join(tokenizers)}",
         )
     known = dict.fromkeys(corpus.language for corpus in corpora)
-    for key in ("languages", "unchanged_languages"):
-        for language in settings.get(key, []):
+    told = {"languages": settings.get("languages", []), "unchanged_languages": settings.get("unchanged_languages", [])}
+    for key, languages in told.items():
+        for language in languages:
             if language not in known:
                 raise ConfigError(
                     f"unknown language {language!r}",
-                    where=f"{place}.{key}",
+                    where=f"{where}.{key}",
                     action=f"use those of the table of corpora: {', '.join(known)}",
                 )
     if both := [lang for lang in settings.get("languages", []) if lang in settings.get("unchanged_languages", [])]:
         raise ConfigError(
             f"new pieces are trained on {', '.join(both)}, and may not be used in it",
-            where=f"{place}.unchanged_languages",
+            where=f"{where}.unchanged_languages",
             action="name each language in one of the two lists",
         )
 
 
 def plan_expansion(
-    name: str, settings: dict[str, Any], base: Tokenizer, plans: Mapping[str, plan.Plan], path: str | Path
+    name: str, settings: ExpansionSettings, base: Tokenizer, plans: Mapping[str, Plan], path: str | Path
 ) -> dict[str, Any]:
     """Return the record of an expansion: the one that is there, if it still holds, or a new one.
 
@@ -148,19 +169,21 @@ def plan_expansion(
     if "pieces" in settings:
         _check_list(settings["pieces"])
         made_from["pieces"] = sha256(settings["pieces"])
+    if named := _named_frame(base):
+        made_from["frame"] = named
+    model = load_model(base.model)
+    new = len(read_pieces(settings["pieces"], model)) if "pieces" in settings else settings["new_pieces"]
+    made_from["vocab_size"] = len(model.pieces) + new
     recorded = stores.find_json(path)
     if recorded is not None and _holds(recorded, made_from):
         _check_corpora(name, recorded, plans, path)
         return recorded
-    model = load_model(base.model)
-    new = len(read_pieces(settings["pieces"], model)) if "pieces" in settings else settings["new_pieces"]
     record = made_from | {"texts": {plan.shard_names(planned)[0]: _ranges(planned) for planned in plans.values()}}
-    record["vocab_size"] = len(model.pieces) + new
     digits = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
     return record | {"identity": f"{name}.{digits}"}
 
 
-def expanded(architecture: Architecture, tokenizer: ExpandedTokenizer, place: str) -> Architecture:
+def expanded(architecture: Architecture, tokenizer: ExpandedTokenizer, where: str) -> Architecture:
     """Return the architecture of a checkpoint with rows for an expanded tokenizer's ids.
 
     Raises:
@@ -170,13 +193,13 @@ def expanded(architecture: Architecture, tokenizer: ExpandedTokenizer, place: st
     if architecture.vocab_size != before:
         raise ConfigError(
             f"{architecture.vocab_size} ids are embedded, the tokenizer that {tokenizer.name!r} enlarges has {before}",
-            where=place,
+            where=where,
             action="choose a checkpoint whose vocab_size is that of the tokenizer",
         )
     return replace(architecture, vocab_size=tokenizer.vocab_size)
 
 
-def _check_corpora(name: str, recorded: dict[str, Any], plans: Mapping[str, plan.Plan], path: str | Path) -> None:
+def _check_corpora(name: str, recorded: dict[str, Any], plans: Mapping[str, Plan], path: str | Path) -> None:
     made_from = [names.parse_shard(shard).corpus for shard in recorded["texts"]]
     if gone := [corpus for corpus in made_from if corpus not in plans]:
         raise ConfigError(
@@ -185,6 +208,13 @@ def _check_corpora(name: str, recorded: dict[str, Any], plans: Mapping[str, plan
             action="put the row back; a rate of 0 leaves its domain out of a run. To make another vocabulary, of the "
             "corpora that are there, give the expansion another name",
         )
+
+
+def _named_frame(base: Tokenizer) -> dict[str, str]:
+    """Return, by role, the BOS and EOS that config.yaml names, of which the model itself says otherwise."""
+    named = {role: name for role, name in (("bos", base.bos_token), ("eos", base.eos_token)) if name}
+    own = load_reference(base.model) if named else base.reference
+    return {role: name for role, name in named.items() if base.reference.frame_token(role) != own.frame_token(role)}
 
 
 def _check_list(path: str) -> None:
@@ -196,7 +226,7 @@ def _holds(recorded: dict[str, Any], made_from: dict[str, Any]) -> bool:
     return all(recorded.get(key) == value for key, value in made_from.items())
 
 
-def _ranges(planned: plan.Plan) -> list[list[Any]]:
+def _ranges(planned: Plan) -> list[list[Any]]:
     """Return what the first shard of a plan is made of."""
     files = planned["files"]
     return [

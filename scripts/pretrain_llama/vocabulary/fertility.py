@@ -1,4 +1,4 @@
-"""Fertility: how many tokens a word and a byte take, and whether texts encode as before."""
+"""Measure fertility, tokens a word and a byte, and whether texts encode as before."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from pretrain_llama.vocabulary.pieces import THREADS
 
 @dataclass
 class Fertility:
-    """What an old and a new encoder make of some texts.
+    """Counts of what an old and a new encoder make of some texts.
 
     Attributes:
         texts, bytes, words: of the texts; words are what white space parts.
@@ -44,7 +44,7 @@ class Fertility:
 
 
 def measure(texts: Sequence[str], before: SentencePieceProcessor, after: SentencePieceProcessor) -> Fertility:
-    """Return what two encoders make of texts; the second has the ids of the first, and new ones above."""
+    """Count what two encoders make of texts; the second has the ids of the first, and new ones above."""
     old_ids = before.encode(list(texts), num_threads=THREADS)
     new_ids = after.encode(list(texts), num_threads=THREADS)
     counted = Fertility(

@@ -1,11 +1,12 @@
-"""SentencePiece models of kind BPE: read, enlarged, and made to encode.
+"""Read, enlarge and use SentencePiece models of kind BPE.
 
-An encoder joins, again and again, the two neighbours whose joint piece has the highest score. New pieces score below
-all old ones. So it first joins what it always joined, in the same order, down to the old encoding; only then may two
-neighbours join to a new piece. From this follows:
+An encoder repeatedly joins the two neighbours whose joint piece has the highest score. New pieces score below all old
+ones. So it first makes the old joins, in the old order, down to the old encoding; only then may two neighbours join to
+a new piece. It follows:
 
-- A text whose old encoding has no two neighbours that join to a new piece encodes as before, and every other text does
-  not: a first new join makes it shorter.
+- A text encodes as before if none of its characters is a new piece, and no two neighbours of its old encoding join to
+  one; every other text does not, for a first new join makes it shorter. User-defined symbols join with nothing. Unused
+  pieces count as they were joined, before they are taken apart.
 - A text may encode otherwise without a new piece in the end, if a new piece was joined on to an old one which the old
   order of joins never reached.
 
@@ -20,6 +21,7 @@ from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.tokenization.model_files import check_kind
 
 NORMAL = protobuf.ModelProto.SentencePiece.NORMAL
 SPACE = "▁"  # as it stands in pieces
@@ -31,6 +33,7 @@ def load_model(path: str | Path) -> protobuf.ModelProto:
     Raises:
         ConfigError: it is none, or not of kind BPE.
     """
+    check_kind(path)
     model = protobuf.ModelProto()
     try:
         model.ParseFromString(Path(path).read_bytes())
@@ -60,12 +63,12 @@ def enlarged(base: protobuf.ModelProto, pieces: Sequence[str]) -> protobuf.Model
 
 
 def encoder(model: protobuf.ModelProto) -> SentencePieceProcessor:
-    """Return what encodes texts with a model."""
+    """Return a function that encodes texts with a model."""
     return SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def piece_encoder(model: protobuf.ModelProto) -> SentencePieceProcessor:
-    """Return what encodes pieces as they stand within a text: without the space that begins one."""
+    """Return a function that encodes pieces as within a text: without the space that begins one."""
     bare = protobuf.ModelProto()
     bare.CopyFrom(model)
     bare.normalizer_spec.add_dummy_prefix = bare.normalizer_spec.remove_extra_whitespaces = False

@@ -1,9 +1,10 @@
-"""New pieces: trained on texts or given, and chosen so that each can come about."""
+"""Train or read new pieces, and choose those that an encoder can really produce."""
 
 import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentencepiece import SentencePieceTrainer
@@ -32,7 +33,7 @@ _RULES = ("identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf")
 
 
 def train_candidates(base: protobuf.ModelProto, texts: Iterable[str], count: int) -> list[str]:
-    """Return pieces that texts suggest and a base has not: characters, then joins, the most frequent first.
+    """Return pieces that texts suggest and a base lacks: characters, then merges, the most frequent first.
 
     Args:
         base: the model to enlarge.
@@ -70,7 +71,7 @@ def _train(base: protobuf.ModelProto, lines: list[str], size: int) -> protobuf.M
 
 
 def choose(base: protobuf.ModelProto, candidates: Sequence[str], count: int, unchanged: Sequence[str]) -> list[str]:
-    """Return the first candidates that can come about and that some texts do not use.
+    """Return the first candidates that an encoder can produce and that some texts do not use.
 
     A piece comes about where its parts are joined in an order that the other pieces allow; leaving one out may take a
     part of another, so the choice is repeated until it stands.
@@ -79,7 +80,7 @@ def choose(base: protobuf.ModelProto, candidates: Sequence[str], count: int, unc
         base: the model to enlarge.
         candidates: pieces that it has not, in the order of choice.
         count: of the pieces to choose.
-        unchanged: texts that shall encode as before.
+        unchanged: texts that must encode as before.
 
     Raises:
         DataError: the texts do not yield so many.
@@ -101,9 +102,19 @@ def choose(base: protobuf.ModelProto, candidates: Sequence[str], count: int, unc
 
 
 def unreachable(model: protobuf.ModelProto, pieces: Iterable[str]) -> list[str]:
-    """Return the pieces that a model never encodes to, even where a text is nothing else."""
-    encode = piece_encoder(model)
-    return [piece for piece in pieces if encode.encode(surface(piece), out_type=str) != [piece]]
+    """Return the pieces that a model never encodes to, even where a text is nothing else.
+
+    Nor does it where the normalizer leaves them of no text: two ▁ in a row, where it removes spaces behind spaces.
+    """
+    within, whole = piece_encoder(model), encoder(model)
+
+    def comes_about(piece: str) -> bool:
+        text = surface(piece)
+        return within.encode(text, out_type=str) == [piece] and any(
+            piece in whole.normalize(around) for around in (text, f"a{text}a")
+        )
+
+    return [piece for piece in pieces if not comes_about(piece)]
 
 
 def encode_alone(model: protobuf.ModelProto, pieces: Iterable[str]) -> list[list[int]]:
@@ -117,26 +128,56 @@ def _used(model: protobuf.ModelProto, first: int, texts: Sequence[str]) -> set[s
     return {model.pieces[number].piece for number in ids if number >= first}
 
 
-def read_pieces(path: str | Path, base: protobuf.ModelProto) -> list[str]:
-    """Return the pieces that a file gives, one a line, without those that the base has; spaces may stand for ▁.
+@dataclass(frozen=True)
+class PieceList:
+    """Pieces that a file gives, a line each: the new ones, and what became of all lines.
+
+    Attributes:
+        new: pieces that the tokenizer has not, in their order.
+        lines: of the file; new ones, `known` to the tokenizer, `repeated`, or `blank`: nothing, or spaces alone.
+    """
+
+    new: list[str]
+    lines: int
+    known: int
+    repeated: int
+    blank: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the lines."""
+        told = {"lines": self.lines, "new": len(self.new)}
+        return told | {"known": self.known, "repeated": self.repeated, "blank": self.blank}
+
+
+def read_list(path: str | Path, base: protobuf.ModelProto) -> PieceList:
+    """Read a list of pieces. A line ends with a newline, and nothing else; spaces in it may stand for ▁.
 
     Raises:
         ConfigError: there is no such file, or no new piece in it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"no list of pieces: {error}", where=path, action="write a piece a line, in UTF-8, ▁ for a space"
         ) from error
-    known = {piece.piece for piece in base.pieces}
-    given = dict.fromkeys(line.replace(" ", "▁") for line in lines if line.strip())
+    if text.count("\r\n") == text.count("\n"):  # as Windows ends lines; else a carriage return is a character
+        text = text.replace("\r\n", "\n")
+    lines = text.removesuffix("\n").split("\n")
+    filled = [line.replace(" ", "▁") for line in lines if line.strip(" ")]
+    given, known = dict.fromkeys(filled), {piece.piece for piece in base.pieces}
     if not given:
         raise ConfigError("the list of pieces is empty", where=path, action="write a piece a line, ▁ for a space")
     new = [piece for piece in given if piece not in known]
     if not new:
         raise ConfigError("the tokenizer has all of these pieces", where=path, action="give new ones")
-    return new
+    return PieceList(new, len(lines), len(given) - len(new), len(filled) - len(given), len(lines) - len(filled))
+
+
+def read_pieces(path: str | Path, base: protobuf.ModelProto) -> list[str]:
+    """Return the new pieces of a list; raises as `read_list` does."""
+    return read_list(path, base).new
 
 
 COLUMNS = ("id", "piece", "before")

@@ -1,4 +1,4 @@
-"""A sample of a shard's texts: blocks that are evenly spread over it."""
+"""Sample a shard's texts, in blocks that are spread evenly over it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,0 +1,60 @@
+"""Model, optimizer and schedule of a training on this process, and passes through them."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from pretrain_llama.run.folder import RunFolder
+from pretrain_llama.training.data.batches import BatchReader, MicroBatch
+from pretrain_llama.training.model import build_model, mask_padding_in_evaluation, transformer_config
+from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
+from pretrain_llama.training.processes import seed_everything
+from pretrain_llama.training.state import TrainingState
+from pretrain_llama.training.step import Passes, wrap_model
+
+
+class Engine:
+    """The model of a run, with its optimizer and schedule.
+
+    Attributes:
+        state: all that changes, see `TrainingState`.
+    """
+
+    def __init__(self, folder: RunFolder, device: torch.device, trained_after: Callable[[int], int]) -> None:
+        """Build it.
+
+        Args:
+            folder: of the run.
+            device: of this process.
+            trained_after: sequences that so many iterations of the whole training train on.
+        """
+        training, parallel = folder.training, folder.run["parallel"]
+        seed_everything(training["seed"])
+        config = transformer_config(folder.architecture, training["precision"], parallel)
+        model = build_model(folder.architecture, config, training["sequence_length_tokens"]).to(device)
+        mask_padding_in_evaluation(model, folder.architecture.vocab_size)
+        wrapped = wrap_model(model, config, parallel["distributed_optimizer"])
+        self._optimizer = build_optimizer(training, config, wrapped)
+        schedule = build_schedule(training, self._optimizer, trained_after)
+        self._passes = Passes(wrapped, training, self._optimizer)
+        self.state = TrainingState(model, self._optimizer, schedule, training)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def gradients(self, batches: Iterator[MicroBatch], count: int) -> tuple[float, float]:
+        """Compute the gradients of a global batch; return its loss in nats a token, and their L2 norm."""
+        loss = self._passes.backward(batches, count)
+        self._optimizer.prepare_grads()
+        return loss, float(self._optimizer.get_grad_norm())  # a tensor where Transformer Engine scales by one
+
+    def take_step(self, norm: float) -> None:
+        """Change the weights by the gradients; norm: theirs."""
+        clip_and_step(self._optimizer, norm)
+
+    def evaluate(self, reader: BatchReader) -> float:
+        """Return the loss of a whole dataset in nats a token."""
+        total, tokens = self._passes.evaluate(reader.read(0, reader.sequences), reader.count(reader.sequences))
+        return total / tokens
