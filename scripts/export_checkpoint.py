@@ -55,11 +55,14 @@ def main() -> None:
             open_tensors(checkpoint, architecture), architecture, small_files_of(args.run_folder), args.output
         )
     else:
+        from pretrain_llama.checkpoints.transformers_check import check_with_transformers  # imports torch: seconds
+
         _check_passports(args.checkpoint, args.like)
         architecture = read_architecture(args.like)
         tensors = open_tensors(args.checkpoint, architecture, args.accept_argument)
         with TemporaryDirectory() as folder:
             small = _small_files(args.like, args.tokenizer, Path(folder))
+            check_with_transformers(small, architecture)
             to_huggingface(tensors, architecture, small, args.output)
     record = passport.read(args.output).get("tokenizer")
     for line in small_files.said(record) if record else ():

@@ -108,7 +108,7 @@ def test_what_is_no_file_of_the_executor(tmp_path: Path, text: str | None, says:
 def test_the_program_shows_them_beside_the_estimate(tasks: Path, project: Project) -> None:
     listing = project.folder / "listing.tsv"
     project.corpora(["en", "books", "tales", "az://vendor/*.jsonl", "text"])
-    write(listing, [SourceFile("az://vendor/a.jsonl", 40 * 10**9, 0)])
+    write(listing, [SourceFile("az://vendor/a.jsonl", 40 * 10**6, 0)])
     result = run_script("sum_node_hours.py", "--tasks", tasks, "--listing", listing, cwd=project.folder)
     assert result.returncode == 0, result.stderr
     rows = {tuple(line.split()[:2]): line.split()[2:] for line in result.stdout.splitlines() if line}

@@ -316,3 +316,12 @@ def test_by_hand_a_tokenizer_may_be_unknown(tmp_path: Path, by_hand: Callable, c
     with pytest.raises(PretrainError, match="pad_token_id 512 is no id of a model of 512 rows"):
         by_hand(export_checkpoint, *checkpoint, "--output", tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_by_hand_transformers_is_asked_too(tmp_path: Path, by_hand: Callable) -> None:
+    source = make_source(tmp_path / "source", None)
+    checkpoint = ["--checkpoint", convert(source, tmp_path / "converted"), "--like", source]
+    write_json(source / "generation_config.json", {"max_new_tokens": -1})
+    with pytest.raises(PretrainError, match="transformers .* refuses it: ValueError, .*max_new_tokens"):
+        by_hand(export_checkpoint, *checkpoint, "--output", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()

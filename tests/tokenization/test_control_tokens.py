@@ -218,6 +218,11 @@ REFUSED = {
         "a control token has no id of its own: 'sea' and '</s>'",
     ),
     "EOS for what is unknown": ("WordPiece", set_model(unk_token=EOS), "'</s>' frames documents, and stands for"),
+    "EOS twice": (
+        "Unigram",
+        lambda definition: definition["model"]["vocab"].append([EOS, -9.0]),
+        "the vocabulary has '</s>' twice, so a control token has two ids",
+    ),
     "an id that no .bin holds": (
         "WordLevel",
         lambda definition: definition["model"]["vocab"].update({"sea": 2**31}),

@@ -11,6 +11,7 @@ Which pieces a text may get follows from how the models encode: huggingface/toke
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,12 @@ def shield_json(definition: dict[str, Any], named: Collection[str], path: str | 
     written = _written_with(model, pieces & (controls | {unknown}))
     if written - {unknown}:
         raise _written(sorted(written - {unknown}), path)
+    if twice := _twice(vocabulary, controls | {unknown}):
+        raise ConfigError(
+            f"the vocabulary has {listed(twice)} twice, so a control token has two ids",
+            where=path,
+            action="take a tokenizer that has each control token once",
+        )
     reached = {token for token in controls & set(contents) if token not in special}
     if kind_of(model) != "BPE" or model.get("ignore_merges"):  # which find pieces that no merges lead to
         reached |= pieces & (controls | {unknown}) - written
@@ -131,6 +138,12 @@ def _written(tokens: list[str], path: str | Path) -> ConfigError:
         action="name other tokens as bos_token and eos_token, or take a tokenizer whose control tokens are pieces of "
         "their own: no character, no byte, and nothing that merges make",
     )
+
+
+def _twice(vocabulary: dict[str, int] | list[Any], tokens: set[str]) -> list[str]:
+    """Return the tokens that a vocabulary has more than once; one that is a list, as Unigram's, can."""
+    counts = Counter(piece for piece, _ in vocabulary) if isinstance(vocabulary, list) else Counter()
+    return sorted(repr(token) for token in tokens if counts[token] > 1)
 
 
 def unknown_token(model: dict[str, Any]) -> str:
