@@ -322,6 +322,6 @@ def test_by_hand_transformers_is_asked_too(tmp_path: Path, by_hand: Callable) ->
     source = make_source(tmp_path / "source", None)
     checkpoint = ["--checkpoint", convert(source, tmp_path / "converted"), "--like", source]
     write_json(source / "generation_config.json", {"max_new_tokens": -1})
-    with pytest.raises(PretrainError, match="transformers .* refuses it: ValueError, .*max_new_tokens"):
+    with pytest.raises(PretrainError, match=r"transformers .* refuses it: ValueError, .*max_new_tokens"):
         by_hand(export_checkpoint, *checkpoint, "--output", tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
