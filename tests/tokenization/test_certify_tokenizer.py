@@ -243,3 +243,36 @@ def test_a_model_of_tied_pieces_is_the_references_alone(tmp_path: Path) -> None:
     assert "'qz', 'zk', 'kq' have one score" in certify("toy.01234567", reference, 1, 0, seed=0).alone
     record = write_tokenizer_files(reference, frame_of(reference, True, True), ["the sea"], tmp_path / "huggingface")
     assert "'qz', 'zk', 'kq' have one score" in said(record)[0]
+
+
+RUNS = [2, 4, 8, 5, 16, 6, 12, 13, 10, 14, 3, 9, 7, 11]  # of 15 there is none; Llama 2 has such pieces
+
+
+def model_of_runs(path: Path, **scores: float) -> Path:
+    """A model with pieces of white space that have one score, the lowest, and others."""
+    model = protobuf.ModelProto.FromString(sentencepiece_model(path).read_bytes())
+    model.DiscardUnknownFields()
+    kept = [piece for piece in model.pieces if "▁▁" not in piece.piece]
+    del model.pieces[:]
+    model.pieces.extend(kept)
+    for length in RUNS:
+        model.pieces.add(piece=length * "▁", score=-1e9)
+    for piece, score in scores.items():
+        model.pieces.add(piece=piece, score=score)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_tied_runs_of_one_character_are_compared_at_every_length(tmp_path: Path) -> None:
+    reference = load_reference(model_of_runs(tmp_path / "tokenizer.model"))
+    assert reference.tied_runs == [16 * "▁"]
+    certificate = certify("toy.01234567", reference, 1, 0, seed=0)
+    assert certificate.alone == ""
+    assert certificate.compared["runs of tied pieces"] == 2 * 2 * 8 * 16**2
+
+
+@pytest.mark.parametrize("piece, score", [(".▁▁", -1.0), ("▁▁x", -1.0), (".▁", -2e9)])
+def test_tied_runs_that_others_may_be_joined_of_are_the_references(tmp_path: Path, piece: str, score: float) -> None:
+    reference = load_reference(model_of_runs(tmp_path / "tokenizer.model", **{piece: score}))
+    assert reference.tied_runs == []
+    assert "have one score" in certify("toy.01234567", reference, 1, 0, seed=0).alone

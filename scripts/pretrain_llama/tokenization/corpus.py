@@ -58,6 +58,8 @@ def corpus(reference: Reference, fuzzed_documents: int, seed: int) -> Iterator[S
     yield _listed("added tokens", _tokens(tokens))
     yield _listed("ordinary sentences", _sentences())
     yield _listed("white space and digits", _runs())
+    if isinstance(reference, SentencePieceReference) and reference.tied_runs:
+        yield _listed("runs of tied pieces", _tied_runs(reference.tied_runs))
     yield _listed("strings of all kinds", _strings(KINDS, LONGEST_OF_KINDS))
     yield Section("characters alone", len(SCALARS), map(chr, SCALARS))
     yield _packed("characters between others", CONTEXT)
@@ -147,3 +149,11 @@ def _runs() -> Iterator[str]:
             yield from (repeated * length, f"a{repeated * length}b")
     yield from ("\r\n" * length for length in LENGTHS)
     yield from ("".join(str(digit % 10) for digit in range(length)) for length in LENGTHS)
+
+
+def _tied_runs(longest: Iterable[str]) -> Iterator[str]:
+    """Yield runs of every length up to eight times the square of the longest piece's: one, or two pieces' places."""
+    for piece in longest:
+        for character in {piece[0], piece[0].replace("\u2581", " ")}:
+            for length in range(1, 8 * len(piece) ** 2 + 1):
+                yield from (character * length, f"a{character * length}b")

@@ -22,7 +22,7 @@ from pretrain_llama.tokenization.model_files import check_kind
 from pretrain_llama.tokenization.normalizing import Normalize, normalize_of
 from pretrain_llama.tokenization.panics import Panic, panics_raised
 from pretrain_llama.tokenization.texts import Texts
-from pretrain_llama.tokenization.ties import tied_pieces
+from pretrain_llama.tokenization.ties import tied_pieces, tied_runs
 from pretrain_llama.tokenization.tokenizer_json import read_json, steps
 
 GIVE = "give a tokenizer.model or a tokenizer.json in config.yaml"
@@ -46,7 +46,8 @@ class SentencePieceReference:
         user_strings: of the tokens that are found in a text before all pieces, and are no control tokens.
         normalize: what it makes of a text first; None where that is nothing, but for spaces written as ▁.
         charsmap: table of the strings that its normalizer replaces (charsmap.py); empty where it has none.
-        tied: pieces of one score (ties.py), if there are any.
+        tied: pieces of one score (ties.py), whose order the text decides, if there are any.
+        tied_runs: the longest of each group of such pieces that are runs of one character.
     """
 
     def __init__(self, model: str, threads: int, named: Named) -> None:
@@ -65,7 +66,7 @@ class SentencePieceReference:
         self.user_strings = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
         spec = proto.normalizer_spec
         self.charsmap = spec.precompiled_charsmap
-        self.tied = tied_pieces(proto)
+        self.tied, self.tied_runs = tied_pieces(proto), tied_runs(proto)
         is_plain = not self.charsmap and not spec.remove_extra_whitespaces
         self.normalize: Normalize | None = None if is_plain else self._model.normalize
         self.at_once = 1
