@@ -11,6 +11,7 @@ import orjson
 import pytest
 import tokenizers
 
+from pretrain_llama.tokenization import untrusted as module
 from pretrain_llama.tokenization.alphabets import SCALARS
 from pretrain_llama.tokenization.boundaries import showing_boundaries
 from pretrain_llama.tokenization.corpus import corpus
@@ -195,3 +196,19 @@ def test_added_tokens_are_distrusted_only_where_they_differ(tmp_path: Path, toke
     assert held.all() and len(held) >= len(untrusted)
     found = [text for text in ("word", "<tool>", "plain") if distrust.untrusted().are_in(encoded([text]))[0]]
     assert found == untrusted
+
+
+def test_a_text_is_found_whether_its_characters_are_looked_up_or_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every code point alone and before another, beside ordinary letters; both ways to find it agree."""
+    classes = (((0x0D, 0x0D), (0x3A9, 0x3B1), (0x7F, 0x9F), (0x1F600, 0x1F64F), (0x10FFFE, 0x10FFFF)),)
+    marks = ((0x300, 0x36F), (0xFB01, 0xFB01))
+    patterns = Untrusted([Pattern("one", classes), Pattern("two", (((0x41, 0x5A),), marks))])
+    codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    texts = Texts.of(f"sea{chr(code)} A{chr(code)}".encode() for code in codes)
+    found = []
+    for many in (0.0, 1.0):
+        monkeypatch.setattr(module, "MANY", many)
+        found.append(patterns.are_in(texts))
+    assert (found[0] == found[1]).all()
+    one = {code for first, last in classes[0] for code in range(first, last + 1)}
+    assert set(np.array(codes)[found[0]].tolist()) == one | set(range(0x300, 0x370)) | {0xFB01}

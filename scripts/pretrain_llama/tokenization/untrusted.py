@@ -15,7 +15,8 @@ from pretrain_llama.tokenization.texts import Texts
 Range = tuple[int, int]  # code points, from the first to the last
 ORDINARY = np.array(sorted(map(ord, "".join(SENTENCES))))
 LOOKED_AT = 64  # every so many bytes, to see whether most texts are suspect
-MANY = 0.02  # of those bytes: then looking for the suspect texts costs more than it spares
+MANY = 0.02  # of those bytes: then a regular expression finds the suspect texts sooner
+CODE_POINTS = 0x110000
 
 
 def ranges_of(codes: Iterable[int]) -> tuple[Range, ...]:
@@ -79,8 +80,9 @@ class Pattern:
 class Untrusted:
     """Patterns, and the search for them.
 
-    Most texts hold none, and are to lose no time. So those are left out first that have none of the bytes that begin
-    a character of the patterns' rarest classes, then those without any of these characters.
+    Most texts hold none, and are to lose no time. Each pattern has a class of characters that ordinary text has the
+    fewest of. Where few bytes begin a character of these classes, those are decoded and looked up; otherwise a regular
+    expression looks for them. Only texts that have one are searched for the patterns.
     """
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
@@ -88,14 +90,24 @@ class Untrusted:
         self._regex = "|".join(pattern.regex for pattern in patterns)
         rarest = merged(one for pattern in patterns for one in pattern.rarest)
         self._needles = _one_of(rarest) if any(len(pattern.classes) > 1 for pattern in patterns) else ""
-        self._leads = merged((_lead(first), _lead(last)) for first, last in rarest)
+        self._is_rare = np.zeros(CODE_POINTS, bool)
+        self._is_lead = np.zeros(256, bool)
+        for first, last in rarest:
+            self._is_rare[first : last + 1] = True
+            self._is_lead[_lead(first) : _lead(last) + 1] = True
+        self._is_lead[0x80:0xC0] = False  # within a character
+        self._gap = _longest_gap(self._is_lead)
 
     def are_in(self, texts: Texts) -> np.ndarray:
         """Say of each text, (texts,) bool, whether it holds anything of what is untrusted."""
-        suspects = self._with_leads(texts)
-        for regex in filter(None, [self._needles, self._regex]):
-            if len(suspects):
-                suspects = suspects[_matching(texts, suspects, regex)]
+        suspects = np.arange(len(texts) if self._regex else 0)
+        data = texts.data[: texts.offsets[-1]]
+        if len(data) and self._is_lead[data[::LOOKED_AT]].mean() <= MANY:
+            suspects = np.flatnonzero(np.diff(np.searchsorted(self._of_rare(data), texts.offsets)))
+        elif self._needles and len(suspects):
+            suspects = suspects[_matching(texts, suspects, self._needles)]
+        if len(suspects):
+            suspects = suspects[_matching(texts, suspects, self._regex)]
         held = np.zeros(len(texts), bool)
         held[suspects] = True
         return held
@@ -111,24 +123,30 @@ class Untrusted:
             changed = changed[compute.not_equal(before, after).to_numpy(zero_copy_only=False)]
         return rest.tolist()
 
-    def _with_leads(self, texts: Texts) -> np.ndarray:
-        """Return the numbers of the texts that have one of the leading bytes, or of all where many seem to."""
-        data = texts.data
-        if not self._leads or not len(data) or data.max() < self._leads[0][0]:
-            return np.array([], np.int64)
-        if _within(data[::LOOKED_AT], self._leads).mean() > MANY:
-            return np.arange(len(texts))
-        positions = np.flatnonzero(_within(data, self._leads))
-        return np.flatnonzero(np.diff(np.searchsorted(positions, texts.offsets)))
+    def _of_rare(self, data: np.ndarray) -> np.ndarray:
+        """Return the positions in UTF-8, (bytes,) uint8, of the characters of the rarest classes."""
+        first, last = self._gap
+        positions = np.flatnonzero(data - np.uint8(first) > last - first)
+        positions = positions[self._is_lead[data[positions]]]
+        return positions[self._is_rare[_code_points(data, positions)]]
 
 
-def _within(data: np.ndarray, ranges: Sequence[Range]) -> np.ndarray:
-    """Say of bytes, (bytes,) uint8, whether they are in one of some ranges."""
-    first, last = ranges[0]
-    within = data - np.uint8(first) <= last - first
-    for first, last in ranges[1:]:
-        within |= data - np.uint8(first) <= last - first
-    return within
+def _longest_gap(is_lead: np.ndarray) -> Range:
+    """Return the first and the last of the most bytes in a row that begin no character looked for."""
+    leads = np.flatnonzero(np.concatenate([[True], is_lead, [True]])) - 1
+    longest = int(np.argmax(np.diff(leads)))
+    return int(leads[longest]) + 1, int(leads[longest + 1]) - 1
+
+
+def _code_points(data: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return the code points that begin at some positions of UTF-8 (source: RFC 3629, section 3)."""
+    codes = data[positions].astype(np.int64)
+    for lead, following in ((0xC0, 1), (0xE0, 2), (0xF0, 3)):
+        longer = np.flatnonzero(data[positions] >= lead)
+        codes[longer] = data[positions[longer]] & (0x3F >> following)
+        for offset in range(1, following + 1):
+            codes[longer] = codes[longer] << 6 | data[positions[longer] + offset] & 0x3F
+    return codes
 
 
 def _matching(texts: Texts, numbers: np.ndarray, regex: str) -> np.ndarray:
