@@ -274,10 +274,10 @@ def main() -> None:
     args.scratch.mkdir(parents=True)
     bench_tokenizing(args.text, args.scratch, args.rounds)
     bench_normalizing(args.text, args.scratch, args.rounds)
-    bench_checks(args.text, args.scratch)
     bench_merging(args.text, args.scratch, args.rounds)
     bench_counting(args.scratch)
     bench_memory(args.text, args.scratch)
+    bench_checks(args.text, args.scratch)  # last: peak memory of a process begins with that of the one that starts it
     shutil.rmtree(args.scratch)
 
 
