@@ -16,7 +16,7 @@ import yaml
 
 from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.settings import ConfigSettings, RunSettings
+from pretrain_llama.settings import ConfigSettings, EstimateSettings, RunSettings
 
 COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
 OPTIONAL_COLUMN = "duplicates"
@@ -67,12 +67,28 @@ def load_config(path: str | Path) -> ConfigSettings:
     return validate(read_keys(path), "config", str(path))
 
 
+def load_estimate(config: ConfigSettings, where: str | Path) -> EstimateSettings:
+    """Return the rates and prices of a config.yaml that has the key `estimate`: of the file it names, or its own.
+
+    Args:
+        config: validated.
+        where: its file, for the message.
+
+    Raises:
+        ConfigError: as for load_config.
+    """
+    given = config["estimate"]
+    if isinstance(given, str):
+        return validate(read_keys(given), "estimate", given)
+    return validate(given, "estimate", f"{where}: estimate")
+
+
 def validate(value: Any, schema_name: str, where: str) -> Any:
     """Return the value with the schema's defaults filled in.
 
     Args:
         value: what a configuration file holds.
-        schema_name: config, corpora or run.
+        schema_name: config, corpora, estimate, run or sweep.
         where: the file, for the message.
 
     Raises:
