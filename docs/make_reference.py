@@ -21,7 +21,7 @@ PROGRAMS = ROOT / "scripts" / "README.md"
 ARGUMENTS = ROOT / "scripts" / "pretrain_llama" / "checkpoints" / "megatron_arguments.yaml"
 CHECKPOINTS = ROOT / "docs" / "checkpoints.md"
 BEGIN, END = "<!-- arguments: made by make reference -->\n", "<!-- end of arguments -->\n"
-SCHEMAS = ("config", "corpora", "run", "sweep")
+SCHEMAS = ("config", "estimate", "corpora", "run", "sweep")
 HEAD = """\
 # Reference
 

@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "scripts" / "pretrain_llama" / "settings.py"
-SCHEMAS = ("config", "run", "sweep")
+SCHEMAS = ("config", "estimate", "run", "sweep")
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None", "array": "list"}
 HEAD = '''"""The keys of the configuration, as mypy reads them: made by `make reference` from config/schemas/."""
 

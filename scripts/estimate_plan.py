@@ -3,8 +3,8 @@
     python scripts/estimate_plan.py --listing listing.tsv                  for 1, 10 and 100 nodes
     python scripts/estimate_plan.py --listing listing.tsv --nodes 8 --json
 
-Reads the listing, config.yaml (rates and prices: its key `estimate`) and the table of corpora; no data, no store, and
-no plan that is already recorded.
+Reads the listing, config.yaml, the rates and prices that its key `estimate` names, and the table of corpora; no data,
+no store, and no plan that is already recorded.
 """
 
 import argparse
@@ -36,9 +36,11 @@ def estimate(args: argparse.Namespace) -> dict[str, Any]:
     config = configuration.load_config(args.config)
     if "estimate" not in config:
         raise ConfigError(
-            "no rates and prices", where=args.config, action="add the key estimate, as in the shipped config.yaml"
+            "no rates and prices",
+            where=args.config,
+            action="write estimate: config/estimate.yaml, as shipped",
         )
-    settings, tokenizers = config["estimate"], len(config["tokenizers"])
+    settings, tokenizers = plan_cost.load_settings(config, args.config), len(config["tokenizers"])
     files = listing.read(args.listing)
     corpora, taken = [], set()
     for corpus in configuration.load_corpora(config["corpora"]):
@@ -151,7 +153,7 @@ def print_notes(value: dict[str, Any]) -> None:
     if left["files"]:
         print(f"{left['files']:,} files of the listing, {size(left['stored_bytes'])}, are of no corpus")
     print("on spot nodes: all of them, and none preempted; what is preempted is done again, and paid for again")
-    print("rates and prices are those of `estimate` in the configuration; its comments say where each comes from")
+    print("rates and prices are those of config/estimate.yaml; its comments say where each comes from")
 
 
 def main() -> None:

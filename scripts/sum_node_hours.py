@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import estimate_plan
 from pretrain_llama import configuration
 from pretrain_llama.errors import run_program
-from pretrain_llama.estimate import node_hours
+from pretrain_llama.estimate import node_hours, plan_cost
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,7 +68,8 @@ def main() -> None:
     args = parse_args()
     tasks = node_hours.read(args.tasks)
     print_rules(tasks, estimated_hours(args))
-    print_machines(tasks, configuration.load_config(args.config).get("estimate", {}).get("prices", {}))
+    config = configuration.load_config(args.config)
+    print_machines(tasks, plan_cost.load_settings(config, args.config)["prices"] if "estimate" in config else {})
     print("by rule: the times of the tasks, over the tasks that share a node; what a lost node had done is not in it")
     print("by machine: from a node's first task to its last; its start, and up to 15 minutes without a task, cost more")
 

@@ -72,7 +72,7 @@ def validate(value: Any, schema_name: str, where: str) -> Any:
 
     Args:
         value: what a configuration file holds.
-        schema_name: config, corpora or run.
+        schema_name: config, corpora, estimate, run or sweep.
         where: the file, for the message.
 
     Raises:

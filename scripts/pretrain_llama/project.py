@@ -19,7 +19,7 @@ from pretrain_llama.exports.small_files import check_source
 from pretrain_llama.launch.layout import check_launch
 from pretrain_llama.mixture import choices
 from pretrain_llama.run.sizes import check_sizes
-from pretrain_llama.settings import ConfigSettings, ExpansionSettings, RunSettings
+from pretrain_llama.settings import ConfigSettings, EstimateSettings, ExpansionSettings, RunSettings
 from pretrain_llama.shards import copies, listing, plan
 from pretrain_llama.shards.planned import Plan
 from pretrain_llama.shards.sources import TextSize
@@ -200,8 +200,12 @@ class Project:
             )
         return plan.plan_corpus(corpus, recorded, size)
 
+    @cached_property
+    def _rates(self) -> EstimateSettings:
+        return plan_cost.load_settings(self.config, CONFIG)
+
     def _listed_size(self, file: SourceFile, _text_key: str) -> TextSize:
-        return TextSize(plan_cost.jsonl_bytes(file, self.config["estimate"]["ratios"]))
+        return TextSize(plan_cost.jsonl_bytes(file, self._rates["ratios"]))
 
     def _expanded(self, name: str, settings: ExpansionSettings) -> expansion.ExpandedTokenizer:
         expansion.check(name, settings, self.plain_tokenizers, self.corpora)

@@ -33,6 +33,26 @@ class ConversionSettings(TypedDict):
     accept_arguments: dict[str, list[str]]
 
 
+class ConfigSettings(TypedDict):
+    """What config/config.yaml holds."""
+
+    corpora: str
+    shard_size_bytes: int
+    duplicates: Literal["refuse", "allow"]
+    max_rejected_fraction: float
+    max_rejected_lines: int
+    max_line_bytes: int
+    held_out_fraction: float
+    on_engine_difference: Literal["fallback", "fail"]
+    tokenizers: dict[str, TokenizerSettings]
+    checkpoints: dict[str, str]
+    expansions: dict[str, ExpansionSettings]
+    conversion: ConversionSettings
+    runs: list[str]
+    listing: NotRequired[str]
+    estimate: NotRequired[str | dict[str, Any]]
+
+
 class NodeSettings(TypedDict):
     """The keys of node."""
 
@@ -79,26 +99,6 @@ class EstimateSettings(TypedDict):
     rates: RatesSettings
     ratios: RatiosSettings
     prices: PricesSettings
-
-
-class ConfigSettings(TypedDict):
-    """What config/config.yaml holds."""
-
-    corpora: str
-    shard_size_bytes: int
-    duplicates: Literal["refuse", "allow"]
-    max_rejected_fraction: float
-    max_rejected_lines: int
-    max_line_bytes: int
-    held_out_fraction: float
-    on_engine_difference: Literal["fallback", "fail"]
-    tokenizers: dict[str, TokenizerSettings]
-    checkpoints: dict[str, str]
-    expansions: dict[str, ExpansionSettings]
-    conversion: ConversionSettings
-    runs: list[str]
-    listing: NotRequired[str]
-    estimate: NotRequired[EstimateSettings]
 
 
 class WeightingSettings(TypedDict):

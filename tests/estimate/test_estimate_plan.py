@@ -22,6 +22,7 @@ from project import ROOT, Project, run_script
 
 BOOKS = Corpus("en", "books", "tales", "az://vendor/books/**", "text", "corpora.tsv:2")
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+RATES = yaml.safe_load((ROOT / "config" / "estimate.yaml").read_text())
 # Round numbers: a task's single requests take 0.5 s, and each of its rates 1, 2, 5 or 10 s a shard of 10 GB.
 SETTINGS = {
     "node": {"cores": 10, "tasks": 2, "network_mb_per_second": 1000},
@@ -190,7 +191,7 @@ def test_shards_are_those_of_the_demos_real_plan(monkeypatch: pytest.MonkeyPatch
         listing.write(tmp_path / "listing.tsv", found)
         real = plan.plan_corpus(corpus, plan.empty(corpus), SHIPPED["shard_size_bytes"])
         ratios = [text_size(f, corpus.text_key).about / f.size_bytes for f in found if not can_be_cut(f.path)]
-        settings = deepcopy(SHIPPED["estimate"])
+        settings = deepcopy(RATES)
         settings["ratios"]["gz"] = (ratios or [1])[0]
         recorded = listing.matching(listing.read(tmp_path / "listing.tsv"), corpus.source, corpus.where)
         estimate = plan_cost.estimate_corpus(corpus, recorded, SHIPPED["shard_size_bytes"], 1, settings)
@@ -294,15 +295,18 @@ def test_the_json_holds_the_same_in_plain_units(drop: Path) -> None:
     with_nodes = (row["wall_clock_seconds"] - without_nodes) / 3600
     busy = sum(work["node_seconds"] for work in value["total"]["work"].values()) / 3600
     assert busy < row["billed_node_hours"] < 6 * with_nodes, "22 tasks, 4 on a node, need no more than 6 of 8 nodes"
-    assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["node_hour"])
-    spot = row["billed_node_hours"] * SHIPPED["estimate"]["prices"]["spot_node_hour"]
+    assert row["nodes_cost"] == pytest.approx(row["billed_node_hours"] * RATES["prices"]["node_hour"])
+    spot = row["billed_node_hours"] * RATES["prices"]["spot_node_hour"]
     assert row["spot_nodes_cost"] == pytest.approx(spot)
     assert value["of_no_corpus"] == {"files": 1, "stored_bytes": 1000}
 
 
-def test_without_a_price_spot_nodes_are_not_priced(drop: Path, project: Project) -> None:
+def test_a_configuration_of_earlier_versions_without_a_price_of_spot_nodes(drop: Path, project: Project) -> None:
+    """It holds the rates and prices itself."""
+    project.config["estimate"] = deepcopy(RATES)
     del project.config["estimate"]["prices"]["spot_node_hour"]
     project.save()
+    (drop / "config" / "estimate.yaml").unlink()
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", "--nodes", 8, "--json", cwd=drop)
     assert json.loads(result.stdout)["nodes"][0]["spot_nodes_cost"] is None, result.stderr
     printed = run_script("estimate_plan.py", "--listing", "listing.tsv", "--nodes", 8, cwd=drop)
@@ -314,11 +318,15 @@ def test_what_is_wrong_stops_the_program_with_the_next_action(drop: Path, projec
     assert (result.returncode, "configuration error: no such listing" in result.stderr) == (2, True)
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", "--nodes", 0, cwd=drop)
     assert (result.returncode, "argument --nodes: '0' is no whole number of at least 1" in result.stderr) == (2, True)
-    del project.config["estimate"]["prices"]["node_hour"]
+    rates = RATES | {"prices": {key: value for key, value in RATES["prices"].items() if key != "node_hour"}}
+    (drop / "config" / "estimate.yaml").write_text(yaml.safe_dump(rates))
+    result = run_script("estimate_plan.py", "--listing", "listing.tsv", cwd=drop)
+    assert "'node_hour' is a required property\n  where: config/estimate.yaml: prices" in result.stderr
+    project.config["estimate"] = rates
     project.save()
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", cwd=drop)
-    assert "'node_hour' is a required property\n  where: config/config.yaml: estimate.prices" in result.stderr
+    assert "'node_hour' is a required property\n  where: config/config.yaml: estimate: prices" in result.stderr
     del project.config["estimate"]
     project.save()
     result = run_script("estimate_plan.py", "--listing", "listing.tsv", cwd=drop)
-    assert "no rates and prices\n  where: config/config.yaml\n  next:  add the key estimate" in result.stderr
+    assert "no rates and prices\n  where: config/config.yaml\n  next:  write estimate: config/est" in result.stderr

@@ -21,6 +21,7 @@ OF_EXTENSION = {
     "ml compute create": {"--file", "--resource-group", "--workspace-name"},
     "ml compute show": {"--name", "--resource-group", "--workspace-name", "--query", "--output"},
     "ml datastore create": {"--file", "--resource-group", "--workspace-name"},
+    "ml datastore list": {"--resource-group", "--workspace-name", "--query", "--output"},
     "ml job create": {"--file", "--resource-group", "--workspace-name"},
 }
 

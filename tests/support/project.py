@@ -135,6 +135,7 @@ class Project:
             (self.folder / link).symlink_to(f"profiles/{link}")
         (self.folder / "config").mkdir(exist_ok=True)
         (self.folder / "config" / "schemas").symlink_to(ROOT / "config" / "schemas")
+        shutil.copy(ROOT / "config" / "estimate.yaml", self.folder / "config" / "estimate.yaml")
 
     def copied_to(self, folder: Path) -> "Project":
         """Return a copy in another folder, with what was built and its times."""

@@ -6,8 +6,11 @@ from pretrain_llama.checklist import Failed, Passed, Report, Unknown
 from pretrain_llama.doctor.login import MANAGEMENT_SCOPE, explain, status_and_code
 from pretrain_llama.doctor.variables import Settings
 
-# What the template and the pools are made of; the first is the last to be missed.
-PROVIDERS = ("Microsoft.Batch", "Microsoft.Storage", "Microsoft.ContainerRegistry", "Microsoft.ManagedIdentity")
+# What the template, the pools and a budget need, as docs/azure.md registers them.
+PROVIDERS = (
+    *("Microsoft.Batch", "Microsoft.Storage", "Microsoft.ContainerRegistry", "Microsoft.ManagedIdentity"),
+    *("Microsoft.Authorization", "Microsoft.Compute", "Microsoft.Network", "Microsoft.Consumption"),
+)
 PROVIDERS_VERSION, IDENTITY_VERSION, BUDGETS_VERSION = "2021-04-01", "2023-01-31", "2023-05-01"
 MANAGEMENT = "https://management.azure.com"
 READER = "Reader on the subscription"

@@ -22,11 +22,13 @@ tokenized, named and signed, and what is held out of a language and domain, a se
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
 
+from pretrain_llama import configuration
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError
 from pretrain_llama.estimate.tasks import FILES_WRITTEN, Work, node_task, task_here
-from pretrain_llama.settings import EstimateSettings, PricesSettings, RatiosSettings
+from pretrain_llama.settings import ConfigSettings, EstimateSettings, PricesSettings, RatiosSettings
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.planned import PlannedShard
 from pretrain_llama.shards.sources import can_be_cut, check_format, format_of
@@ -59,6 +61,22 @@ def jsonl_bytes(file: SourceFile, ratios: RatiosSettings) -> int:
     """Return about how many bytes of jsonl a file becomes: its size, if it is plain, or its size x the ratio."""
     ratio = {"": 1.0, ".gz": ratios["gz"], ".zst": ratios["zst"], ".parquet": ratios["parquet"]}[format_of(file.path)]
     return max(1, round(file.size_bytes * ratio)) if file.size_bytes else 0
+
+
+def load_settings(config: ConfigSettings, where: str | Path) -> EstimateSettings:
+    """Return the rates and prices of a config.yaml that has the key `estimate`: of the file it names, or its own.
+
+    Args:
+        config: validated.
+        where: its file, for the message.
+
+    Raises:
+        ConfigError: the file of rates is missing or no YAML, or a key or value is not what the schema allows.
+    """
+    given = config["estimate"]
+    if isinstance(given, str):
+        return configuration.validate(configuration.read_keys(given), "estimate", given)
+    return configuration.validate(given, "estimate", f"{where}: estimate")
 
 
 def estimate_corpus(
