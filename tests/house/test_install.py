@@ -105,6 +105,15 @@ def test_torch_for_the_cpu_leaves_cuda_out(folder: Path, installer: str) -> None
     assert installed(folder) == {"torch": "2.13.0+cpu", "tiny": "1.0"}
 
 
+def test_the_data_side_alone_takes_its_own_lock(folder: Path) -> None:
+    (folder / "envs" / "data").mkdir()
+    (folder / "envs" / "data" / "requirements.lock").write_text("tiny==1.0\n")
+    result = install(folder, str(BASE), EXTRAS="data")
+    assert result.returncode == 0, result.stderr
+    assert installed(folder) == {"tiny": "1.0"}
+    assert refused(install(folder, str(BASE), EXTRAS="dat"), "EXTRAS is dat", "set EXTRAS=data")
+
+
 def test_without_such_a_build_it_takes_no_other(folder: Path) -> None:
     result = install(folder, str(BASE), TORCH="cpu", CPU_INDEX="")
     assert result.returncode == 1 and "No matching distribution found for torch==2.13.0+cpu" in result.stderr
