@@ -114,7 +114,7 @@ def _parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def _flat(document: dict[str, Any], before: str = "") -> dict[str, Any]:
     """Return the values of a document by key, those of nested objects by keys that dots join."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in document.items():
         found |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
     return found

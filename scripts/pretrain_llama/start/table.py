@@ -76,11 +76,11 @@ def look(folder: Path) -> Looked:
         groups[file.path.parent, naming(parts, stem_of(file.path.name)), file.text_key].append(file)
     taken: dict[str, int] = {}
     for (place, named, key), group in groups.items():
-        for source, files in _sources(place, group, names[place]):
+        for source, matched in _sources(place, group, names[place]):
             corpus = f"{named.language}_{named.domain}_{named.subdomain}".lower()
             taken[corpus] = taken.get(corpus, 0) + 1
             numbered = named if taken[corpus] == 1 else named.numbered(taken[corpus])
-            looked.rows.append(Row(numbered, source, key, files))
+            looked.rows.append(Row(numbered, source, key, matched))
     if not looked.rows:
         raise DataError(
             "no file there holds texts, a document a line" + "".join(f"\n    {note}" for note in looked.notes),
