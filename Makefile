@@ -19,7 +19,7 @@ EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean azurite azure-doctor azureml docs-test
+.PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
 .PHONY: reference
 .DELETE_ON_ERROR:
 
@@ -191,5 +191,13 @@ lock: ## pin envs/requirements.in, those of envs/data and envs/training, and all
 	$(COMPILE) --output-file envs/azure_contract/requirements.lock envs/azure_contract/requirements.in
 	rm -rf .lock-venv
 
-clean: ## remove all that was made; the virtual environment stays
+# What is made again from vendor files and checkpoints. Plans stay, so that shards are cut as before.
+CLEANED := shards tokenized indexed validation tokenizers logs benchmarks report.html pending.txt node_hours.txt
+clean: ## remove what the same command makes again; run folders, checkpoints, plans and vendor files stay
+	rm -rf $(addprefix results/,$(CLEANED)) $(wildcard $(addprefix results/sample-*/,$(CLEANED)))
+
+distclean: ## remove results/ and resources/, with checkpoints and vendor files there; asks first
+	@du -sh results resources 2> /dev/null; \
+		printf 'With every checkpoint and vendor file there. Type "delete" to delete them: '; \
+		read -r answer && [ "$$answer" = delete ] || { echo "nothing is deleted"; exit 1; }
 	rm -rf results resources .snakemake
