@@ -43,6 +43,10 @@ else
     [ "$python" ] || refuse "no Python 3.12 or 3.13" "the path, pyenv and uv" "install one, with uv python install 3.12, \
 pyenv install 3.12 or your system's python3.12 and python3.12-venv; or name one: make install PYTHON=/path/to/python3.12"
 fi
+if [ -L "$venv" ]; then
+    refuse "a link to an environment that others may work with, and that this would clear" "$venv" \
+        "install where $(readlink "$venv") belongs, or remove the link, and this folder gets an environment of its own"
+fi
 if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
     refuse "no virtual environment, which this would replace" "$venv" "move it away"
 fi

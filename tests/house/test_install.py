@@ -77,6 +77,15 @@ def test_a_folder_that_is_no_environment_stays(folder: Path) -> None:
     assert (folder / "venv" / "kept").exists()
 
 
+def test_an_environment_behind_a_link_is_not_cleared(folder: Path) -> None:
+    (folder / "shared").mkdir()
+    for name in ("pyvenv.cfg", "kept"):
+        (folder / "shared" / name).touch()
+    (folder / "venv").symlink_to(folder / "shared")
+    assert refused(install(folder, str(BASE)), "a link to an environment that others may work with", "install where")
+    assert (folder / "shared" / "kept").exists()
+
+
 def test_a_build_of_torch_that_nobody_knows_is_refused(folder: Path) -> None:
     assert refused(install(folder, str(BASE), TORCH="gpu"), "TORCH is gpu", "set TORCH=cpu")
 
