@@ -1,6 +1,10 @@
 # The tasks of this project. CI calls the same ones.
 # With PYTHON=python3.13, a task has an environment of its own, .venv-python3.13.
 VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
+# EXTRAS=data installs what the data side needs, and no more, until EXTRAS=all is asked for.
+EXTRAS ?= $(shell cat $(VENV)/.extras 2> /dev/null)
+LOCK := envs/$(if $(filter data,$(EXTRAS)),data/)requirements.lock
+LOCKED := $(VENV)/.locked$(addprefix -,$(EXTRAS))
 # Programs find python, snakemake and the package that they share.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
@@ -15,20 +19,21 @@ EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
-.PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean azurite azure-doctor azureml docs-test
+.PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
 .PHONY: reference
 .DELETE_ON_ERROR:
 
-install: $(INSTALLED) ## the virtual environment, with what is locked; TORCH=cpu: 1 GB in place of 5
+install: $(INSTALLED) ## the virtual environment, with what is locked; TORCH=cpu: 1 GB in place of 5; EXTRAS=data: no torch, 0.7 GB
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 20
 
-$(VENV)/.locked: envs/requirements.lock
-	envs/install.sh $(VENV) $(PYTHON)
+$(LOCKED): $(LOCK)
+	EXTRAS=$(EXTRAS) envs/install.sh $(VENV) $(PYTHON)
+	echo $(EXTRAS) > $(VENV)/.extras
 	touch $@
 
-$(INSTALLED): $(VENV)/.locked $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
+$(INSTALLED): $(LOCKED) $(wildcard envs/snakemake_plugins/pyproject.toml envs/snakemake_plugins/*/*.py)
 	$(VENV)/bin/pip install --quiet --no-deps envs/snakemake_plugins
 	touch $@
 
@@ -172,10 +177,13 @@ format: $(INSTALLED) ## put the sources into their one form
 
 # The image of a training has the same versions, but where MLflow wants others.
 COMPILE := .lock-venv/bin/uv pip compile --quiet --python-version 3.12 --custom-compile-command 'make lock'
-lock: ## pin envs/requirements.in, envs/training/requirements.in, and all below them
+lock: ## pin envs/requirements.in, those of envs/data and envs/training, and all below them
 	python3 -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet uv
 	$(COMPILE) --output-file envs/requirements.lock envs/requirements.in
+	grep -E '^[[:alnum:]]' envs/requirements.lock > .lock-venv/pins.txt
+	$(COMPILE) --no-annotate --constraint .lock-venv/pins.txt --output-file envs/data/requirements.lock \
+		envs/data/requirements.in
 	grep -E '^[[:alnum:]]' envs/requirements.lock \
 		| grep -Ev '^(azure|importlib-metadata|python-dateutil)' > .lock-venv/constraints.txt
 	$(COMPILE) --constraint .lock-venv/constraints.txt --output-file envs/training/requirements.lock \
@@ -183,5 +191,13 @@ lock: ## pin envs/requirements.in, envs/training/requirements.in, and all below 
 	$(COMPILE) --output-file envs/azure_contract/requirements.lock envs/azure_contract/requirements.in
 	rm -rf .lock-venv
 
-clean: ## remove all that was made; the virtual environment stays
+# What is made again from vendor files and checkpoints. Plans stay, so that shards are cut as before.
+CLEANED := shards tokenized indexed validation tokenizers logs benchmarks report.html pending.txt node_hours.txt
+clean: ## remove what the same command makes again; run folders, checkpoints, plans and vendor files stay
+	rm -rf $(addprefix results/,$(CLEANED)) $(wildcard $(addprefix results/sample-*/,$(CLEANED)))
+
+distclean: ## remove results/ and resources/, with checkpoints and vendor files there; asks first
+	@du -sh results resources 2> /dev/null; \
+		printf 'With every checkpoint and vendor file there. Type "delete" to delete them: '; \
+		read -r answer && [ "$$answer" = delete ] || { echo "nothing is deleted"; exit 1; }
 	rm -rf results resources .snakemake

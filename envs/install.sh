@@ -4,6 +4,7 @@
 #   envs/install.sh .venv               with a Python 3.12 or 3.13 of the path, of pyenv or of uv
 #   envs/install.sh .venv python3.13    with this one
 #   TORCH=cpu envs/install.sh .venv     torch without CUDA's libraries, which are 4 of 5 GB
+#   EXTRAS=data envs/install.sh .venv   the data side alone: no torch, megatron-core or transformers
 #
 # Builds of torch for the CPU are not on PyPI: they are sought in PyTorch's own index, too, or in CPU_INDEX; where the
 # indexes that pip or uv is set up with have them, CPU_INDEX= asks no other.
@@ -42,9 +43,19 @@ else
     [ "$python" ] || refuse "no Python 3.12 or 3.13" "the path, pyenv and uv" "install one, with uv python install 3.12, \
 pyenv install 3.12 or your system's python3.12 and python3.12-venv; or name one: make install PYTHON=/path/to/python3.12"
 fi
+if [ -L "$venv" ]; then
+    refuse "a link to an environment that others may work with, and that this would clear" "$venv" \
+        "install where $(readlink "$venv") belongs, or remove the link, and this folder gets an environment of its own"
+fi
 if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
     refuse "no virtual environment, which this would replace" "$venv" "move it away"
 fi
+
+case "${EXTRAS:-all}" in
+    all) ;;
+    data) lock="$envs/data/requirements.lock" ;;
+    *) refuse "EXTRAS is $EXTRAS" "what is installed" "set EXTRAS=data for the data side alone, EXTRAS=all for all of it" ;;
+esac
 
 options=()
 if [ "${TORCH:-}" = cpu ]; then

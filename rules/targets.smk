@@ -60,6 +60,8 @@ def mixture_targets():
 
 def all_targets():
     """The inputs of `rule all` in both Snakefiles. With a store, the rest is made where the training runs."""
+    if not PROJECT.runs:
+        return data_targets(*PROJECT.identities.values())
     if STORE:
         return data_targets(*dict.fromkeys(map(run_tokenizer, PROJECT.runs))) + mixture_targets()
     return [

@@ -29,6 +29,7 @@ FLOORS = """
     provenance
     training doctor status report
     project
+    start
 """.strip().splitlines()
 FLOOR = {room: number for number, line in enumerate(FLOORS) for room in line.split()}
 # Importing one of these costs a second or more, and up to 350 MB: too much for each of thousands of shard jobs.

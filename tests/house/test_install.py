@@ -77,6 +77,15 @@ def test_a_folder_that_is_no_environment_stays(folder: Path) -> None:
     assert (folder / "venv" / "kept").exists()
 
 
+def test_an_environment_behind_a_link_is_not_cleared(folder: Path) -> None:
+    (folder / "shared").mkdir()
+    for name in ("pyvenv.cfg", "kept"):
+        (folder / "shared" / name).touch()
+    (folder / "venv").symlink_to(folder / "shared")
+    assert refused(install(folder, str(BASE)), "a link to an environment that others may work with", "install where")
+    assert (folder / "shared" / "kept").exists()
+
+
 def test_a_build_of_torch_that_nobody_knows_is_refused(folder: Path) -> None:
     assert refused(install(folder, str(BASE), TORCH="gpu"), "TORCH is gpu", "set TORCH=cpu")
 
@@ -103,6 +112,15 @@ def test_torch_for_the_cpu_leaves_cuda_out(folder: Path, installer: str) -> None
     result = install(folder, str(BASE), uv=installer == "uv", TORCH="cpu", CPU_INDEX=index)
     assert result.returncode == 0, result.stderr
     assert installed(folder) == {"torch": "2.13.0+cpu", "tiny": "1.0"}
+
+
+def test_the_data_side_alone_takes_its_own_lock(folder: Path) -> None:
+    (folder / "envs" / "data").mkdir()
+    (folder / "envs" / "data" / "requirements.lock").write_text("tiny==1.0\n")
+    result = install(folder, str(BASE), EXTRAS="data")
+    assert result.returncode == 0, result.stderr
+    assert installed(folder) == {"tiny": "1.0"}
+    assert refused(install(folder, str(BASE), EXTRAS="dat"), "EXTRAS is dat", "set EXTRAS=data")
 
 
 def test_without_such_a_build_it_takes_no_other(folder: Path) -> None:

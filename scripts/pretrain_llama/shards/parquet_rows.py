@@ -43,6 +43,18 @@ def text_bytes(path: str, text_key: str, etag: str = "") -> int:
         return text + metadata.num_rows * sum(map(len, (*_frame(text_key), _quoted(b""))))
 
 
+def columns_of_text(path: str) -> list[str]:
+    """Return the columns of a file that may hold texts; DataError: it is no Parquet file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            return [column.path for column in _columns(file) if _may_hold_texts(column)]
+    except pyarrow.ArrowException as error:
+        raise _damaged(path, f"a vendor file cannot be read: {error}") from error
+
+
 def blocks(path: str, text_key: str, etag: str = "") -> Iterator[bytes]:
     """Yield a file's rows as lines, some at once; for the arguments and errors see `text_bytes`.
 
@@ -88,7 +100,7 @@ def _opened(path: str, text_key: str, etag: str) -> Iterator[Any]:
 
 
 def _check_column(file: Any, path: str, text_key: str) -> None:
-    columns = [file.schema.column(index) for index in range(len(file.schema))]
+    columns = _columns(file)
     texts = [column.path for column in columns if _may_hold_texts(column)]
     if [column.path for column in columns].count(text_key) > 1:
         raise DataError(
@@ -102,6 +114,10 @@ def _check_column(file: Any, path: str, text_key: str) -> None:
             where=path,
             action="correct text_key in config/corpora.tsv, or have the vendor's file mended",
         )
+
+
+def _columns(file: Any) -> list[Any]:
+    return [file.schema.column(index) for index in range(len(file.schema))]
 
 
 def _may_hold_texts(column: Any) -> bool:

@@ -15,6 +15,8 @@ from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.tokenization.engines import Encoded, Reference
 from pretrain_llama.tokenization.indexed import dtype_for
 
+BESIDE = "tokenizer_config.json"
+
 
 @dataclass(frozen=True)
 class FrameToken:
@@ -100,7 +102,8 @@ def _missing(reference: Reference, roles: list[str]) -> ConfigError:
     lacking = [
         f"{role.upper()} token" + (f" {reference.named[role]!r}" if reference.named[role] else "") for role in roles
     ]
-    keys = [f"{role}_token{_told_beside(reference.path, f'{role}_token')}" for role in roles]
+    told = {role: told_beside(reference.path, f"{role}_token") for role in roles}
+    keys = [f"{role}_token" + (f" ({BESIDE} beside it says {told[role]!r})" if told[role] else "") for role in roles]
     switches = [{"bos": "prepend_bos", "eos": "append_eos"}[role] for role in roles]
     return ConfigError(
         f"the tokenizer has no {' and no '.join(lacking)}",
@@ -110,9 +113,18 @@ def _missing(reference: Reference, roles: list[str]) -> ConfigError:
     )
 
 
-def _told_beside(model: str | Path, key: str) -> str:
-    beside = Path(model).with_name("tokenizer_config.json")
+def told_beside(model: str | Path, key: str) -> str | None:
+    """Return what the tokenizer_config.json beside a model file calls a token, None where it does not tell.
+
+    Args:
+        model: path of the tokenizer.
+        key: bos_token or eos_token.
+
+    Raises:
+        ConfigError: that file is no JSON.
+    """
+    beside = Path(model).with_name(BESIDE)
     told = mappings.read(beside) if beside.is_file() else None
     token = told.get(key) if isinstance(told, dict) else None
     token = token.get("content") if isinstance(token, dict) else token
-    return f" ({beside.name} beside it says {token!r})" if token else ""
+    return token if isinstance(token, str) and token else None
