@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from pretrain_llama import configuration
-from pretrain_llama.errors import run_program
+from pretrain_llama.errors import made_of_each, run_program
 from pretrain_llama.estimate.corpus import tokens_a_byte
 from pretrain_llama.shards import copies, plan
 from pretrain_llama.tokenization.tokenizer import Tokenizer
@@ -33,9 +33,12 @@ def main() -> None:
     corpora = configuration.load_corpora(config["corpora"])
     paths = {corpus.name: args.plans / f"{corpus.name}.json" for corpus in corpora}
     recorded = {corpus.name: plan.load(paths[corpus.name], corpus) for corpus in corpora}
-    plans = {
-        corpus.name: plan.plan_corpus(corpus, recorded[corpus.name], config["shard_size_bytes"]) for corpus in corpora
-    }
+    planned_corpora = made_of_each(
+        corpora,
+        lambda corpus: plan.plan_corpus(corpus, recorded[corpus.name], config["shard_size_bytes"]),
+        config["corpora"],
+    )
+    plans = {planned["corpus"]: planned for planned in planned_corpora}
     found = copies.look(plans, recorded, corpora, config["duplicates"])
     if not args.dry_run:
         found.settle()

@@ -1,40 +1,22 @@
 """Read and validate the configuration: closed schemas, and rules that no schema can express."""
 
-import csv
-import difflib
-import io
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
-
 from pretrain_llama import mappings
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import SHOWN_CHARACTERS, ConfigError
+from pretrain_llama.schemas import validate
 from pretrain_llama.settings import ConfigSettings, RunSettings
 
 COLUMNS = ("language", "domain", "subdomain", "source", "text_key")
 OPTIONAL_COLUMN = "duplicates"
 LONGEST_NAME = 128  # of a corpus: a file name has 255 bytes, and counts and endings take about 100
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-QUOTES = (
-    'close the quote, or double each " in quotes; a value without quotes may hold them anywhere but at its beginning'
-)
-SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
-
-
-def _is_finite(checker: jsonschema.TypeChecker, value: Any) -> bool:
-    return DRAFT.TYPE_CHECKER.is_type(value, "number") and -math.inf < value < math.inf
-
-
-# YAML writes .nan and .inf, JSON NaN and Infinity: NaN is neither below a minimum nor above a maximum.
-DRAFT = jsonschema.Draft202012Validator
-VALIDATOR = jsonschema.validators.extend(DRAFT, type_checker=DRAFT.TYPE_CHECKER.redefine("number", _is_finite))
+LINE_END = re.compile(r"\r\n|\n|\r")
+LONGEST_VALUE = 8192  # characters; a path has 4,096 bytes
 
 
 @dataclass(frozen=True)
@@ -65,71 +47,6 @@ def load_config(path: str | Path) -> ConfigSettings:
         ConfigError: no such file, no YAML, a key that stands there twice, or a value that the schema does not allow.
     """
     return validate(read_keys(path), "config", str(path))
-
-
-def validate(value: Any, schema_name: str, where: str) -> Any:
-    """Return the value with the schema's defaults filled in.
-
-    Args:
-        value: what a configuration file holds.
-        schema_name: config, corpora, estimate, run or sweep.
-        where: the file, for the message.
-
-    Raises:
-        ConfigError: the value does not follow the schema; names the key, the value and the next action.
-    """
-    schema = _schema(schema_name)
-    errors = list(VALIDATOR(schema).iter_errors(value))
-    if errors:
-        raise _config_error(min(errors, key=lambda error: list(map(str, error.absolute_path))), where)
-    return _with_defaults(value, schema)
-
-
-@cache
-def _schema(name: str) -> dict[str, Any]:
-    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
-
-
-def _with_defaults(value: Any, schema: dict) -> Any:
-    if not isinstance(value, dict):
-        return value
-    properties = schema.get("properties", {})
-    others = schema.get("additionalProperties") or {}
-    filled = {key: inner["default"] for key, inner in properties.items() if "default" in inner} | value
-    return {key: _with_defaults(inner, properties.get(key, others)) for key, inner in filled.items()}
-
-
-def _config_error(error: jsonschema.ValidationError, where: str) -> ConfigError:
-    key = ".".join(map(str, error.absolute_path))
-    at = f"{where}: {key}" if key else where
-    if error.validator == "additionalProperties":
-        known = sorted(error.schema.get("properties", {}))
-        unknown = next(key for key in error.instance if key not in known)
-        close = difflib.get_close_matches(unknown, known, 1)
-        action = f"write {close[0]!r}" if close else f"remove it; the keys are {', '.join(known)}"
-        return ConfigError(f"unknown key {unknown!r}", where=at, action=action)
-    if error.validator == "required":
-        return ConfigError(error.message, where=at, action="add the key")
-    action = error.schema.get("description", "give a value that the schema allows")
-    expected = str(error.validator_value)
-    if (
-        isinstance(error.instance, str)
-        and _is_number(error.instance)
-        and ("number" in expected or "integer" in expected)
-    ):
-        action = "YAML reads this as text: write the exponent as in 3.0e-3, and no quotes"
-    problem = error.message
-    if error.validator in ("anyOf", "oneOf"):  # of which the message speaks of schemas
-        problem = f"{error.instance!r} is no value that this key may have"
-    return ConfigError(problem, where=at, action=action)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def read_keys(path: str | Path) -> dict[str, Any]:
@@ -176,24 +93,19 @@ def load_corpora(path: str | Path) -> list[Corpus]:
 
 
 def _rows(path: str | Path) -> Iterator[tuple[list[str], str]]:
-    """Yield the rows of the table that are not blank, its columns first, and the file and line of each."""
-    # Not strict, csv takes an unclosed quote, and all that follows it, for one value.
-    rows = csv.reader(io.StringIO(_text(path), newline=""), delimiter="\t", strict=True)
-    while True:
-        where = f"{path}:{rows.line_num + 1}"
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ConfigError(f"no row of a table: {error}", where=where, action=QUOTES) from None
-        if odd := next((value for value in row if CONTROL.search(value)), None):
+    """Yield the rows of the table that are not blank, its columns first, and the file and line of each.
+
+    A row is a line and a column ends at a tab: quotes are characters like others.
+    """
+    for number, line in enumerate(LINE_END.split(_text(path)), 1):
+        row, where = line.split("\t"), f"{path}:{number}"
+        if odd := next((value for value in row if CONTROL.search(value) or len(value) > LONGEST_VALUE), None):
             raise ConfigError(
-                f"{odd[:200]!r} goes over the end of a line or column, or holds what no text does",
+                f"{odd[:SHOWN_CHARACTERS]!r} has {len(odd):,} characters, or holds what no text does",
                 where=where,
-                action=QUOTES,
+                action=f"give each column a text of at most {LONGEST_VALUE:,} characters, without control characters",
             )
-        if row:
+        if line:
             yield row, where
 
 

@@ -6,10 +6,11 @@ import reprlib
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 SHOWN = 5  # of what a message lists
+SHOWN_TOGETHER = 50  # of what is wrong with many things alike
 SHOWN_CHARACTERS = 200  # of what others wrote
 EXIT_CODE = 2  # of a program that has said what a person can act on
 STDOUT = 1
@@ -27,7 +28,8 @@ class PretrainError(Exception):
     who = "us"
 
     def __init__(self, problem: str, *, where: object, action: str) -> None:
-        self.problem = problem
+        self.problem, self.where, self.action = problem, where, action
+        self.parts: list[PretrainError] = [self]  # those of an error that stands for several
         super().__init__(f"{problem}\n  where: {where}\n  next:  {action}")
 
 
@@ -67,6 +69,49 @@ def of_system(error: OSError) -> OperatorError | None:
     else:
         return None
     return OperatorError((error.strerror or str(error)).lower(), where=where, action=action)
+
+
+def raise_together(errors: Sequence[PretrainError], where: object) -> None:
+    """Raise what is wrong as one error, so that nobody mends one thing to hear of the next; nothing if all is well.
+
+    Args:
+        errors: of many things; of the first one's class is what is raised.
+        where: the things are named, where there are several.
+    """
+    parts = [part for error in errors for part in error.parts]
+    if not parts:
+        return
+    if len(parts) == 1:
+        raise parts[0]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        alike.setdefault((part.problem, part.action), []).append(str(part.where))
+    lines = [
+        f"{problem}\n      where: {listed(places, shown=SHOWN_TOGETHER)}\n      next:  {action}"
+        for (problem, action), places in alike.items()
+    ]
+    told = listed(lines, "\n    ", SHOWN_TOGETHER)
+    together = type(parts[0])(
+        f"{len(parts):,} things are wrong:\n    {told}", where=where, action="mend each as its own line says"
+    )
+    together.parts = parts
+    raise together
+
+
+def made_of_each[Item, Made](items: Iterable[Item], make: Callable[[Item], Made], where: object) -> list[Made]:
+    """Return what is made of each item; what is wrong with some of them is raised together, see `raise_together`."""
+    made, errors = [], []
+    for item in items:
+        try:
+            made.append(make(item))
+        except PretrainError as error:
+            errors.append(error)
+        except OSError as error:
+            if (readable := of_system(error)) is None:
+                raise
+            errors.append(readable)
+    raise_together(errors, where)
+    return made
 
 
 def listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:

@@ -12,7 +12,7 @@ from pretrain_llama import configuration
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.doctor.variables import require
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError, made_of_each
 from pretrain_llama.estimate import plan_cost
 from pretrain_llama.exports.prompts import check_prompts
 from pretrain_llama.exports.small_files import check_source
@@ -100,7 +100,8 @@ class Project:
     @cached_property
     def plans(self) -> dict[str, Plan]:
         """For each corpus, its plan, with the files that came since it was recorded."""
-        return {corpus.name: self._plan(corpus) for corpus in self.corpora}
+        plans = made_of_each(self.corpora, self._plan, self.config["corpora"])
+        return {plan["corpus"]: plan for plan in plans}
 
     @cached_property
     def recorded_plans(self) -> dict[str, Plan]:

@@ -95,7 +95,7 @@ WRONG = {
             row_of_news(source="vendor/ar_news_daily/**/*.jsonl")(project),
             (project.folder / "vendor/ar_news_daily/latest").symlink_to("."),
         ),
-        ["are one file: its documents would be taken twice", f"{CORPORA}:2"],
+        ["ar_news_daily/latest leads back to vendor/ar_news_daily, in which it lies", f"{CORPORA}:2"],
     ),
     "a link to nowhere": (
         lambda project: (project.folder / "vendor/ar_news_daily/b.jsonl").symlink_to("/nowhere"),
@@ -107,7 +107,7 @@ WRONG = {
     ),
     "a pipe": (
         lambda project: os.mkfifo(project.folder / "vendor/ar_news_daily/b.jsonl"),
-        ["no file, but a pipe, a socket or a device", "where: vendor/ar_news_daily/b.jsonl", "narrow the glob"],
+        ["no file, but a pipe", "where: vendor/ar_news_daily/b.jsonl", "narrow the glob"],
     ),
     "a name that is no UTF-8": (
         lambda project: Path(

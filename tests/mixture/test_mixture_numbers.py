@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from mixtures import RATIO, SIGNATURE, compute, compute_here, write
 from pretrain_llama import mappings
-from pretrain_llama.configuration import SCHEMAS
 from pretrain_llama.errors import ConfigError, DataError
 from pretrain_llama.mixture import ledger, outputs
 from pretrain_llama.mixture.mixture import TrainingLength
 from pretrain_llama.mixture.numbers import LEAST, LEAST_TEMPERATURE, MOST, MOST_TOKENS, is_amount, is_rate
 from pretrain_llama.run import sweeps
+from pretrain_llama.schemas import SCHEMAS
 
 LENGTH = TrainingLength(500, 20)
 NUMBERS: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -82,7 +82,7 @@ def test_a_number_of_a_wrong_kind_is_refused_by_name(tmp_path: Path, number: str
     with pytest.raises(ConfigError) as raised:
         compute_here(tmp_path, LENGTH, **NUMBERS[number](value))
     problem, where, action = str(raised.value).split("\n  ")
-    assert str(value) in problem
+    assert str(value)[:15] in problem
     assert where.startswith("where:") and where.endswith(PLACES[number])
     assert action.startswith("next:") and len(action) > 20
 
@@ -91,7 +91,7 @@ def test_a_number_of_a_wrong_kind_is_refused_by_name(tmp_path: Path, number: str
 def test_a_temperature_that_takes_powers_out_of_float64_is_refused(tmp_path: Path, value: float) -> None:
     result = compute(tmp_path, **NUMBERS["a temperature"](value))
     assert result.returncode == 2
-    assert f"configuration error: {value} is less than the minimum of 0.1" in result.stderr
+    assert f"configuration error: {value} is not a number from 0.1 to 1e15" in result.stderr
     assert "next:  T, from 0.1 to 1e15" in result.stderr
 
 

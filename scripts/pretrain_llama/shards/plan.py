@@ -15,11 +15,12 @@ New files open new shards; a planned shard never changes.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import batched, chain
 from pathlib import Path
 
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
-from pretrain_llama.errors import DataError, OperatorError
+from pretrain_llama.errors import DataError, OperatorError, made_of_each
 from pretrain_llama.shards.copies import check_compressed
 from pretrain_llama.shards.first_documents import check_first_documents
 from pretrain_llama.shards.planned import Plan, PlannedFile, PlannedShard
@@ -27,6 +28,7 @@ from pretrain_llama.shards.sources import TextSize, can_be_cut, check_format, is
 from pretrain_llama.stores import SourceFile
 
 LOOKED_AT_ONCE = 16
+FILES_A_TASK = 64  # of small files, a thread's task costs more than the reading
 # A blob has at most 50,000 blocks: one a range, and one for a newline that it lacks; longer ranges are several.
 MOST_RANGES = 20_000
 START_OVER = "its plan in results/plan and its shards in results/shards and results/tokenized"
@@ -169,12 +171,14 @@ def extend(
     current = {file.path: file for file in listing}
     renewed = _check_planned(plan, current, corpus.where)
     new = [file for file in listing if file.path not in plan["files"]]
-    for file in new:
-        check_format(file.path, corpus.where)
+    made_of_each(new, lambda file: check_format(file.path, corpus.where), corpus.where)
     check_compressed(new, current, corpus.where)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
-        fingerprints = threads.map(stores.fingerprint, new)
-        sizes = list(threads.map(lambda file: size_of(file, corpus.text_key), new))
+        looked_at = threads.map(
+            lambda batch: [(stores.fingerprint(file), size_of(file, corpus.text_key)) for file in batch],
+            batched(new, 1 if stores.is_blob(corpus.source) else FILES_A_TASK),
+        )
+        fingerprints, sizes = zip(*chain(*looked_at), strict=True) if new else ((), ())
     added = {file.path: _entry(file, found, size) for file, found, size in zip(new, fingerprints, sizes, strict=True)}
     shards = plan["shards"] + cut(
         [(file.path, size.about) for file, size in zip(new, sizes, strict=True)], target_bytes

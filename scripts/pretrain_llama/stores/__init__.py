@@ -83,8 +83,12 @@ def fingerprint(file: SourceFile) -> str:
     """
     if file.etag:
         return file.etag
-    head = read_range(file.path, 0, FINGERPRINT_BYTES)
-    tail = read_range(file.path, max(file.size_bytes - FINGERPRINT_BYTES, 0), FINGERPRINT_BYTES)
+    if file.size_bytes <= 2 * FINGERPRINT_BYTES:  # most files of many are small: they are read once
+        whole = read_range(file.path, 0, 2 * FINGERPRINT_BYTES)
+        head, tail = whole[:FINGERPRINT_BYTES], whole[max(file.size_bytes - FINGERPRINT_BYTES, 0) :][:FINGERPRINT_BYTES]
+    else:
+        head = read_range(file.path, 0, FINGERPRINT_BYTES)
+        tail = read_range(file.path, file.size_bytes - FINGERPRINT_BYTES, FINGERPRINT_BYTES)
     return hashlib.sha256(str(file.size_bytes).encode() + head + tail).hexdigest()
 
 

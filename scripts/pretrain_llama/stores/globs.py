@@ -21,29 +21,41 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     into folders. Hidden files and folders, whose names begin with a dot, need a dot in the glob.
     """
     start = beginning(pattern)
-    components = [None if part == "**" else _component(part) for part in pattern.split("/")]
-    return lambda path: path.startswith(start) and _matches(path.split("/"), components)
+    parts = components(pattern)
+    return lambda path: path.startswith(start) and _matches(path.split("/"), parts)
 
 
-def _component(part: str) -> Component:
-    """Return a function that says whether a name matches a part of a glob."""
+def components(pattern: str) -> list[str | Component | None]:
+    """Return the parts of a glob between slashes: a name as it is, a function that tests one, or None for **."""
+    return [None if part == "**" else _component(part) for part in pattern.split("/")]
+
+
+def _component(part: str) -> str | Component:
+    """Return a part of a glob that is a name as it is, else a function that says whether a name matches it."""
     if not re.search(r"[*?[]", part):
-        return part.__eq__
+        return part
     match = re.compile(fnmatch.translate(part)).match
     return match if part.startswith(".") else lambda name: not name.startswith(".") and match(name)
 
 
-def _matches(names: list[str], components: list[Component | None]) -> bool:
+def is_match(component: str | Component | None, name: str) -> bool:
+    """Say whether a name matches a part of a glob; ** takes each that is not hidden."""
+    if component is None:
+        return not name.startswith(".")
+    return name == component if isinstance(component, str) else bool(component(name))
+
+
+def _matches(names: list[str], components: list[str | Component | None]) -> bool:
     """Say whether names match a glob's components; None, which is **, stands for any number of folders."""
     for index, component in enumerate(components):
         if component is None:
             return _matches_below(names[index:], components[index + 1 :])
-        if index == len(names) or not component(names[index]):
+        if index == len(names) or not is_match(component, names[index]):
             return False
     return len(names) == len(components)
 
 
-def _matches_below(names: list[str], components: list[Component | None]) -> bool:
+def _matches_below(names: list[str], components: list[str | Component | None]) -> bool:
     """Say whether what is left of a path matches what follows ** in a glob; at its end, ** takes all files below."""
     shown = next((index for index, name in enumerate(names) if name.startswith(".")), len(names))
     if not components:

@@ -1,16 +1,15 @@
 """The backend of local files: the functions that blobs.py has for blobs. stores/__init__.py documents them."""
 
 import errno
-import glob
 import os
-import stat
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from pretrain_llama import files
-from pretrain_llama.errors import ConfigError, DataError
+from pretrain_llama.errors import ConfigError, raise_together
 from pretrain_llama.stores import globs
+from pretrain_llama.stores.folder_walk import FolderWalk
 from pretrain_llama.stores.locations import SourceFile
 
 BLOCK_BYTES = 1 << 20
@@ -24,34 +23,9 @@ def source_file(path: str | Path) -> SourceFile:
 
 def list_files(pattern: str, where: str) -> list[SourceFile]:
     """Return the files that a glob matches. Each name has to be UTF-8, and no two may be one file."""
-    _check_folders(pattern)
-    found: list[SourceFile] = []
-    paths: dict[tuple[int, int], str] = {}
-    for path in sorted(set(glob.glob(pattern, recursive=True))):
-        try:
-            path.encode()
-            status = os.stat(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ELOOP):
-                raise
-            raise DataError("a link leads nowhere", where=path, action="remove it, or bring back the file") from None
-        except UnicodeEncodeError:
-            shown = os.fsencode(path).decode(errors="backslashreplace")
-            raise DataError("the file's name is no UTF-8", where=shown, action="rename it") from None
-        if stat.S_ISDIR(status.st_mode):
-            continue
-        if not stat.S_ISREG(status.st_mode):  # a pipe may hang whoever reads it
-            raise ConfigError("no file, but a pipe, a socket or a device", where=path, action="narrow the glob")
-        other = paths.setdefault((status.st_dev, status.st_ino), path)
-        # Not every file system has a number of its own for each file.
-        if other != path and (status.st_nlink > 1 or os.path.realpath(other) == os.path.realpath(path)):
-            raise ConfigError(
-                f"{path} and {other} are one file: its documents would be taken twice",
-                where=where,
-                action="narrow the glob, or remove the link",
-            )
-        found.append(SourceFile(path, status.st_size, status.st_mtime_ns))
-    return found
+    walk = FolderWalk(pattern, where)
+    raise_together(walk.problems, where)
+    return list(walk.found.values())
 
 
 def nothing_found(pattern: str, where: str) -> Exception:
@@ -104,11 +78,3 @@ def write_small(path: str | Path, content: bytes) -> None:
     """Write a small file, whole or not at all."""
     with files.replacing(path) as file:
         file.write(content)
-
-
-def _check_folders(pattern: str) -> None:
-    """Check that all folders that a glob goes through can be listed: glob.glob leaves out those that cannot."""
-    for folder in filter(glob.has_magic, map(str, Path(pattern).parents)):
-        for path in glob.glob(f"{folder}/", recursive=True):
-            if not os.access(path, os.R_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
