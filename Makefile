@@ -39,12 +39,14 @@ demo: demo-inputs ## vendor shards to a trained, resumable Llama
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
 
-report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file; LISTING=listing.tsv
+report: | $(INSTALLED) ## results/report.html: figures of documents, mixture and training, and what is pending, in one file; LISTING=listing.tsv
 	mkdir -p results
 	snakemake --dry-run > results/pending.txt
 	rm -f results/node_hours.txt
 	! test -f results/azure_tasks.tsv || python scripts/sum_node_hours.py $(if $(LISTING),--listing $(LISTING)) \
 		> results/node_hours.txt
+	python scripts/write_overview.py --pending results/pending.txt --node-hours results/node_hours.txt \
+		--output results/overview.html
 	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen

@@ -32,9 +32,8 @@ def print_failures():
         print("What failed; `make status` shows more:", *failures(run, Path(), 2), sep="\n", file=sys.stderr)
 
 
-# Writes what the report's first page shows, for `make report`.
-for shown in ("pending", "node_hours"):
-    config[shown] = Path(f"results/{shown}.txt").read_text() if Path(f"results/{shown}.txt").exists() else ""
+# The report's first page, which `make report` writes.
+config["overview"] = Path("results/overview.html").read_text() if Path("results/overview.html").exists() else ""
 
 
 def run_pages(name):
