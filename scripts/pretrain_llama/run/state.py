@@ -2,6 +2,7 @@
 
 from pretrain_llama import stores
 from pretrain_llama.run.account import Account
+from pretrain_llama.run.evaluations import MARKER
 from pretrain_llama.run.folder import FINISHED
 
 
@@ -16,7 +17,13 @@ def told(folder: str, account: Account) -> str:
     if stores.read_small(f"{folder}/output/{FINISHED}") is not None:
         trained = f", trained on {account.trained:,} tokens" if account.steps else ""
         return f"finished, {account.iterations:,} iterations, {loss}{trained}"
-    if not account.steps:
+    evaluating = stores.find_json(f"{folder}/output/{MARKER}")
+    if not account.steps and not evaluating:
         return "ready to train"
+    if evaluating:
+        what = f"evaluating {evaluating['what']}, since {evaluating['since']}"
+        if not account.steps:
+            return f"{what}, before the first step"
+        return f"iteration {account.iteration:,} of {account.iterations:,}, {loss}; {what}"
     done = f"iteration {account.iteration:,} of {account.iterations:,}"
     return f"{done}, {loss}, trained on {account.trained:,} of {account.trained_at_end:,} tokens"

@@ -57,6 +57,10 @@ class Board:
             self._writer.close()
             self._writer = self._open()
 
+    def add_text(self, tag: str, text: str, iteration: int) -> None:
+        """Write a text as it is; TensorBoard takes texts for Markdown, so it is indented to be code."""
+        self._writer.add_text(tag, "\n".join(f"    {line}" for line in text.split("\n")), iteration)
+
     def keep(self) -> None:
         """Make the copy complete up to now."""
         self._writer.flush()

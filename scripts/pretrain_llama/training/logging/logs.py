@@ -6,7 +6,7 @@ from typing import Any
 
 from pretrain_llama.run import account
 from pretrain_llama.run.account import Domain
-from pretrain_llama.run.log_file import CONSUMPTION, NAME, VALIDATION, LineFile
+from pretrain_llama.run.log_file import CONSUMPTION, NAME, SAMPLES, VALIDATION, LineFile
 from pretrain_llama.training.logging.board import Board
 from pretrain_llama.training.logging.trackers import Trackers
 
@@ -26,6 +26,7 @@ GROUPS = {
     "skipped_steps": "anomalies",
     "rewinds": "anomalies",
 }
+FILES = (NAME, VALIDATION, SAMPLES, CONSUMPTION)
 PRINTED = ("iteration", "loss", "gradient_norm", "learning_rate", "consumed_tokens", "tokens_per_second", "mfu")
 
 
@@ -50,7 +51,7 @@ class TrainingLog:
         self._open(iteration)
 
     def _open(self, iteration: int) -> None:
-        self._files = {name: LineFile(self._output, name, iteration) for name in (NAME, VALIDATION, CONSUMPTION)}
+        self._files = {name: LineFile(self._output, name, iteration) for name in FILES}
         self._board = Board(self._output / "tensorboard", iteration, self._live)
 
     def is_due(self, iteration: int) -> bool:
@@ -75,6 +76,13 @@ class TrainingLog:
         self._add({"validation_loss": losses, "validation_perplexity": perplexities}, iteration)
         listed = " | ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         print(f"iteration {iteration} | validation loss | {listed}", flush=True)
+
+    def samples(self, iteration: int, texts: list[str]) -> None:
+        """Log what the model made of prompts, each with its continuation."""
+        self._files[SAMPLES].write({"iteration": iteration, "texts": texts})
+        for number, text in enumerate(texts, 1):
+            self._board.add_text(f"samples/{number}", text, iteration)
+            print(f"iteration {iteration} | sample {number} | {text!r}", flush=True)
 
     def consumption(self, iteration: int, domains: dict[str, Domain]) -> None:
         """Log what was consumed of each language and domain, by its name, see account.py."""
