@@ -13,7 +13,7 @@ BENCH := resources/bench
 CONTRACT := .venv-azure-contract
 EMULATOR := tests/azure_emulator
 
-.PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
+.PHONY: install help demo demo-inputs demo-dry-run report status tensorboard test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean azurite azure-doctor azureml docs-test
 .PHONY: reference
@@ -51,6 +51,9 @@ report: | $(INSTALLED) ## results/report.html: figures of documents, mixture and
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
 	python scripts/show_status.py
+
+tensorboard: | $(INSTALLED) ## all runs in TensorBoard, for a browser on this machine; PORT=6006
+	tensorboard --logdir results/runs --host localhost --port $(or $(PORT),6006)
 
 demo-inputs: $(DEMO)/tokenizer.model $(DEMO)/llama/config.json
 

@@ -2,6 +2,8 @@
 Define the targets, all or a part by name, and what happens when a run of Snakemake begins and ends.
 """
 
+from pretrain_llama.launch import project_lock
+
 
 def begin_run():
     """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
@@ -10,6 +12,7 @@ def begin_run():
     """
     gc.freeze()  # the graph: from here on, garbage is looked for in what the jobs leave
     gc.enable()
+    project_lock.share(workflow.persistence)
     stop = workflow.scheduler.executor_error_callback
     try:
         with readable_errors():

@@ -167,6 +167,8 @@ class Trainer:
             self._folder.path.resolve().name,
         )
         self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
+        domains = {*self._data.validation, *self._figures.consumption(self._position())}
+        log.describe(domains, self._folder.path / "README.md")
         laps.end("logs")
         self._history.note_start(kind, self._state.iteration, laps.seconds, self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
