@@ -56,8 +56,13 @@ def data_targets(*identities):
 
 
 def mixture_targets():
-    """The probabilities, looked at and checked."""
-    return [tokenized(*map(run_tokenizer, PROJECT.runs)), run_pages("mixture"), mixture_checks(*PROJECT.runs)]
+    """The probabilities, looked at and checked, and what became of the documents that they are of."""
+    return [
+        tokenized(*map(run_tokenizer, PROJECT.runs)),
+        documents_pages(*map(run_tokenizer, PROJECT.runs)),
+        run_pages("mixture"),
+        mixture_checks(*PROJECT.runs),
+    ]
 
 
 def all_targets():

@@ -57,7 +57,7 @@ class TrainingLog:
         self._board = Board(self._output / "tensorboard", iteration, self._live)
 
     def describe(self, domains: Collection[str], readme: Path) -> None:
-        """Tell TensorBoard how to group the scalars, by {language}_{domain}, and what the run is: its README.md, if any."""
+        """Tell TensorBoard how to group scalars, by {language}_{domain}, and what the run is: its README.md, if any."""
         text = readme.read_text(encoding="utf-8") if readme.exists() else ""
         self._board.describe(layout(domains), text, self._iteration)
 
