@@ -17,7 +17,7 @@ BENCH := resources/bench
 CONTRACT := .venv-azure-contract
 EMULATOR := tests/azure_emulator
 
-.PHONY: install help demo demo-inputs demo-dry-run report status test test-azure test-slurm bench-inputs bench-shards
+.PHONY: install help demo demo-inputs demo-dry-run report status tensorboard test test-azure test-slurm bench-inputs bench-shards
 .PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
 .PHONY: reference
@@ -44,16 +44,21 @@ demo: demo-inputs ## vendor shards to a trained, resumable Llama
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
 
-report: | $(INSTALLED) ## results/report.html: documents, mixture, training, provenance, and what is pending, in one file; LISTING=listing.tsv
+report: | $(INSTALLED) ## results/report.html: figures of documents, mixture and training, and what is pending, in one file; LISTING=listing.tsv
 	mkdir -p results
 	snakemake --dry-run > results/pending.txt
 	rm -f results/node_hours.txt
 	! test -f results/azure_tasks.tsv || python scripts/sum_node_hours.py $(if $(LISTING),--listing $(LISTING)) \
 		> results/node_hours.txt
+	python scripts/write_overview.py --pending results/pending.txt --node-hours results/node_hours.txt \
+		--output results/overview.html
 	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
 	python scripts/show_status.py
+
+tensorboard: | $(INSTALLED) ## all runs in TensorBoard, for a browser on this machine; PORT=6006
+	tensorboard --logdir results/runs --host localhost --port $(or $(PORT),6006)
 
 demo-inputs: $(DEMO)/tokenizer.model $(DEMO)/llama/config.json
 

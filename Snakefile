@@ -30,3 +30,6 @@ rule all:
     default_target: True
     input:
         all_targets(),
+
+
+include: "rules/screen.smk"

@@ -2,6 +2,8 @@
 Define the targets, all or a part by name, and what happens when a run of Snakemake begins and ends.
 """
 
+from pretrain_llama.launch import project_lock
+
 
 def begin_run():
     """Claim the store, since two runs at once would make the same shards twice and pay for both; record the plans.
@@ -10,6 +12,7 @@ def begin_run():
     """
     gc.freeze()  # the graph: from here on, garbage is looked for in what the jobs leave
     gc.enable()
+    project_lock.share(workflow.persistence)
     stop = workflow.scheduler.executor_error_callback
     try:
         with readable_errors():
@@ -32,9 +35,8 @@ def print_failures():
         print("What failed; `make status` shows more:", *failures(run, Path(), 2), sep="\n", file=sys.stderr)
 
 
-# Writes what the report's first page shows, for `make report`.
-for shown in ("pending", "node_hours"):
-    config[shown] = Path(f"results/{shown}.txt").read_text() if Path(f"results/{shown}.txt").exists() else ""
+# The report's first page, which `make report` writes.
+config["overview"] = Path("results/overview.html").read_text() if Path("results/overview.html").exists() else ""
 
 
 def run_pages(name):
@@ -54,8 +56,13 @@ def data_targets(*identities):
 
 
 def mixture_targets():
-    """The probabilities, looked at and checked."""
-    return [tokenized(*map(run_tokenizer, PROJECT.runs)), run_pages("mixture"), mixture_checks(*PROJECT.runs)]
+    """The probabilities, looked at and checked, and what became of the documents that they are of."""
+    return [
+        tokenized(*map(run_tokenizer, PROJECT.runs)),
+        documents_pages(*map(run_tokenizer, PROJECT.runs)),
+        run_pages("mixture"),
+        mixture_checks(*PROJECT.runs),
+    ]
 
 
 def all_targets():

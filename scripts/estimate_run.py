@@ -4,8 +4,9 @@
     python scripts/estimate_run.py config/runs/demo --checkpoint resources/demo/llama --json
 
 Tokens, FLOPs and days are those of the whole training; of one that has begun, over all its phases, less what skipped
-steps left out. Parameters and FLOPs are exact; memory leaves out what torch's allocator and NCCL take, a few GB; days
-follow from the peak of the device times the MFU that you assume. Sources of the formulas: parameters.py, memory.py and
+steps left out. The days have its evaluations in them, where the folder has validation sets. Parameters and FLOPs are
+exact; memory leaves out what torch's allocator and NCCL take, a few GB; days follow from the peak of the device times
+the MFU that you assume. Sources of the formulas: parameters.py, memory.py and
 flops.py in scripts/pretrain_llama/estimate/.
 """
 
@@ -85,6 +86,7 @@ def as_text(f: dict[str, Any]) -> str:
         ("tokens", f"{f['tokens']:,}", ""),
         *_begun(f),
         ("FLOPs", f"{f['flops']:.3e}", "6 N + 12 L H Q T a token, PaLM"),
+        ("evaluations", f"{f['evaluations']:,}", _evaluations(f)),
         ("speed", f"{f['tokens_per_second']:,.0f} tokens/s", _assumption(f)),
         ("time", f"{f['days']:,.2f} days", f"{f['device_hours']:,.1f} hours of a device"),
         ("a checkpoint", f"{f['checkpoint_bytes'] / GB:,.3f} GB", "weights and optimizer"),
@@ -99,6 +101,13 @@ def _begun(f: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the row of a training that has begun."""
     done = f"in {f['iterations_done']:,} iterations; all its phases together"
     return [("  of which trained on", f"{f['tokens_trained']:,}", done)] if f["iterations_done"] else []
+
+
+def _evaluations(f: dict[str, Any]) -> str:
+    if f["evaluation_tokens"] is None:
+        return "not counted below: the validation sets are made with the run folder"
+    share = f["evaluation_flops"] / (f["flops"] + f["evaluation_flops"])
+    return f"{f['evaluation_tokens']:,} tokens in all, {share:.1%} of the work; the first before the first step"
 
 
 def _assumption(f: dict[str, Any]) -> str:

@@ -8,18 +8,17 @@ Nothing is run and nothing is written. `snakemake --dry-run` says which jobs are
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
 from pretrain_llama.run.account import read_account
+from pretrain_llama.run.state import told
 from pretrain_llama.status.certificates import notices
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
 from pretrain_llama.status.snakemake_log import NewestRun, failures, newest_run
-from pretrain_llama.tokenization.tokenizer import Tokenizer
-from pretrain_llama.vocabulary import expansion
+from pretrain_llama.vocabulary.expansion import configured_identity
 
 COUNTS = ("planned", "merged", "tokenized", "documents", "tokens", "held_out", "rejected", "new_files")
 SHOWN_JOBS = 5
@@ -53,15 +52,7 @@ def run_line(run: str, results: str) -> str:
     if (chosen := stores.read_small(f"{folder}/run.yaml")) is None:
         return f"run {run}: its folder has no run.yaml; without its manifest.json, snakemake writes it again"
     run_yaml = configuration.validate(yaml.safe_load(chosen), "run", f"{folder}/run.yaml")
-    account = read_account(folder, run_yaml)
-    loss = f"loss {account.steps[-1]['loss']:.3f}" if account.steps else "no loss is logged"
-    if stores.read_small(f"{folder}/output/finished.json") is not None:
-        trained = f", trained on {account.trained:,} tokens" if account.steps else ""
-        return f"run {run}: finished, {account.iterations:,} iterations, {loss}{trained}"
-    if not account.steps:
-        return f"run {run}: ready to train"
-    done = f"iteration {account.iteration:,} of {account.iterations:,}"
-    return f"run {run}: {done}, {loss}, trained on {account.trained:,} of {account.trained_at_end:,} tokens"
+    return f"run {run}: {told(folder, read_account(folder, run_yaml))}"
 
 
 def snakemake_lines(run: NewestRun | None) -> list[str]:
@@ -74,18 +65,6 @@ def snakemake_lines(run: NewestRun | None) -> list[str]:
     if len(run.in_progress) > SHOWN_JOBS:
         lines.append(f"  and {len(run.in_progress) - SHOWN_JOBS:,} more")
     return lines + failures(run, Path(), SHOWN_JOBS)
-
-
-def tokenizer_identity(name: str, config: dict[str, Any], results: str) -> str:
-    """Return the identity of a tokenizer, or of an expansion as it is recorded.
-
-    Raises:
-        ConfigError: a tokenizer has no model file.
-        DataError: an expansion is not planned yet.
-    """
-    if name in config["expansions"]:
-        return expansion.load(f"{results}/expansions/{name}.json")["identity"]
-    return Tokenizer(name, held_out_fraction=config["held_out_fraction"], **config["tokenizers"][name]).identity
 
 
 def certificate_lines(identity: str, results: str) -> list[str]:
@@ -102,7 +81,7 @@ def main() -> None:
     corpora = configuration.load_corpora(config["corpora"])
     for name in [*config["tokenizers"], *config["expansions"]]:
         try:
-            identity = tokenizer_identity(name, config, args.results)
+            identity = configured_identity(name, config, args.results)
         except PretrainError as error:
             print(f"tokenizer {name}: {error}\n")
             continue

@@ -116,6 +116,15 @@ class Project:
         return [shard for planned in self.plans.values() for shard in plan.shard_names(planned)]
 
     @cached_property
+    def shard_bytes(self) -> dict[str, int]:
+        """Bytes of jsonl that each planned shard has, by its name."""
+        return {
+            name: shard["bytes"]
+            for planned in self.plans.values()
+            for name, shard in zip(plan.shard_names(planned), planned["shards"], strict=True)
+        }
+
+    @cached_property
     def copies(self) -> copies.Copies:
         """Vendor files of equal content, as far as a look at their ends tells; `record` reads the rest."""
         return copies.look(

@@ -168,7 +168,7 @@ class OperationSettings(TypedDict):
     save_in_background: bool
     log_every_iterations: int
     evaluate_every_iterations: int
-    evaluation_sequences: int
+    evaluation_sequences: int | None
     time_limit_seconds: float | None
     data_cache: Literal["run", "node"]
     on_not_finite: Literal["stop", "skip", "rewind"]
@@ -216,7 +216,7 @@ class LaunchSettings(TypedDict):
 
 
 class SampleSettings(TypedDict):
-    """Prompts that the exported model continues, greedily."""
+    """Prompts that the model continues, greedily, at each evaluation and when it is exported."""
 
     prompts: list[str]
     new_tokens: int

@@ -132,19 +132,24 @@ def test_no_page_is_wider_than_a_screen(built: Project, name: str) -> None:
 def test_snakemakes_report_needs_no_preview(built: Project, tmp_path: Path) -> None:
     result = built.snakemake("--report", str(tmp_path / "report.html"))
     assert result.returncode == 0, result.stderr
-    assert "What is pending now" not in (tmp_path / "report.html").read_text()
+    assert "What is pending" not in (tmp_path / "report.html").read_text()
 
 
 def test_snakemakes_report_holds_the_pages_and_what_is_pending(copy: Project) -> None:
     copy.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
     preview = copy.snakemake("--dry-run")
     (copy.folder / "results" / "pending.txt").write_text(preview.stdout)
+    files = ("--pending", "results/pending.txt", "--output", "results/overview.html")
+    written = run_script("write_overview.py", *files, cwd=copy.folder)
+    assert written.returncode == 0, written.stderr
     result = copy.snakemake("--report", "results/report.html", "--report-stylesheet", "docs/report.css")
     assert result.returncode == 0, result.stderr
     report = (copy.folder / "results" / "report.html").read_text()
     for name in ("documents.html", "mixture.html", "training.html"):
         assert name in report
     described = json.loads(re.search(r"var workflow_desc = (\".*\");", report)[1])
-    assert "What is pending now" in described and "merge_shard" in described and "System Message" not in described
+    assert "What is pending" in described and "merge_shard" in described and "System Message" not in described
+    assert "400 lines of 2 vendor files = " in described and "A tale of" in described and "unigram entropy" in described
+    assert described.index("Tokens by language") < described.index("Mixture</h2>") < described.index("The rules</h")
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="?https?:', report), "nothing is fetched"
     assert (ROOT / "docs" / "report.css").read_text() in report

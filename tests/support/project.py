@@ -173,16 +173,14 @@ class Project:
         return subprocess.run(command, cwd=self.folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
 
     def pending(self, *args: str) -> dict[str, int]:
-        """The jobs by rule that a dry-run shows, without `all`."""
+        """The jobs by rule that a dry-run shows."""
         result = self.snakemake("--dry-run", *args)
         assert result.returncode == 0, result.stdout + result.stderr
         lines = iter(result.stdout.splitlines())
         counts = {}
         for line in lines:
-            if line.split() == ["job", "count"]:
-                next(lines)
+            if line.split()[:2] == ["rule", "jobs"]:
                 while (words := next(lines).split()) and words[0] != "total":
                     counts[words[0]] = int(words[1])
                 break
-        counts.pop("all", None)
         return counts

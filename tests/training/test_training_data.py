@@ -11,6 +11,7 @@ from megatron.core.datasets.utils import Split
 
 from pairs import write_pair
 from pretrain_llama.provenance.writing import write_run_folder
+from pretrain_llama.run.evaluations import evaluated_sequences
 from pretrain_llama.run.folder import open_run_folder
 from pretrain_llama.training.data.blend import Blend, BlendPlan, blend_indices, build, remove_others, rounded_up
 from pretrain_llama.training.data.sequences import IndexedSequences, build_indices
@@ -140,6 +141,8 @@ def test_a_validation_set_predicts_each_token_from_those_before_it(training: Tra
         write_pair(copy.folder / "validation" / name, documents)
         wanted[name] = list(pairwise(token for document in documents for token in document))
     sets = open_validation(open_run_folder(copy.folder))
+    expected = {name: len(sequences) for name, sequences in sets.items()}
+    assert evaluated_sequences(copy.folder / "validation", open_run_folder(copy.folder).run) == expected
     assert wanted.keys() - sets.keys() == {name for name, pairs in wanted.items() if not pairs}
     for name in wanted.keys() & sets.keys():
         items = [sets[name][number] for number in range(len(sets[name]))]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain_llama.run.log_file import VALIDATION, read_log
+from pretrain_llama.run.log_file import SAMPLES, VALIDATION, read_log
+from sampled import sample
 from trainings import Training, start, train
 
 CLOSE = 1e-6  # nats a token, between layouts in fp32
+SAMPLED: dict[str, list[list[str]]] = {}  # by the first layout that is tried
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,7 @@ CLOSE = 1e-6  # nats a token, between layouts in fp32
 )
 def test_any_layout_gives_the_losses_of_one_process(training: Training, tmp_path: Path, parallel: dict) -> None:
     copy = training.copied(tmp_path / "run", parallel=parallel)
+    sample(copy)
     copy.train()
     assert training.losses()[-1] < training.losses()[0] - 0.3, "it learns, or the comparison says nothing"
     assert copy.losses() == pytest.approx(training.losses(), abs=CLOSE)
@@ -40,6 +43,9 @@ def test_any_layout_gives_the_losses_of_one_process(training: Training, tmp_path
     assert [record["iteration"] for record in evaluated[0]] == [0, 4, 8]
     for own, straight in zip(*evaluated, strict=True):
         assert own["loss"] == pytest.approx(straight["loss"], abs=CLOSE)
+    texts = [record["texts"] for record in read_log(copy.output, SAMPLES)]
+    assert SAMPLED.setdefault("texts", texts) == texts, "the first layout's, which transformers' are compared with"
+    assert len(texts) == 3 and texts[0] != texts[2]
 
 
 def test_bf16_learns_alike_on_either_optimizer(training: Training, tmp_path: Path) -> None:

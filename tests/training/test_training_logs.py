@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.estimate.flops import flops_per_token, multiplied_parameters, peak_flops
 from pretrain_llama.run.history import History
-from pretrain_llama.run.log_file import CONSUMPTION, VALIDATION, read_log
+from pretrain_llama.run.log_file import CONSUMPTION, SAMPLES, VALIDATION, read_log
 from pretrain_llama.tokenization.indexed import IndexedReader
 from processes import free_ports
+from sampled import sample
 from trainings import Training, start, train
 
 MANY = {"training": {"iterations": 3000}, "operation": {"checkpoint_every_iterations": 15, "log_every_iterations": 5}}
@@ -60,6 +62,24 @@ def test_tensorboard_shows_all_that_was_measured(training: Training) -> None:
     there = sum(IndexedReader(path.with_suffix("")).tokens for path in (training.folder / "data").glob("ar_news*.idx"))
     assert consumed["epochs"]["ar_news"] == pytest.approx(consumed["tokens"]["ar_news"] / there)
     assert found["epochs/ar_news"][8] == pytest.approx(consumed["epochs"]["ar_news"])
+
+
+def test_tensorboard_groups_the_scalars_and_shows_what_the_run_is_and_says(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", training={"iterations": 1})
+    sample(copy)
+    copy.train()
+    board = read_board(copy.output / "tensorboard")
+    layout = layout_pb2.Layout.FromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
+    assert [category.title for category in layout.category] == ["losses", "validation", "throughput", "consumption"]
+    assert charts["language ar"] == ["validation_loss/ar_.*"]
+    shown = {tag for tag in board.Tags()["scalars"] if re.fullmatch(charts["domain books"][0], tag)}
+    assert shown == {"validation_loss/en_books"}
+    texts = {tag: board.Tensors(f"{tag}/text_summary") for tag in ("run", "samples/1", "samples/2")}
+    assert texts["run"][0].tensor_proto.string_val[0].decode() == (copy.folder / "README.md").read_text()
+    assert [event.step for event in texts["samples/1"]] == [0, 1]
+    first = read_log(copy.output, SAMPLES)[0]["texts"][0]
+    assert texts["samples/1"][0].tensor_proto.string_val[0].decode() == "    " + first.replace("\n", "\n    ")
 
 
 class Page:

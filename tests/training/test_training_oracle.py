@@ -8,14 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from pretrain_llama.configuration import load_run
-from pretrain_llama.run.log_file import VALIDATION, read_log
+from pretrain_llama.run.log_file import SAMPLES, VALIDATION, read_log
 from pretrain_llama.run.sizes import process_count
+from sampled import BOS, EOS, NEW_TOKENS, PROMPTS, sample
 from trainings import Training, convert, start, train, write_shard
 
-BOS, EOS = 1, 2
 WARMUP, STEPS, BATCH, MICRO = 2, 8, 8, 2
 
 
@@ -127,6 +128,13 @@ def evaluate_with_transformers(folder: Path, exported: Path) -> None:
             lost = torch.nn.functional.cross_entropy(model(tokens).logits.transpose(1, 2), labels, reduction="none")
         losses[name] = ((lost * counted).sum() / counted.sum()).item()
     print(f"losses: {json.dumps(losses)}", flush=True)
+    encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    continued = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([[BOS, *encoder.encode(prompt)]])
+        greedy = model.generate(ids, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=EOS, pad_token_id=EOS)
+        continued.append(encoder.decode(greedy[0].tolist()))
+    print(f"samples: {json.dumps(continued)}", flush=True)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +149,15 @@ def test_validation_losses_are_those_of_the_exported_model(
     from llamas import make_llama
 
     copy = training.copied(tmp_path / "run", training={"iterations": 2}, parallel={"tensor": tensor})
+    sample(copy)
     convert(copy, make_llama(tmp_path / "llama", vocab_size=400, tie_word_embeddings=tied), tensor, multiple)
-    copy.train()
+    printed = copy.train()
+    assert re.search(r"evaluating 2 validation sets, \d+ sequences, \d+ tokens; 2 prompts, 8 tokens each\n", printed)
     code, printed = start(evaluate_with_transformers, copy.folder, tmp_path / "out", outputs=tmp_path / "theirs").wait()
     assert code == 0, printed
     (told,) = re.findall("losses: (.*)", printed)
     assert read_log(copy.output, VALIDATION)[-1]["loss"] == pytest.approx(json.loads(told), abs=1e-5)
+    (told,) = re.findall("samples: (.*)", printed)
+    records = read_log(copy.output, SAMPLES)
+    assert [record["iteration"] for record in records] == [0, 2] and records[1]["texts"] == json.loads(told)
+    assert not (copy.output / "evaluating.json").exists()

@@ -7,10 +7,12 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.estimate import flops, memory, parameters
 from pretrain_llama.run.account import read_account
+from pretrain_llama.run.evaluations import evaluated_sequences, evaluations
 from pretrain_llama.run.sizes import process_count
 from pretrain_llama.settings import RunSettings
 
 SECONDS_A_DAY = 86_400
+PASSES = 3  # of a training step, in FLOPs of a pass without gradients: the backward pass costs two
 
 
 def estimate(
@@ -40,7 +42,10 @@ def estimate(
     account = read_account(folder, run)
     tokens = account.trained_at_end
     whole = flops.flops_per_token(a, training["sequence_length_tokens"]) * tokens
-    seconds = whole / (peak * mfu * processes)
+    evaluated = _evaluated(run, folder)
+    evaluating = whole / tokens / PASSES * (evaluated or 0) if tokens else 0.0
+    speed = peak * mfu * processes
+    seconds = (whole + evaluating) / speed
     # The distributed optimizer writes parameters of its own, also where they are the fp32 weights.
     optimizer = memory.OPTIMIZER_BYTES["bf16" if run["parallel"]["distributed_optimizer"] else precision]
     checkpoint = (memory.BYTES[precision] + optimizer) * sum(by_part.values())
@@ -55,17 +60,29 @@ def estimate(
         "tokens_trained": account.trained,
         "iterations_done": account.iteration,
         "flops": whole,
+        "evaluations": evaluations(run),
+        "evaluation_tokens": evaluated,
+        "evaluation_flops": evaluating,
         "device": device,
         "precision": precision,
         "peak_flops": peak,
         "mfu": mfu,
         "days": seconds / SECONDS_A_DAY,
         "device_hours": seconds * processes / 3600,
-        "tokens_per_second": tokens / seconds,
+        "tokens_per_second": tokens / (whole / speed),
         "checkpoint_bytes": checkpoint,
         "checkpoints_kept": kept,
         "checkpoints_bytes": checkpoint * kept,
     }
+
+
+def _evaluated(run: RunSettings, folder: str | Path | None) -> int | None:
+    """Return the tokens that all evaluations read; None where the validation sets are not made yet."""
+    validation = Path(folder or "", "validation")
+    if not folder or not validation.is_dir():
+        return None
+    sequences = sum(evaluated_sequences(validation, run).values())
+    return evaluations(run) * sequences * run["training"]["sequence_length_tokens"]
 
 
 def kept_checkpoints(run: RunSettings) -> int:

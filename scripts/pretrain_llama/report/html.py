@@ -6,12 +6,18 @@ from pathlib import Path
 from string import Template
 
 TEMPLATE = Path(__file__).with_name("page.html")
+STYLE = Path(__file__).with_name("page.css")
 
 
 def page(title: str, lead: str, *body: str) -> str:
     """Return a page as HTML; title and lead are texts, the body is HTML."""
-    template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), lead=escape(lead), body="\n".join(body))
+    template, style = (path.read_text(encoding="utf-8") for path in (TEMPLATE, STYLE))
+    return Template(template).substitute(title=escape(title), lead=escape(lead), style=style, body="\n".join(body))
+
+
+def part(*body: str) -> str:
+    """Return HTML to be put into a page of others, in our style."""
+    return f'<style>\n{STYLE.read_text(encoding="utf-8")}</style>\n<div class="page">\n' + "\n".join(body) + "\n</div>"
 
 
 def key_figures(figures: Mapping[str, str]) -> str:
@@ -33,6 +39,11 @@ def figure(title: str, svg: str, caption: str) -> str:
 def heading(title: str) -> str:
     """Return the heading of a section."""
     return f"<h2>{escape(title)}</h2>"
+
+
+def subheading(title: str) -> str:
+    """Return the heading of a part of a section."""
+    return f"<h3>{escape(title)}</h3>"
 
 
 def paragraph(text: str) -> str:

@@ -10,6 +10,7 @@ from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.files import read_json
 from pretrain_llama.report import html
+from pretrain_llama.report.samples import samples
 from pretrain_llama.report.svg import short
 from pretrain_llama.report.training_figures import POINTS, Records, curve_figure, loss_figure, validation_figure
 from pretrain_llama.run.account import Account, read_account, read_domains
@@ -46,7 +47,7 @@ def page(run_folder: Path) -> str:
         html.heading("Provenance"),
         _provenance(manifest),
         html.details("run.yaml, every default written out", html.preformatted((run_folder / "run.yaml").read_text())),
-        *_samples(run_folder / "sample.txt"),
+        *samples(run_folder),
     )
 
 
@@ -162,7 +163,3 @@ def _provenance(manifest: dict[str, Any]) -> str:
         *(_hash_row(name, digest) for name, digest in manifest["files"].items() if name.startswith("sources/")),
     ]
     return html.table(("", WHAT), rows, words=("", WHAT))
-
-
-def _samples(path: Path) -> list[str]:
-    return [html.heading("Samples"), html.preformatted(path.read_text())] if path.exists() else []

@@ -1,6 +1,6 @@
 """Draw a training's curves over the tokens consumed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pretrain_llama.report.svg import BLUE, FAINT, INK, SERIES, VERMILLION, curve_axes, legend, short, style, svg
 
 POINTS = 300  # of a curve; more iterations than that are averaged
+FEW = 20  # points of a curve that are marked
 DASHES = ("-", "--", ":")
 
 Records = Sequence[dict[str, Any]]
@@ -63,6 +64,36 @@ def curve_figure(records: Records, key: str, unit: str, scale: float = 1.0) -> s
         groups = _groups(records, key)
         axes.plot([x for x, _ in groups], [scale * values.mean() for _, values in groups], color=BLUE, linewidth=1.2)
         axes.set_ylim(bottom=0)
+        return _finished(figure, axes, unit)
+
+
+def runs_figure(logs: Mapping[str, Records], key: str, unit: str, scale: float = 1.0) -> str:
+    """Return the curves of one figure in the logs of several runs, times a scale.
+
+    Args:
+        logs: records by run, each with consumed_tokens and, where it has one, the figure.
+        key: of the figure.
+        unit: of the scaled figure.
+        scale: factor.
+    """
+    looks = [(colour, dash) for dash in DASHES for colour in SERIES]
+    with style():
+        figure, axes = curve_axes(2.2 + 0.1 * len(logs))
+        for (name, records), (colour, dash) in zip(logs.items(), cycle(looks), strict=False):
+            groups = _groups(records, key)
+            values = [scale * values.mean() for _, values in groups]
+            marker = "o" if len(groups) < FEW else None
+            axes.plot(
+                [x for x, _ in groups],
+                values,
+                color=colour,
+                linestyle=dash,
+                linewidth=1.2,
+                marker=marker,
+                markersize=3,
+                label=name,
+            )
+        legend(figure)
         return _finished(figure, axes, unit)
 
 

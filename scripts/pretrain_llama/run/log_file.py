@@ -2,6 +2,7 @@
 
     log.jsonl           an iteration a line
     validation.jsonl    an evaluation a line: loss and perplexity of each validation set
+    samples.jsonl       an evaluation a line: the prompts of run.yaml, each with what the model made of it
     consumption.jsonl   now and then, and at the end: tokens and epochs of each language and domain, of all phases
 
 Where a step had no number, its loss is NaN, which Python's json reads.
@@ -16,6 +17,7 @@ from pretrain_llama import stores
 from pretrain_llama.files import write_text
 
 NAME, VALIDATION, CONSUMPTION = "log.jsonl", "validation.jsonl", "consumption.jsonl"
+SAMPLES = "samples.jsonl"
 
 
 def read_log(output: str | Path, name: str = NAME) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ class Engine:
     """The model of a run, with its optimizer and schedule.
 
     Attributes:
+        model: this process's part, without its wrappers.
         state: all that changes, see `TrainingState`.
     """
 
@@ -33,6 +34,7 @@ class Engine:
         config = transformer_config(folder.architecture, training["precision"], parallel)
         model = build_model(folder.architecture, config, training["sequence_length_tokens"]).to(device)
         mask_padding_in_evaluation(model, folder.architecture.vocab_size)
+        self.model = model
         wrapped = wrap_model(model, config, parallel["distributed_optimizer"])
         self._optimizer = build_optimizer(training, config, wrapped)
         schedule = build_schedule(training, self._optimizer, trained_after)

@@ -15,6 +15,7 @@ from pretrain_llama.checkpoints.copying import OpenFiles, one_buffer, read_block
 from pretrain_llama.checkpoints.huggingface import HuggingFaceTensors
 from pretrain_llama.checkpoints.opening import AnyTensors, open_tensors
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.training.forward import local_logits
 from pretrain_llama.training.model import DTYPES, build_model, transformer_config
 from pretrain_llama.training.state import load_weights
 
@@ -139,16 +140,10 @@ def megatron_logits(
     parallel_state.initialize_model_parallel(tensor, pipeline)
     model = build_model(architecture, transformer_config(architecture, precision), tokens.shape[1]).eval()
     load_weights(model, torch_dist.newest(checkpoints))
-    positions = torch.arange(tokens.shape[1]).expand_as(tokens)
-    if not parallel_state.is_pipeline_first_stage():
-        hidden = torch.empty(*tokens.T.shape, architecture.hidden_size, dtype=DTYPES[precision])
-        dist.recv(hidden, parallel_state.get_pipeline_model_parallel_prev_rank())  # (sequence, batch, hidden)
-        model.set_input_tensor(hidden)
-    output = model(tokens, positions, None)
-    if parallel_state.is_pipeline_last_stage():
+    output = local_logits(model, tokens)
+    if output is not None:
         logits = tensor_parallel.gather_from_tensor_model_parallel_region(output).float()
     else:
-        dist.send(output, parallel_state.get_pipeline_model_parallel_next_rank())
         logits = torch.empty(*tokens.shape, architecture.padded_vocab_size(tensor))
     last = parallel_state.get_pipeline_model_parallel_last_rank()
     dist.broadcast(logits, last, parallel_state.get_pipeline_model_parallel_group())

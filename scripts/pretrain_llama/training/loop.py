@@ -11,6 +11,7 @@ import torch
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.files import write_json
 from pretrain_llama.run.checkpoint_files import prune
+from pretrain_llama.run.evaluations import MARKER
 from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
@@ -21,6 +22,7 @@ from pretrain_llama.run.timelines import Position
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.data.training_data import TrainingData
 from pretrain_llama.training.engine import Engine
+from pretrain_llama.training.evaluating import Evaluator
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
@@ -93,6 +95,7 @@ class Trainer:
         self._state = self._engine.state
         self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
+        self._evaluator = Evaluator(folder, self._engine, self._data.validation)
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
 
     def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
@@ -153,7 +156,7 @@ class Trainer:
         self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
-        for name in (FINISHED, UNFINISHED):
+        for name in (FINISHED, UNFINISHED, MARKER):
             (self._folder.output / name).unlink(missing_ok=True)
         kind, iteration = ("resumed", point.logged) if point else ("started", -1)
         log = TrainingLog(
@@ -164,6 +167,8 @@ class Trainer:
             self._folder.path.resolve().name,
         )
         self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
+        domains = {*self._data.validation, *self._figures.consumption(self._position())}
+        log.describe(domains, self._folder.path / "README.md")
         laps.end("logs")
         self._history.note_start(kind, self._state.iteration, laps.seconds, self._own.world_size)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
@@ -242,13 +247,8 @@ class Trainer:
             self._log.consumption(iteration, self._figures.consumption(self._position()))
 
     def _evaluate(self) -> None:
-        """Evaluate each validation set apart, and log its loss in nats a token."""
-        losses = {}
-        for name, reader in self._data.validation.items():
-            losses[name] = self._engine.evaluate(reader)
-        if self._log and losses:
-            consumed_tokens = self._state.consumed * self._training["sequence_length_tokens"]
-            self._log.validation(self._state.iteration, consumed_tokens, losses)
+        consumed_tokens = self._state.consumed * self._training["sequence_length_tokens"]
+        self._evaluator.run(self._state.iteration, consumed_tokens, self._log)
 
     def _save(self) -> None:
         facts = {

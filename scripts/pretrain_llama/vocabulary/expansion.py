@@ -22,7 +22,7 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import json_text, sha256
-from pretrain_llama.settings import ExpansionSettings
+from pretrain_llama.settings import ConfigSettings, ExpansionSettings
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.planned import Plan
 from pretrain_llama.tokenization.engines import load_reference
@@ -255,3 +255,20 @@ def record(path: str | Path, made_from: dict[str, Any]) -> None:
             action="run again: it goes on with that one",
         )
     stores.write_small(path, json_text(made_from).encode())
+
+
+def configured_identity(name: str, config: ConfigSettings, results: str) -> str:
+    """Return the identity of a tokenizer of config.yaml, or of an expansion as it is recorded.
+
+    Args:
+        name: of the tokenizer or the expansion.
+        config: config.yaml, validated.
+        results: where results lie: a folder, or az://container/path.
+
+    Raises:
+        ConfigError: a tokenizer has no model file.
+        DataError: an expansion is not planned yet.
+    """
+    if name in config["expansions"]:
+        return load(f"{results}/expansions/{name}.json")["identity"]
+    return Tokenizer(name, held_out_fraction=config["held_out_fraction"], **config["tokenizers"][name]).identity

@@ -14,6 +14,7 @@ from megatron.core.datasets import helpers
 from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
 from megatron.core.datasets.utils import Split
 
+from pretrain_llama.run.evaluations import most_sequences
 from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.phases import Phase
 from pretrain_llama.run.ranks import Ranks
@@ -74,18 +75,19 @@ def index_cache(folder: RunFolder) -> Path:
 
 
 def open_validation(folder: RunFolder) -> dict[str, IndexedSequences]:
-    """Return the validation sets by name, each cut to evaluation_sequences; none where there is no validation/.
+    """Return the validation sets by name, each cut to `most_sequences`; none where there is no validation/.
 
     The sequences of a set are consecutive tokens of its documents in order, the last one padded; of a set with more
     than enough, an even sample of them. Sets with nothing to predict are left out, see `RunFolder.validation_sets`.
     """
     length = folder.training["sequence_length_tokens"]
-    found = {}
-    for prefix in folder.validation_sets():
+    found, sets = {}, folder.validation_sets()
+    most = most_sequences(folder.run, len(sets))
+    for prefix in sets:
         lengths = np.array(IndexedReader(prefix).lengths)
         documents = np.flatnonzero(lengths).astype(np.int32)  # megatron-core asserts that the last one has tokens
         starts = helpers.build_sample_idx(lengths, documents, length, 1, int(lengths.sum(dtype=np.int64)), False)
-        count = min(len(starts) - 1, folder.operation["evaluation_sequences"])
+        count = min(len(starts) - 1, most)
         sample = np.linspace(0, len(starts) - 1, count, endpoint=False).astype(np.uint32)
         indices = (documents, starts, sample)
         found[prefix.name] = IndexedSequences(str(prefix), dataset_config(folder), indices, Split.valid)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from pretrain_llama.errors import OperatorError
+from pretrain_llama.training.logging.layout import Layout
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -56,6 +57,16 @@ class Board:
         if self._written > SCALARS_PER_FILE:
             self._writer.close()
             self._writer = self._open()
+
+    def describe(self, layout: Layout, readme: str, iteration: int) -> None:
+        """Write how scalars are grouped, and what the run is, in Markdown."""
+        self._writer.add_custom_scalars(layout)
+        if readme:
+            self._writer.add_text("run", readme, iteration)
+
+    def add_text(self, tag: str, text: str, iteration: int) -> None:
+        """Write a text as it is; TensorBoard takes texts for Markdown, so it is indented to be code."""
+        self._writer.add_text(tag, "\n".join(f"    {line}" for line in text.split("\n")), iteration)
 
     def keep(self) -> None:
         """Make the copy complete up to now."""

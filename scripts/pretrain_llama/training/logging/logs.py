@@ -1,13 +1,15 @@
 """Log a training: lines of JSON, TensorBoard events, trackers, and a printed line at intervals."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pretrain_llama.run import account
 from pretrain_llama.run.account import Domain
-from pretrain_llama.run.log_file import CONSUMPTION, NAME, VALIDATION, LineFile
+from pretrain_llama.run.log_file import CONSUMPTION, NAME, SAMPLES, VALIDATION, LineFile
 from pretrain_llama.training.logging.board import Board
+from pretrain_llama.training.logging.layout import layout
 from pretrain_llama.training.logging.trackers import Trackers
 
 # TensorBoard shows tags of one prefix together.
@@ -26,6 +28,7 @@ GROUPS = {
     "skipped_steps": "anomalies",
     "rewinds": "anomalies",
 }
+FILES = (NAME, VALIDATION, SAMPLES, CONSUMPTION)
 PRINTED = ("iteration", "loss", "gradient_norm", "learning_rate", "consumed_tokens", "tokens_per_second", "mfu")
 
 
@@ -45,13 +48,18 @@ class TrainingLog:
             live: local folder for TensorBoard, see board.py.
             run_name: for the trackers.
         """
-        self._output, self._live, self._print_every = output, live, print_every
+        self._output, self._live, self._print_every, self._iteration = output, live, print_every, max(0, iteration)
         self._trackers = Trackers(output, run_name)
         self._open(iteration)
 
     def _open(self, iteration: int) -> None:
-        self._files = {name: LineFile(self._output, name, iteration) for name in (NAME, VALIDATION, CONSUMPTION)}
+        self._files = {name: LineFile(self._output, name, iteration) for name in FILES}
         self._board = Board(self._output / "tensorboard", iteration, self._live)
+
+    def describe(self, domains: Collection[str], readme: Path) -> None:
+        """Tell TensorBoard how to group scalars, by {language}_{domain}, and what the run is: its README.md, if any."""
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+        self._board.describe(layout(domains), text, self._iteration)
 
     def is_due(self, iteration: int) -> bool:
         """Say whether an iteration is printed."""
@@ -75,6 +83,13 @@ class TrainingLog:
         self._add({"validation_loss": losses, "validation_perplexity": perplexities}, iteration)
         listed = " | ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         print(f"iteration {iteration} | validation loss | {listed}", flush=True)
+
+    def samples(self, iteration: int, texts: list[str]) -> None:
+        """Log what the model made of prompts, each with its continuation."""
+        self._files[SAMPLES].write({"iteration": iteration, "texts": texts})
+        for number, text in enumerate(texts, 1):
+            self._board.add_text(f"samples/{number}", text, iteration)
+            print(f"iteration {iteration} | sample {number} | {text!r}", flush=True)
 
     def consumption(self, iteration: int, domains: dict[str, Domain]) -> None:
         """Log what was consumed of each language and domain, by its name, see account.py."""
