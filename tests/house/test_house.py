@@ -21,7 +21,7 @@ FLOORS = """
     configuration
     tokenization
     exports
-    checkpoints shards
+    checkpoints duplicates shards
     mixture
     run vocabulary
     estimate

@@ -11,11 +11,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pretrain_llama import stores
+from pretrain_llama.duplicates.record import Duplicates
 from pretrain_llama.errors import listed
 from pretrain_llama.names import PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.report import html
-from pretrain_llama.report.svg import BLUE, FAINT, GREEN, ORANGE, VERMILLION, legend, rows_axes, short, style, svg
+from pretrain_llama.report.duplicates import copies_of_documents
+from pretrain_llama.report.svg import (
+    BLUE,
+    FAINT,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    legend,
+    rows_axes,
+    short,
+    style,
+    svg,
+)
 from pretrain_llama.shards import alike
 from pretrain_llama.shards.plan import shard_names
 from pretrain_llama.shards.planned import Plan
@@ -27,8 +41,8 @@ if TYPE_CHECKING:
 SHOWN_FILES = 3
 BY_REFERENCE = "by the reference"  # engine: those that the fast one is not trusted with
 ALL = "all"
-FATES = ("tokenized", "held out", "rejected", "blank")
-COLOURS = {"tokenized": BLUE, "held out": GREEN, "rejected": VERMILLION, "blank": FAINT}
+FATES = ("tokenized", "held out", "rejected", "blank", "withdrawn")
+COLOURS = {"tokenized": BLUE, "held out": GREEN, "rejected": VERMILLION, "blank": FAINT, "withdrawn": PURPLE}
 
 
 @dataclass(frozen=True)
@@ -71,8 +85,8 @@ def read_shards(plans: Sequence[Plan], tokenized: str) -> list[Shard]:
     return shards
 
 
-def page(shards: list[Shard], plans: Sequence[Plan]) -> str:
-    """Return the page as HTML; shards: of one tokenizer, at least one."""
+def page(shards: list[Shard], plans: Sequence[Plan], duplicates: Duplicates | None = None) -> str:
+    """Return the page as HTML; shards: of one tokenizer, at least one; duplicates: what is known of copies."""
     by_domain = sorted(shards, key=lambda shard: shard.domain)
     sums = _sums(by_domain, [_counts(shard) for shard in by_domain])
     files = {(name, file) for shard in shards for file in shard.files for name in (shard.domain, ALL)}
@@ -99,6 +113,7 @@ def page(shards: list[Shard], plans: Sequence[Plan]) -> str:
         html.heading("Rejected"),
         _rejected(rejected),
         _unchanged(shards),
+        *copies_of_documents(duplicates),
         html.heading("Files that hold the same text"),
         _same_texts(plans),
         html.details(f"every shard: {len(shards):,}", _shards(shards)),
@@ -129,7 +144,8 @@ def _counts(shard: Shard) -> dict[str, int]:
 
 def _fates(receipt: TokenizeReceipt) -> dict[str, int]:
     rejected = sum(receipt.rejected.values())
-    return dict(zip(FATES, (receipt.documents, receipt.held_out_documents, rejected, receipt.blank), strict=True))
+    counts = (receipt.documents, receipt.held_out_documents, rejected, receipt.blank, receipt.withdrawn)
+    return dict(zip(FATES, counts, strict=True))
 
 
 def _key_figures(total: "Series") -> str:
@@ -151,7 +167,7 @@ def _fates_figure(domains: "DataFrame") -> str:
             ends += widths
         axes.set_xlim(0, 100)
         axes.set_xlabel("percent")
-        legend(figure, columns=4)
+        legend(figure, columns=5)
         return svg(figure)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "copy",
     "count_lines",
     "etag_of",
+    "exists",
     "find_json",
     "fingerprint",
     "is_blob",
@@ -124,6 +125,11 @@ def read_range(location: str | Path, start: int, length: int, etag: str = "") ->
 def size_bytes(location: str | Path) -> int:
     """Return the size of a file or blob."""
     return _backend(location).size_bytes(location)
+
+
+def exists(location: str | Path) -> bool:
+    """Say whether there is such a file or blob."""
+    return _backend(location).exists(location)
 
 
 def etag_of(location: str | Path) -> str | None:

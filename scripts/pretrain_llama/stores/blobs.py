@@ -67,6 +67,11 @@ def properties(location: str, etag: str = "") -> BlobProperties:
         return client(location).get_blob_properties(**_only(etag))
 
 
+def exists(location: str) -> bool:
+    """Say whether there is such a blob."""
+    return etag_of(location) is not None
+
+
 def etag_of(location: str) -> str | None:
     """Return the ETag of a blob; None where there is none."""
     with understood(location):

@@ -83,6 +83,11 @@ def size_bytes(path: str | Path) -> int:
     return os.path.getsize(path)
 
 
+def exists(path: str | Path) -> bool:
+    """Say whether there is such a file."""
+    return Path(path).exists()
+
+
 def etag_of(_path: str | Path) -> None:
     """Return None: a file has no ETag."""
 

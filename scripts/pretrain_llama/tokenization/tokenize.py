@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 from blake3 import blake3
@@ -21,8 +21,9 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Encoded
 from pretrain_llama.tokenization.frame import Frame
-from pretrain_llama.tokenization.held_out import are_held_out, divide
+from pretrain_llama.tokenization.held_out import are_chosen, as_hashed, divide
 from pretrain_llama.tokenization.indexed import IndexedWriter, writing_indexed
+from pretrain_llama.tokenization.keys import KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.origins import Origins
@@ -50,12 +51,15 @@ class Engine(Protocol):
 class Tokenized:
     """A tokenized block of lines: its documents, those to train on and those held out, framed.
 
-    `with_new_pieces` counts those of both with an id that a promise rules out.
+    `keys` are of both, (documents, 16) uint8, and `are_out` says which are held out. `with_new_pieces` counts those of
+    both with an id that a promise rules out.
     """
 
     batch: Batch
     trained: Encoded
     held_out: Encoded
+    keys: np.ndarray
+    are_out: np.ndarray
     trained_text_bytes: int
     with_new_pieces: int
 
@@ -85,7 +89,7 @@ def tokenize(
         max_line_bytes: a longer line is rejected.
         limits: of the number of rejected lines.
         held_out_fraction: of the documents, 0 to 1.
-        prefix: writes PREFIX.bin, PREFIX.idx, {shard}_held_out_document.bin and .idx beside them, and
+        prefix: writes PREFIX.bin, .idx and .keys, {shard}_held_out_document.bin, .idx and .keys beside them, and
             PREFIX.rejected.jsonl, the last also where the limits are passed.
         first_new_id: documents with this id or one above it are counted; None counts none.
 
@@ -102,20 +106,25 @@ def tokenize(
             Progress(merged.bytes, "B", f"tokenize {receipt.shard}") as progress,
             open(jsonl, "rb") as file,
             replacing(rejected_path, "w") as rejected,
+            replacing(f"{prefix}{KEYS_SUFFIX}") as keys,
+            replacing(f"{held_out_prefix}{KEYS_SUFFIX}") as held_out_keys,
         ):
             quarantine = Quarantine(rejected, receipt.shard)
             reader = ShardReader(file, max_line_bytes)
-            outcome = Outcome(trained, held_out, quarantine, Origins(merged), receipt, progress)
+            written = Written(trained, held_out, keys, held_out_keys)
+            outcome = Outcome(written, quarantine, Origins(merged), receipt, progress)
 
             def encode(block: memoryview) -> Tokenized:
                 batch = sort_lines(block, text_key, max_line_bytes)
                 ids, lengths = engine.encode(batch.texts)
                 if not lengths.all():  # a normalizer may leave nothing of a text
                     batch, lengths = batch.without_empty(block, lengths == 0), lengths[lengths > 0]
-                are_out = are_held_out(batch.texts, held_out_fraction, engine.normalize)
+                hashed = as_hashed(batch.texts, engine.normalize)
+                are_out = are_chosen(hashed, held_out_fraction)
                 trained, out = divide(frame.around((ids, lengths)), are_out)
                 text_bytes = int(batch.texts.lengths[~are_out].sum())
-                return Tokenized(batch, trained, out, text_bytes, _count_new(ids, lengths, first_new_id))
+                new = _count_new(ids, lengths, first_new_id)
+                return Tokenized(batch, trained, out, keys_of(hashed), are_out, text_bytes, new)
 
             _encode_all(reader, encode, engine.at_once, outcome)
         receipt.sequences = receipt.documents
@@ -128,6 +137,23 @@ def tokenize(
         quarantine.check(limits, documents, receipt.lines, receipt.jsonl_bytes)
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a shard's documents are written to: the pairs to train on and held out, and the keys of each."""
+
+    trained: IndexedWriter
+    held_out: IndexedWriter
+    keys: IO[bytes]
+    held_out_keys: IO[bytes]
+
+    def add(self, tokenized: Tokenized) -> None:
+        """Write the documents of a block."""
+        self.trained.add_documents(*tokenized.trained)
+        self.held_out.add_documents(*tokenized.held_out)
+        self.keys.write(tokenized.keys[~tokenized.are_out].tobytes())
+        self.held_out_keys.write(tokenized.keys[tokenized.are_out].tobytes())
+
+
 class Outcome:
     """Writes and counts what became of a shard's lines, in their order.
 
@@ -137,15 +163,14 @@ class Outcome:
 
     def __init__(
         self,
-        trained: IndexedWriter,
-        held_out: IndexedWriter,
+        written: Written,
         quarantine: Quarantine,
         origins: Origins,
         receipt: TokenizeReceipt,
         progress: Progress,
     ) -> None:
         self.digest = blake3()
-        self._trained, self._held_out = trained, held_out
+        self._written = written
         self._quarantine, self._origins = quarantine, origins
         self._receipt, self._progress = receipt, progress
         self._bytes = 0
@@ -153,8 +178,7 @@ class Outcome:
     def take(self, block: memoryview, tokenized: Tokenized) -> None:
         """Take the next block."""
         batch, (ids, lengths) = tokenized.batch, tokenized.trained
-        self._trained.add_documents(ids, lengths)
-        self._held_out.add_documents(*tokenized.held_out)
+        self._written.add(tokenized)
         self.digest.update(ids.view(np.uint8).data)
         self._origins.pass_block(self._bytes, block, self._receipt.lines)
         for rejected in batch.rejected:
