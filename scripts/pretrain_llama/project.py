@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from pretrain_llama.shards.sources import TextSize
 from pretrain_llama.status.certificates import notices, notices_beforehand
 from pretrain_llama.stores import SourceFile
 from pretrain_llama.stores.claim import claim
+from pretrain_llama.tokenization.certificate import finished_shards
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.vocabulary import expansion
 
@@ -198,7 +199,11 @@ class Project:
             return plan.extend(
                 recorded, listing.matching(self._listed, corpus.source, corpus.where), corpus, size, self._listed_size
             )
-        return plan.plan_corpus(corpus, recorded, size)
+        return plan.plan_corpus(corpus, recorded, size, self._finished)
+
+    def _finished(self, shards: Collection[str]) -> set[str]:
+        """Return those of some shards that any tokenizer has tokenized."""
+        return finished_shards(self.location("results"), shards)
 
     def _listed_size(self, file: SourceFile, _text_key: str) -> TextSize:
         return TextSize(plan_cost.jsonl_bytes(file, self.config["estimate"]["ratios"]))

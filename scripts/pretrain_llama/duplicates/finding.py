@@ -1,8 +1,8 @@
 """Find the documents whose text stands before them in a list of pairs: by keys, in bounded memory.
 
-The first halves of a part's keys (spill.py) are numbers whose first bits are the same. These are moved out, and the last
-bits become the document's place in the part, so that one sort of plain numbers brings equal keys together, the first document first. What agrees
-in the bits that are left is then compared by the whole key.
+The first halves of a part's keys (spill.py) are numbers whose first bits are the same. These are moved out, and the
+last bits become the document's place in the part, so that one sort of plain numbers brings equal keys together, the
+first document first. What agrees in the bits that are left is then compared by the whole key.
 """
 
 import tempfile

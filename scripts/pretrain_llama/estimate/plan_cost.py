@@ -27,7 +27,7 @@ from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError
 from pretrain_llama.estimate.tasks import FILES_WRITTEN, Work, node_task, task_here
 from pretrain_llama.settings import EstimateSettings, PricesSettings, RatiosSettings
-from pretrain_llama.shards import plan
+from pretrain_llama.shards.cutting import Stretch, cut
 from pretrain_llama.shards.planned import PlannedShard
 from pretrain_llama.shards.sources import can_be_cut, check_format, format_of
 from pretrain_llama.stores import ASKED_AT_ONCE, SourceFile
@@ -81,7 +81,7 @@ def estimate_corpus(
         check_format(file.path, corpus.where)
     sizes = {file.path: jsonl_bytes(file, settings["ratios"]) for file in files}
     stored = {file.path: file.size_bytes for file in files}
-    shards = plan.cut(list(sizes.items()), target_bytes)
+    shards = cut([Stretch(path, 0, size) for path, size in sizes.items()], target_bytes)
     if not shards:
         raise DataError(
             "no file of the corpus holds any text", where=corpus.where, action="fetch the vendor's files again"

@@ -12,8 +12,7 @@ from pretrain_llama.errors import DataError
 from pretrain_llama.mixture.signature import signed_name
 from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
-from pretrain_llama.shards.plan import shard_names
-from pretrain_llama.shards.planned import Plan, PlannedShard
+from pretrain_llama.shards.planned import Plan, PlannedShard, live_shards
 from pretrain_llama.tokenization.indexed import Counts, read_counts
 from pretrain_llama.vocabulary.promises import kept
 
@@ -95,10 +94,10 @@ def conserve(
         _check_ranges(plan, ledger)
         with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
             found = list(
-                threads.map(lambda shard: _find(shard, shards, tokenized, shard in dropped), shard_names(plan))
+                threads.map(lambda shard: _find(shard, shards, tokenized, shard in dropped), live_shards(plan))
             )
         receipts += [one.receipt for one in found]
-        for planned, one in zip(plan["shards"], found, strict=True):
+        for planned, one in zip(live_shards(plan).values(), found, strict=True):
             names.append(_check_shard(planned, one, ledger, dropped.get(one.receipt.shard, NOTHING_DROPPED)))
             for part in one.merged.ranges:
                 if part.stop is not None:
@@ -132,13 +131,13 @@ def _find(shard: str, shards: str, tokenized: str, is_dropped: bool) -> Found:
 
 def _check_ranges(plan: Plan, ledger: Ledger) -> None:
     ranges: dict[str, list[tuple[int, int | None]]] = defaultdict(list)
-    for shard in plan["shards"]:
+    for shard in live_shards(plan).values():
         for part in shard["ranges"]:
             ranges[part["path"]].append((part["start"], part["stop"]))
     for path, file in plan["files"].items():
         size = file["size_bytes"]
         begun = 0
-        for start, stop in ranges[path]:
+        for start, stop in sorted(ranges[path], key=lambda part: part[0]):
             ledger.check(start == begun, f"bytes {begun} to {start} of {path} are planned twice or not at all")
             begun = size if stop is None else stop
         ledger.check(begun == size, f"bytes {begun} to {size} of {path} are not planned")
