@@ -99,3 +99,15 @@ def is_withdrawn(plan: Plan, file: SourceFile) -> bool:
     entries = [entry for entry in plan.get("history", ()) if entry["why"] == "withdrawn"]
     fingerprints = {entry["files"][file.path]["fingerprint"] for entry in entries if file.path in entry["files"]}
     return bool(fingerprints) and stores.fingerprint(file) in fingerprints
+
+
+def no_text(plan: Plan, where: str) -> DataError:
+    """Return the error that says that a plan has no shard, and why."""
+    if any(entry["why"] == "withdrawn" for entry in plan.get("history", ())):
+        return DataError(
+            f"the corpus {plan['corpus']} was withdrawn",
+            where=where,
+            action="remove its row, and its domain from the rates of runs if no other corpus has it; or deliver new "
+            "files",
+        )
+    return DataError("no file of the corpus holds any text", where=where, action="fetch the vendor's files again")

@@ -28,6 +28,7 @@ from pretrain_llama.shards.changes import (
     all_of,
     check_lost,
     is_withdrawn,
+    no_text,
     retire,
     stretch_of,
 )
@@ -200,12 +201,10 @@ def extend(
     stretches = [stretch_of(part, current, lambda file: size_of(file, corpus.text_key).about) for part in left]
     stretches += [Stretch(file.path, 0, size.about) for file, size in zip(new, sizes, strict=True)]
     shards = plan["shards"] + cut(stretches, target_bytes)
-    if not shards:
-        raise DataError(
-            "no file of the corpus holds any text", where=corpus.where, action="fetch the vendor's files again"
-        )
-    files = plan["files"] | renewed | added
-    return plan | {"text_key": corpus.text_key, "files": files, "shards": shards}
+    planned = plan | {"text_key": corpus.text_key, "files": plan["files"] | renewed | added, "shards": shards}
+    if not live_shards(planned):
+        raise no_text(planned, corpus.where)
+    return planned
 
 
 def _entry(file: SourceFile, fingerprint: str, size: TextSize) -> PlannedFile:
