@@ -86,6 +86,7 @@ rule key_documents:
         " --eos-token={params.eos_token:q}"
         " --max-line-bytes {config[max_line_bytes]}"
         " --held-out-fraction {config[held_out_fraction]}"
+        " --withdrawals={config[withdrawals]}"
         " --output-prefix {params.prefix:q}"
         " 2> {log:q}"
 

@@ -164,6 +164,7 @@ rule tokenize_shard:
         " --on-engine-difference {config[on_engine_difference]}"
         " --unchanged {config[unchanged]}"
         " --store={config[tokenized_store]}"
+        " --withdrawals={config[withdrawals]}"
         " --threads {threads}"
         " --output-prefix {params.prefix:q}"
         " 2> {log:q}"

@@ -19,6 +19,7 @@ from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.shards import merge, plan
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.keying import write_keys
+from pretrain_llama.tokenization.withdrawn import withdrawn_keys
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +34,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--max-line-bytes", type=count, default=1 << 24, help="bytes of the longest line that is read")
     parser.add_argument(
         "--held-out-fraction", type=float, default=0.0, help="fraction of documents, 0 to 1, held out for validation"
+    )
+    parser.add_argument(
+        "--withdrawals", default="", help="withdrawals.jsonl, a path or az://…; what it names is left out"
     )
     parser.add_argument(
         "--output-prefix",
@@ -62,6 +66,7 @@ def main() -> None:
                 args.max_line_bytes,
                 args.held_out_fraction,
                 args.output_prefix,
+                withdrawn_keys(args.withdrawals, receipt.tokenizer),
             )
 
 

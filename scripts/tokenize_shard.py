@@ -29,6 +29,7 @@ from pretrain_llama.tokenization.keys import KEYS_SUFFIX
 from pretrain_llama.tokenization.parity import CertifiedEngine, EnginesDiffer
 from pretrain_llama.tokenization.quarantine import RejectionLimits
 from pretrain_llama.tokenization.tokenize import Engine, tokenize
+from pretrain_llama.tokenization.withdrawn import withdrawn_keys
 from pretrain_llama.vocabulary.promises import Kept, first_new_id, read_promise
 
 REPORT = (
@@ -80,6 +81,9 @@ def parse_args() -> argparse.Namespace:
         help="TOKENIZER:FIRST_NEW_ID:LANGUAGE,… of expansions: documents of the languages must use no new piece; the "
         "receipt counts those that do",
     )
+    parser.add_argument(
+        "--withdrawals", default="", help="withdrawals.jsonl, a path or az://…; what it names is left out"
+    )
     parser.add_argument("--threads", type=count, default=1, help="cores to encode with")
     parser.add_argument(
         "--output-prefix",
@@ -104,6 +108,8 @@ def main() -> None:
     merged = MergeReceipt.read(args.merge_receipt)
     references.resolve(args.jsonl)  # where merging ran on this machine, inside a store
 
+    withdrawn = withdrawn_keys(args.withdrawals, args.tokenizer)
+
     def encode_with(engine: Engine) -> TokenizeReceipt:
         receipt = TokenizeReceipt(
             args.shard,
@@ -127,6 +133,7 @@ def main() -> None:
             held_out_fraction=args.held_out_fraction,
             prefix=args.output_prefix,
             first_new_id=first_new_id(args.unchanged, args.tokenizer, args.shard),
+            withdrawn=withdrawn,
         )
         return receipt
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretrain_llama.configuration import Corpus
@@ -105,6 +105,7 @@ def test_a_plan_that_another_run_changed_is_not_overwritten(tmp_path: Path) -> N
         plan.record(tmp_path / "plan.json", before)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=6), st.data())
 def test_whatever_leaves_and_comes_every_byte_is_in_one_shard(sizes: list[int], data: st.DataObject) -> None:
     listing = [SourceFile(f"az://c/{n}.jsonl", size, 1, etag=f"{n}") for n, size in enumerate(sizes)]

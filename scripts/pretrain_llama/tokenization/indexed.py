@@ -123,6 +123,15 @@ def read_lengths(prefix: str | Path, sequences: int) -> np.ndarray:
     return np.fromfile(f"{prefix}.idx", np.int32, sequences, offset=HEADER.size)
 
 
+def write_index(index: IO[bytes], lengths: np.ndarray, dtype: np.dtype) -> None:
+    """Write an .idx of a pair whose documents follow each other; lengths: (documents,), their tokens."""
+    ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
+    index.write(HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], len(lengths), len(lengths) + 1))
+    index.write(lengths.astype(np.int32).tobytes())
+    index.write((ends - lengths.astype(np.int64) * dtype.itemsize).tobytes())
+    index.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes())
+
+
 def kept_index(index: bytes, left_out: np.ndarray, where: str | Path) -> bytes:
     """Return the .idx of a pair without some documents, for the same .bin.
 
@@ -215,14 +224,20 @@ class IndexedReader:
         in_order = (self.offsets[1:] >= ends[:-1]).all() and (self.offsets >= 0).all()
         return bool(in_order) and (not self.sequences or int(ends[-1]) <= bin_bytes)
 
-    def spans(self) -> list[tuple[int, int]]:
-        """Return the stretches of the .bin that its sequences fill without a gap, in bytes, in order."""
-        if not self.sequences:
+    def spans(self, kept: np.ndarray | None = None) -> list[tuple[int, int]]:
+        """Return the stretches of the .bin that its sequences fill without a gap, in bytes, in order.
+
+        Args:
+            kept: (sequences,) bool, which sequences count; None for all.
+        """
+        chosen = slice(None) if kept is None else kept
+        begins, lengths = np.asarray(self.offsets)[chosen], np.asarray(self.lengths, np.int64)[chosen]
+        if not len(begins):
             return []
-        ends = self.offsets + np.asarray(self.lengths, np.int64) * self.dtype.itemsize
-        gaps = np.flatnonzero(self.offsets[1:] != ends[:-1]) + 1
-        firsts, lasts = np.concatenate([[0], gaps]), np.concatenate([gaps, [self.sequences]]) - 1
-        return list(zip(self.offsets[firsts].tolist(), ends[lasts].tolist(), strict=True))
+        ends = begins + lengths * self.dtype.itemsize
+        gaps = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+        firsts, lasts = np.concatenate([[0], gaps]), np.concatenate([gaps, [len(begins)]]) - 1
+        return list(zip(begins[firsts].tolist(), ends[lasts].tolist(), strict=True))
 
     @property
     def counts(self) -> Counts:

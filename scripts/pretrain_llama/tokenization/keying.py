@@ -15,6 +15,7 @@ from pretrain_llama.tokenization.held_out import are_chosen, as_hashed
 from pretrain_llama.tokenization.keys import KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import ShardReader, sort_lines
 from pretrain_llama.tokenization.texts import Texts
+from pretrain_llama.tokenization.withdrawn import are_among
 
 START_OVER = "delete the receipt, and run again, which tokenizes the shard anew, with its keys"
 
@@ -27,6 +28,7 @@ def write_keys(
     max_line_bytes: int,
     held_out_fraction: float,
     prefix: Path,
+    withdrawn: np.ndarray,
 ) -> None:
     """Write the keys of a shard's documents, those to train on and those held out.
 
@@ -38,6 +40,7 @@ def write_keys(
         max_line_bytes: a longer line was rejected.
         held_out_fraction: of the documents, 0 to 1.
         prefix: writes PREFIX.keys, and {shard}_held_out_document.keys beside it.
+        withdrawn: (keys, 16) uint8 of documents that were called back, and are not there.
 
     Raises:
         DataError: the shard is not what was tokenized, or other documents are found in it.
@@ -55,7 +58,9 @@ def write_keys(
                 progress.advance(sum(map(len, block)))
                 continue
             hashed = _hashed(sort_lines(block, text_key, max_line_bytes).texts, reference)
-            made, are_out = keys_of(hashed), are_chosen(hashed, held_out_fraction)
+            made = keys_of(hashed)
+            is_there = ~are_among(made, withdrawn)
+            made, are_out = made[is_there], are_chosen(hashed, held_out_fraction)[is_there]
             keys.write(made[~are_out].tobytes())
             held_out_keys.write(made[are_out].tobytes())
             found += [len(made) - are_out.sum(), are_out.sum()]

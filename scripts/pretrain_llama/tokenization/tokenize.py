@@ -23,12 +23,13 @@ from pretrain_llama.tokenization.engines import Encoded
 from pretrain_llama.tokenization.frame import Frame
 from pretrain_llama.tokenization.held_out import are_chosen, as_hashed, divide
 from pretrain_llama.tokenization.indexed import IndexedWriter, writing_indexed
-from pretrain_llama.tokenization.keys import KEYS_SUFFIX, keys_of
+from pretrain_llama.tokenization.keys import KEY_BYTES, KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.origins import Origins
 from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
 from pretrain_llama.tokenization.texts import Texts
+from pretrain_llama.tokenization.withdrawn import are_among
 
 
 class Engine(Protocol):
@@ -52,7 +53,7 @@ class Tokenized:
     """A tokenized block of lines: its documents, those to train on and those held out, framed.
 
     `keys` are of both, (documents, 16) uint8, and `are_out` says which are held out. `with_new_pieces` counts those of
-    both with an id that a promise rules out.
+    both with an id that a promise rules out; `withdrawn`, documents of the batch that were called back, is of neither.
     """
 
     batch: Batch
@@ -62,6 +63,7 @@ class Tokenized:
     are_out: np.ndarray
     trained_text_bytes: int
     with_new_pieces: int
+    withdrawn: int
 
 
 def tokenize(
@@ -76,6 +78,7 @@ def tokenize(
     held_out_fraction: float,
     prefix: Path,
     first_new_id: int | None = None,
+    withdrawn: np.ndarray | None = None,
 ) -> None:
     """Write a shard's .bin and .idx, the same for what is held out, and its rejected lines.
 
@@ -92,6 +95,7 @@ def tokenize(
         prefix: writes PREFIX.bin, .idx and .keys, {shard}_held_out_document.bin, .idx and .keys beside them, and
             PREFIX.rejected.jsonl, the last also where the limits are passed.
         first_new_id: documents with this id or one above it are counted; None counts none.
+        withdrawn: (keys, 16) uint8 of documents that were called back, and are left out; None for none.
 
     Raises:
         DataError: more lines are rejected than allowed, or the shard is not what was merged.
@@ -100,6 +104,7 @@ def tokenize(
     receipt.engine = engine.name
     receipt.with_new_pieces = None if first_new_id is None else 0
     rejected_path = f"{prefix}.rejected.jsonl"
+    no_keys = np.empty((0, KEY_BYTES), np.uint8)
     held_out_prefix = prefix.with_name(f"{receipt.shard}{HELD_OUT_SUFFIX}")
     with writing_indexed(prefix, frame.dtype) as trained, writing_indexed(held_out_prefix, frame.dtype) as held_out:
         with (
@@ -120,11 +125,16 @@ def tokenize(
                 if not lengths.all():  # a normalizer may leave nothing of a text
                     batch, lengths = batch.without_empty(block, lengths == 0), lengths[lengths > 0]
                 hashed = as_hashed(batch.texts, engine.normalize)
+                keys, text_bytes = keys_of(hashed), batch.texts.lengths
+                are_gone = are_among(keys, no_keys if withdrawn is None else withdrawn)
+                if are_gone.any():
+                    (ids, lengths), _ = divide((ids, lengths), are_gone)
+                    hashed, keys, text_bytes = hashed.chosen(~are_gone), keys[~are_gone], text_bytes[~are_gone]
                 are_out = are_chosen(hashed, held_out_fraction)
                 trained, out = divide(frame.around((ids, lengths)), are_out)
-                text_bytes = int(batch.texts.lengths[~are_out].sum())
                 new = _count_new(ids, lengths, first_new_id)
-                return Tokenized(batch, trained, out, keys_of(hashed), are_out, text_bytes, new)
+                of_trained = int(text_bytes[~are_out].sum())
+                return Tokenized(batch, trained, out, keys, are_out, of_trained, new, int(are_gone.sum()))
 
             _encode_all(reader, encode, engine.at_once, outcome)
         receipt.sequences = receipt.documents
@@ -187,6 +197,7 @@ class Outcome:
         self._bytes += len(block)
         self._receipt.lines += batch.lines
         self._receipt.blank += batch.blank
+        self._receipt.withdrawn += tokenized.withdrawn
         self._receipt.documents += len(lengths)
         self._receipt.text_bytes += tokenized.trained_text_bytes
         self._receipt.tokens += len(ids)
