@@ -29,6 +29,7 @@ from pretrain_llama.stores.claim import claim
 from pretrain_llama.tokenization.certificate import finished_shards
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.vocabulary import expansion
+from pretrain_llama.withdrawal.carrying_out import check_no_withdrawal
 
 CONFIG, RUNS = "config/config.yaml", "config/runs"
 
@@ -68,6 +69,7 @@ class Project:
         if is_main:
             if store:
                 require(os.environ)
+            check_no_withdrawal(project.location("results"))
             project._say(f"note: {note}" for note in project.copies.notes)
             _ = project.identities  # their models are there
             for tokenizer in project.plain_tokenizers.values():

@@ -27,7 +27,7 @@ FLOORS = """
     estimate
     launch
     provenance
-    training doctor status report
+    training doctor status report withdrawal
     project
 """.strip().splitlines()
 FLOOR = {room: number for number, line in enumerate(FLOORS) for room in line.split()}

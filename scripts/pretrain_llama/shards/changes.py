@@ -75,6 +75,8 @@ def retire(plan: Plan, paths: Iterable[str], why: str) -> tuple[Plan, list[Range
         The plan, and the ranges of other files that these shards held, in their order.
     """
     paths = set(paths)
+    if not paths:
+        return plan, []
     leaving = shards_with(plan, paths)
     live = live_shards(plan)
     entry: Retired = {

@@ -173,11 +173,12 @@ def extend(
     size_of: Callable[[SourceFile, str], TextSize] = text_size,
     finished: Finished = all_of,
     redelivered: Collection[str] = (),
+    withdrawn: Collection[str] = (),
 ) -> Plan:
     """Return a plan with shards for the files of a listing that it does not hold yet; see `plan_corpus`.
 
     `size_of` says how many bytes of jsonl a file becomes, given the text key. Files that are `redelivered` may have
-    changed or vanished though shards of theirs are finished.
+    changed or vanished though shards of theirs are finished; those `withdrawn` leave as they are.
     """
     if plan["text_key"] != corpus.text_key and any(is_parquet(path) for path in plan["files"]):
         raise DataError(
@@ -187,9 +188,8 @@ def extend(
         )
     current = {file.path: file for file in listing}
     renewed, lost = _look_at_planned(plan, current)
-    check_lost(plan, lost, finished, redelivered, corpus.where)
-    why = "redelivered" if set(lost) & set(redelivered) else "changed"
-    plan, left = retire(plan, lost, why) if lost else (plan, [])
+    check_lost(plan, lost, finished, {*redelivered, *withdrawn}, corpus.where)
+    plan, left = retire(plan, [*lost, *withdrawn], _why(lost, redelivered, withdrawn))
     new = [file for file in listing if file.path not in plan["files"] and not is_withdrawn(plan, file)]
     for file in new:
         check_format(file.path, corpus.where)
@@ -205,6 +205,12 @@ def extend(
     if not live_shards(planned):
         raise no_text(planned, corpus.where)
     return planned
+
+
+def _why(lost: Lost, redelivered: Collection[str], withdrawn: Collection[str]) -> str:
+    if withdrawn:
+        return "withdrawn"
+    return "redelivered" if set(lost) & set(redelivered) else "changed"
 
 
 def _entry(file: SourceFile, fingerprint: str, size: TextSize) -> PlannedFile:

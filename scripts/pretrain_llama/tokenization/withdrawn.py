@@ -1,7 +1,7 @@
 """The record of what was called back, results/withdrawals.jsonl, and the keys in it that are never tokenized again.
 
-A line each: {"when", "who", "why", "corpora", "files", "keys", "shards", "documents", "tokens", "bytes", "runs"}; no text.
-`keys` has hexadecimal digits by tokenizer: keys are of the text as a tokenizer normalizes it.
+A line each, without any text: {"when", "who", "why", "corpora", "files", "keys", "shards", "documents", "tokens",
+"bytes", "runs"}. `keys` has hexadecimal digits by tokenizer: keys are of the text as a tokenizer normalizes it.
 """
 
 import json
