@@ -8,18 +8,18 @@ Nothing is run and nothing is written. `snakemake --dry-run` says which jobs are
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
 from pretrain_llama.run.account import read_account
+from pretrain_llama.settings import ConfigSettings
 from pretrain_llama.status.certificates import notices
+from pretrain_llama.status.known import identity_of, known_of
+from pretrain_llama.status.orphans import orphans, told
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
 from pretrain_llama.status.snakemake_log import NewestRun, failures, newest_run
-from pretrain_llama.tokenization.tokenizer import Tokenizer
-from pretrain_llama.vocabulary import expansion
 
 COUNTS = ("planned", "merged", "tokenized", "documents", "tokens", "held_out", "rejected", "new_files")
 SHOWN_JOBS = 5
@@ -76,18 +76,6 @@ def snakemake_lines(run: NewestRun | None) -> list[str]:
     return lines + failures(run, Path(), SHOWN_JOBS)
 
 
-def tokenizer_identity(name: str, config: dict[str, Any], results: str) -> str:
-    """Return the identity of a tokenizer, or of an expansion as it is recorded.
-
-    Raises:
-        ConfigError: a tokenizer has no model file.
-        DataError: an expansion is not planned yet.
-    """
-    if name in config["expansions"]:
-        return expansion.load(f"{results}/expansions/{name}.json")["identity"]
-    return Tokenizer(name, held_out_fraction=config["held_out_fraction"], **config["tokenizers"][name]).identity
-
-
 def certificate_lines(identity: str, results: str) -> list[str]:
     """Say what the certificate of a tokenizer tells, or why it cannot be read."""
     try:
@@ -96,13 +84,21 @@ def certificate_lines(identity: str, results: str) -> list[str]:
         return [str(error)]
 
 
+def orphan_lines(config: ConfigSettings, args: argparse.Namespace) -> list[str]:
+    """Say which files belong to nothing; nothing where that cannot be known, which is said above."""
+    try:
+        return told(orphans(args.results, known_of(config, args.config, args.results)))
+    except PretrainError:
+        return []
+
+
 def main() -> None:
     args = parse_args()
     config = configuration.load_config(args.config)
     corpora = configuration.load_corpora(config["corpora"])
     for name in [*config["tokenizers"], *config["expansions"]]:
         try:
-            identity = tokenizer_identity(name, config, args.results)
+            identity = identity_of(name, config, args.results)
         except PretrainError as error:
             print(f"tokenizer {name}: {error}\n")
             continue
@@ -126,6 +122,7 @@ def main() -> None:
             print(run_line(run, args.results))
         except PretrainError as error:
             print(f"run {run}: {error}")
+    print(*orphan_lines(config, args), sep="\n")
     print("", *snakemake_lines(newest_run(Path())), sep="\n")
 
 

@@ -6,8 +6,8 @@ r"""Take a corpus, vendor files or documents out of all that was made of them. F
 
 found.jsonl is what scripts/find_documents.py printed; --keys takes keys by themselves. Removed are text, tokens, keys
 and rejected lines, in shards, tokenized and named pairs, validation sets and run folders. Checkpoints and exports that
-were trained on any of it are listed, and stay. results/withdrawals.jsonl says who took what out, when and why. Killed at
-any moment, the same command goes on. The vendor's own files are not touched.
+were trained on any of it are listed, and stay. results/withdrawals.jsonl says who took what out, when and why. Killed
+at any moment, the same command goes on. The vendor's own files are not touched.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.planned import Plan
 from pretrain_llama.tokenization.keys import KEY_BYTES
-from pretrain_llama.tokenization.withdrawn import parse_keys
+from pretrain_llama.tokenization.withdrawn import JOURNAL, parse_keys
 from pretrain_llama.withdrawal import scope
-from pretrain_llama.withdrawal.carrying_out import JOURNAL, carry_out, check_alone, unfinished
+from pretrain_llama.withdrawal.carrying_out import carry_out, check_alone, unfinished
 
 
 def parse_args() -> argparse.Namespace:

@@ -28,8 +28,8 @@ from pretrain_llama.stores import SourceFile
 from pretrain_llama.stores.claim import claim
 from pretrain_llama.tokenization.certificate import finished_shards
 from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.tokenization.withdrawn import check_no_withdrawal
 from pretrain_llama.vocabulary import expansion
-from pretrain_llama.withdrawal.carrying_out import check_no_withdrawal
 
 CONFIG, RUNS = "config/config.yaml", "config/runs"
 

@@ -26,6 +26,7 @@ __all__ = [
     "SourceFile",
     "copy",
     "count_lines",
+    "delete",
     "etag_of",
     "exists",
     "find_json",
@@ -125,6 +126,11 @@ def read_range(location: str | Path, start: int, length: int, etag: str = "") ->
 def size_bytes(location: str | Path) -> int:
     """Return the size of a file or blob."""
     return _backend(location).size_bytes(location)
+
+
+def delete(location: str | Path) -> None:
+    """Delete a file or blob, if it is there."""
+    _backend(location).delete(location)
 
 
 def exists(location: str | Path) -> bool:

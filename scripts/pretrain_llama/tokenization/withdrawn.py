@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from pretrain_llama import stores
-from pretrain_llama.errors import DataError
+from pretrain_llama.errors import DataError, OperatorError
 from pretrain_llama.tokenization.keys import KEY_BYTES
 
 RECORD = "withdrawals.jsonl"
+JOURNAL = "withdrawing.json"  # while a withdrawal is carried out
 
 
 def read_record(location: str | Path) -> list[dict[str, Any]]:
@@ -52,3 +53,18 @@ def are_among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     for place in np.flatnonzero(among).tolist():
         among[place] = keys[place].tobytes() in known
     return among
+
+
+def check_no_withdrawal(results: str) -> None:
+    """Check that no withdrawal was interrupted; results: where results lie.
+
+    Raises:
+        OperatorError: one was.
+    """
+    journal = stores.find_json(f"{results}/{JOURNAL}")
+    if journal:
+        raise OperatorError(
+            f"a withdrawal was interrupted, begun {journal['when']} by {journal['who']}: {journal['why']}",
+            where=f"{results}/{JOURNAL}",
+            action="type the same scripts/withdraw.py … --yes again, which goes on",
+        )

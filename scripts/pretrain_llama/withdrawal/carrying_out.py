@@ -18,10 +18,10 @@ from pretrain_llama.provenance.begun import standing_still
 from pretrain_llama.shards import plan
 from pretrain_llama.shards.changes import retire
 from pretrain_llama.shards.planned import Plan
-from pretrain_llama.tokenization.withdrawn import RECORD, parse_keys, read_record
+from pretrain_llama.tokenization.withdrawn import JOURNAL, RECORD, parse_keys, read_record
 from pretrain_llama.withdrawal.pairs import take_out
 
-JOURNAL, BESIDE = "withdrawing.json", ".withdrawing"
+BESIDE = ".withdrawing"
 RECORDED = ("when", "who", "why", "corpora", "files", "keys", "shards", "documents", "tokens", "bytes", "runs")
 # Returns the plan of a corpus without some files, and with shards for what else their shards held.
 Replan = Callable[[str, Plan, list[str]], Plan]
@@ -44,21 +44,6 @@ def check_alone(folder: Path) -> None:
             "Snakemake works here, or was killed",
             where=locks,
             action="wait until it ends; if none works here, type snakemake --unlock",
-        )
-
-
-def check_no_withdrawal(results: str) -> None:
-    """Check that no withdrawal was interrupted; results: where results lie.
-
-    Raises:
-        OperatorError: one was.
-    """
-    journal = stores.find_json(f"{results}/{JOURNAL}")
-    if journal:
-        raise OperatorError(
-            f"a withdrawal was interrupted, begun {journal['when']} by {journal['who']}: {journal['why']}",
-            where=f"{results}/{JOURNAL}",
-            action="type the same scripts/withdraw.py … --yes again, which goes on",
         )
 
 
