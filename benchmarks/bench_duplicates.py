@@ -55,6 +55,10 @@ def read(path: Path, first: int, count: int) -> np.ndarray:
     return np.fromfile(path, np.uint8, count * KEY_BYTES, offset=first * KEY_BYTES).reshape(-1, KEY_BYTES)
 
 
+def read_from(path: Path, start: int, first: int, count: int) -> np.ndarray:
+    return read(path, start + first, count)
+
+
 def find_ours(scratch: Path, documents: int) -> int:
     """Return the number of copies."""
     pairs = [
@@ -63,7 +67,7 @@ def find_ours(scratch: Path, documents: int) -> int:
             min(SHARD_DOCUMENTS, documents - start),
             lambda at, n, s=start: read(scratch / "keys", s + at, n),
         )
-        for start in range(0, documents, SHARD_DOCUMENTS)
+        for at in range(0, documents, SHARD_DOCUMENTS)
     ]
     return sum(map(len, find(pairs, MEMORY_BYTES, THREADS, scratch).copies))
 
@@ -93,7 +97,7 @@ def withdraw_ours(scratch: Path, documents: int) -> int:
 def copy_peer(scratch: Path, _: int) -> int:
     source = scratch / f"{SHARD}{PREFIX_SUFFIX}.bin"
     shutil.copyfile(source, scratch / "copied")
-    os.remove(scratch / "copied")
+    (scratch / "copied").unlink()
     return source.stat().st_size
 
 
