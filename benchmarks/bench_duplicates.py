@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,7 @@ def read_from(path: Path, start: int, first: int, count: int) -> np.ndarray:
 def find_ours(scratch: Path, documents: int) -> int:
     """Return the number of copies."""
     pairs = [
-        Pair(
-            str(start),
-            min(SHARD_DOCUMENTS, documents - start),
-            lambda at, n, s=start: read(scratch / "keys", s + at, n),
-        )
+        Pair(str(at), min(SHARD_DOCUMENTS, documents - at), partial(read_from, scratch / "keys", at))
         for at in range(0, documents, SHARD_DOCUMENTS)
     ]
     return sum(map(len, find(pairs, MEMORY_BYTES, THREADS, scratch).copies))
