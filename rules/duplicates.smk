@@ -24,7 +24,9 @@ def keyed(identity):
 def missing_keys(identity):
     """The keys of shards that were finished without them. The others are tokenized in this run, with keys."""
     finished = finished_receipts(identity)
-    prefixes = [receipt.removesuffix(".receipt.json") for receipt in tokenized(identity) if location(receipt) in finished]
+    prefixes = [
+        receipt.removesuffix(".receipt.json") for receipt in tokenized(identity) if location(receipt) in finished
+    ]
     return [f"{prefix}{KEYS_SUFFIX}" for prefix in prefixes if location(prefix) not in keyed(identity)]
 
 
