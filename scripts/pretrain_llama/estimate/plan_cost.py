@@ -17,8 +17,8 @@ tokenized, named and signed, and what is held out of a language and domain, a se
     name_indexed        here      a shard, tokenizer   0                 I                      2
     join_held_out       nodes     a set, tokenizer     2 H I             0                      2, and 3 a shard
 
-"Here" is the machine that starts the run. What a task takes is in tasks.py. No listing tells the number of documents, so
-the bytes of find_duplicates are left out.
+"Here" is the machine that starts the run. What a task takes is in tasks.py. No listing tells the number of documents,
+so the bytes of find_duplicates are left out.
 """
 
 from collections import defaultdict

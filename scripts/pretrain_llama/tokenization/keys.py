@@ -46,13 +46,13 @@ def read_keys(prefix: str | Path, documents: int, first: int = 0, count: int | N
         found = stores.read_range(location, first * KEY_BYTES, count * KEY_BYTES) if count else b""
     except FileNotFoundError:
         raise DataError(
-            "the keys of its documents are missing", where=location, action="make them: scripts/key_documents.py"
+            "the keys of its documents are missing", where=location, action="make them: snakemake keys"
         ) from None
     if size != documents * KEY_BYTES or len(found) != count * KEY_BYTES:
         raise DataError(
             f"{size:,} bytes are no keys of {documents:,} documents, of {KEY_BYTES} bytes each",
             where=location,
-            action="delete the file, and make it again: scripts/key_documents.py",
+            action="delete the file, and make it again: snakemake keys",
         )
     return np.frombuffer(found, np.uint8).reshape(-1, KEY_BYTES)
 
