@@ -18,7 +18,7 @@ CONTRACT := .venv-azure-contract
 EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status tensorboard test test-azure test-slurm bench-inputs bench-shards
-.PHONY: bench-training bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
+.PHONY: bench-training bench-duplicates bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
 .PHONY: reference
 .DELETE_ON_ERROR:
@@ -152,6 +152,9 @@ bench-shards: bench-inputs ## merging and tokenizing against their peers: a tabl
 
 bench-mixture: $(INSTALLED) ## the mixture's programs against their goals and megatron-core: a table, in about a minute
 	python benchmarks/bench_mixture.py --scratch $(BENCH)/mixture
+
+bench-duplicates: $(INSTALLED) ## finding, dropping and withdrawing documents against their peers: a table, in about 5 minutes
+	python benchmarks/bench_duplicates.py --scratch $(BENCH)/duplicates
 
 bench-training: demo-inputs ## the trainer against a bare loop, its start-up, and levers on a GPU: tables, in 2 minutes
 	PYTHONPATH=scripts:tests:tests/support python benchmarks/bench_training.py --scratch $(BENCH)/training

@@ -112,6 +112,7 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
     "export_tokenizer": make_folder,
     "export_checkpoint": make_folder,
     "sample_text": write_output,
+    "find_duplicates": write_output,
     "plot_documents": write_output,
     "plot_mixture": write_output,
     "check_mixture": write_output,

@@ -27,6 +27,8 @@ with readable_errors():
 
 config = PROJECT.config
 config["unchanged"] = PROJECT.promises  # for shells, where a change makes no shard anew
+config["withdrawals"] = PROJECT.location("results/withdrawals.jsonl")
+config["tokenized_store"] = PROJECT.location("results/tokenized") if STORE else ""
 NONE = "(?!)"  # a constraint that no name meets
 
 

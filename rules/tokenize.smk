@@ -9,6 +9,7 @@ OUTPUTS
     results/tokenizers/{tokenizer}/tokenizer.model or tokenizer.json, parity.json
     results/tokenized/{tokenizer}/{shard}_text_document.bin, .idx, .receipt.json, .rejected.jsonl
     results/tokenized/{tokenizer}/{shard}_held_out_document.bin, .idx      for validation
+    results/tokenized/{tokenizer}/{shard}_text_document.keys, {shard}_held_out_document.keys    unlisted: earlier shards lack them
     results/tokenized/{tokenizer}/data_signature.json, conservation.json, documents.html
     results/indexed/{tokenizer}/{shard}_text_document_dc={dc}_sc={sc}_tc={tc}.bin, .idx
 """
@@ -162,6 +163,8 @@ rule tokenize_shard:
         " --held-out-fraction {config[held_out_fraction]}"
         " --on-engine-difference {config[on_engine_difference]}"
         " --unchanged {config[unchanged]}"
+        " --store={config[tokenized_store]}"
+        " --withdrawals={config[withdrawals]}"
         " --threads {threads}"
         " --output-prefix {params.prefix:q}"
         " 2> {log:q}"
@@ -171,6 +174,7 @@ rule tokenize_shard:
 checkpoint sign_data:
     input:
         lambda wildcards: tokenized(wildcards.tokenizer),
+        duplicates=lambda wildcards: dropped_copies(wildcards),
     output:
         "results/tokenized/{tokenizer}/data_signature.json",
     log:
@@ -184,6 +188,7 @@ checkpoint sign_data:
         "python {SCRIPTS:q}/sign_data.py"
         " --plans {params.plans:q}"
         " --tokenized {params.folder:q}"
+        " --duplicates {input.duplicates:q}"
         " --output {output:q}"
         " 2> {log:q}"
 
@@ -196,7 +201,8 @@ if not PROJECT.has_models:
 
 rule check_conservation:
     input:
-        "results/tokenized/{tokenizer}/data_signature.json",
+        signature="results/tokenized/{tokenizer}/data_signature.json",
+        duplicates=lambda wildcards: dropped_copies(wildcards),
     output:
         "results/tokenized/{tokenizer}/conservation.json",
     log:
@@ -212,7 +218,8 @@ rule check_conservation:
         " --plans {params.plans:q}"
         " --shards {params.shards:q}"
         " --tokenized {params.tokenized:q}"
-        " --signature {input:q}"
+        " --signature {input.signature:q}"
+        " --duplicates {input.duplicates:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 
@@ -220,6 +227,7 @@ rule check_conservation:
 rule plot_documents:
     input:
         "results/tokenized/{tokenizer}/conservation.json",
+        duplicates=lambda wildcards: found_copies(wildcards),
     output:
         report(
             local("results/tokenized/{tokenizer}/documents.html"),
@@ -237,6 +245,7 @@ rule plot_documents:
         "python {SCRIPTS:q}/plot_documents.py"
         " --plans {params.plans:q}"
         " --tokenized {params.tokenized:q}"
+        " --duplicates {input.duplicates:q}"
         " --output {output:q}"
         " 2> {log:q}"
 

@@ -11,6 +11,7 @@ Reads plans, receipts, quarantines and the heads of .idx files; no text and no t
 import argparse
 from pathlib import Path
 
+from pretrain_llama.duplicates.record import Duplicates
 from pretrain_llama.errors import run_program
 from pretrain_llama.files import write_json
 from pretrain_llama.report.conservation import conserve
@@ -23,20 +24,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--shards", required=True, help="folder of the merge receipts, or az://…")
     parser.add_argument("--tokenized", required=True, help="folder of the tokenized pairs and receipts, or az://…")
     parser.add_argument("--signature", required=True, help="data_signature.json")
+    parser.add_argument(
+        "--duplicates", nargs="*", default=[], help="duplicates.json, where copies of documents are left out"
+    )
     parser.add_argument("--output", type=Path, required=True, help="sums by corpus and in all, to write (JSON)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    sums = conserve(args.plans, args.shards, args.tokenized, args.signature)
+    left_out = {shard: copies for path in args.duplicates for shard, copies in Duplicates.read(path).dropped.items()}
+    sums = conserve(args.plans, args.shards, args.tokenized, args.signature, left_out)
     write_json(args.output, sums)
     for corpus, row in [*sums["corpora"].items(), ("total", sums["total"])]:
         print(
             f"{corpus}: {row['lines']:,} lines = {row['documents']:,} documents + "
             f"{row['held_out_documents']:,} held out + {row['blank']:,} blank + "
             f"{sum(row['rejected'].values()):,} rejected"
+            + (f" + {row['withdrawn']:,} withdrawn" if row["withdrawn"] else "")
         )
+        if row["duplicates"]:
+            kept = row["documents"] - row["duplicates"]
+            print(f"{corpus}: {row['documents']:,} documents = {kept:,} kept + {row['duplicates']:,} copies left out")
     for language, found in sums["unchanged"].items():
         print(f"unchanged language {language}: {Kept(**found).told}")
 

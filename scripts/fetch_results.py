@@ -25,6 +25,7 @@ from pretrain_llama.stores import SourceFile
 WANTED = re.compile(
     r"plan/.*|expansions/.*|tokenizers/.*|shards/.*\.receipt\.json|indexed/.*|validation/.*"
     r"|tokenized/.*(\.receipt\.json|\.rejected\.jsonl|/data_signature\.json|/conservation\.json)"
+    r"|tokenized/.*(\.keys|\.dropped|/dropped\.json|/duplicates\.json)|withdrawals\.jsonl"
 )
 FETCHED_AT_ONCE = 8
 

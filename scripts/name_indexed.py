@@ -1,19 +1,24 @@
-r"""Give a tokenized shard its counted name, by hard links, or by a copy inside the store; no bytes move here.
+r"""Give a tokenized shard its counted name, by hard links, or by a copy inside the store; no tokens move here.
 
     python scripts/name_indexed.py --prefix results/tokenized/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document \
         --output-prefix results/indexed/demo-8k.0a1b2c3d/en_code_python_split_0000_text_document_dc=9_sc=9_tc=700
+
+Where the name counts fewer documents than the pair has, the .idx is written without those of PREFIX.dropped.
 """
 
 import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+
 from pretrain_llama import stores
+from pretrain_llama.duplicates.record import read_dropped
 from pretrain_llama.errors import DataError, run_program
-from pretrain_llama.files import link_or_copy
-from pretrain_llama.names import parse_counted
+from pretrain_llama.files import link_or_copy, replacing
+from pretrain_llama.names import Counts, parse_counted
 from pretrain_llama.stores import references
-from pretrain_llama.tokenization.indexed import read_counts
+from pretrain_llama.tokenization.indexed import HEADER, kept_index, read_counts
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,22 +34,47 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    counts = read_counts(args.prefix)
-    if counts != parse_counted(args.output_prefix.name).counts:
+def kept(prefix: str, output_prefix: Path) -> bytes | None:
+    """Return the .idx of the documents that the output's name counts; None where those are all.
+
+    Raises:
+        DataError: they are neither all, nor those that are left when what was dropped is gone.
+    """
+    counts, wanted = read_counts(prefix), parse_counted(output_prefix.name).counts
+    if counts == wanted:
+        return None
+    dropped = read_dropped(prefix)
+    content = stores.read_range(f"{prefix}.idx", 0, stores.size_bytes(f"{prefix}.idx"))
+    index = kept_index(content, dropped, prefix)
+    lengths = np.frombuffer(index, np.int32, counts.documents - len(dropped), HEADER.size)
+    left = Counts(len(lengths), len(lengths), int(lengths.sum(dtype=np.int64)))
+    if left != wanted:
         raise DataError(
-            f"the pair holds {counts}, not those of {args.output_prefix.name}",
-            where=args.prefix,
+            f"the pair holds {counts}, {left} without the copies that are dropped; not those of {output_prefix.name}",
+            where=prefix,
             action="delete the pair, its receipt and the signature, and run again",
         )
+    return index
+
+
+def main() -> None:
+    args = parse_args()
+    index = kept(args.prefix, args.output_prefix)
     for suffix in (".bin", ".idx"):
+        source, output = f"{args.prefix}{suffix}", f"{args.output_prefix}{suffix}"
+        is_new = suffix == ".idx" and index is not None
         if args.store:
-            etag = stores.copy(f"{args.prefix}{suffix}", f"{args.store}{suffix}")
-            references.write(f"{args.output_prefix}{suffix}", f"{args.store}{suffix}", etag)
+            target = f"{args.store}{suffix}"
+            if is_new:
+                stores.write_small(target, index)
+            etag = stores.etag_of(target) if is_new else stores.copy(source, target)
+            references.write(output, target, etag)
+        elif is_new:
+            with replacing(output) as file:
+                file.write(index)
         else:
-            link_or_copy(f"{args.prefix}{suffix}", f"{args.output_prefix}{suffix}")
-            os.utime(f"{args.output_prefix}{suffix}")  # of a link, the pair's, which the receipt is newer than
+            link_or_copy(source, output)
+            os.utime(output)  # of a link, the pair's, which the receipt is newer than
 
 
 if __name__ == "__main__":

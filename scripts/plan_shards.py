@@ -12,6 +12,7 @@ from pretrain_llama import configuration
 from pretrain_llama.errors import made_of_each, run_program
 from pretrain_llama.estimate.corpus import tokens_a_byte
 from pretrain_llama.shards import copies, plan
+from pretrain_llama.shards.planned import live_shards
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 
 COLUMNS = ("corpus", "files", "shards", "to come", "bytes", "smallest", "largest")
@@ -46,8 +47,8 @@ def main() -> None:
         planned = plans[corpus.name]
         if not args.dry_run:
             plan.record(paths[corpus.name], planned)
-        sizes = [shard["bytes"] for shard in planned["shards"]]
-        to_come = len(sizes) - len(recorded[corpus.name]["shards"])
+        sizes = [shard["bytes"] for shard in live_shards(planned).values()]
+        to_come = len(sizes) - len(live_shards(recorded[corpus.name]))
         counts = [len(planned["files"]), len(sizes), to_come, sum(sizes), min(sizes), max(sizes)]
         tokens = [sum(sizes) * tokens_a_byte(planned, corpus.text_key, engine) for engine in tokenizers.values()]
         rows.append([corpus.name, *(f"{count:,}" for count in counts), *(f"~{count:,.0f}" for count in tokens)])

@@ -15,7 +15,10 @@ from pretrain_llama import configuration, stores
 from pretrain_llama.errors import PretrainError, run_program
 from pretrain_llama.run.account import read_account
 from pretrain_llama.run.state import told
+from pretrain_llama.settings import ConfigSettings
 from pretrain_llama.status.certificates import notices
+from pretrain_llama.status.known import known_of
+from pretrain_llama.status.orphans import orphans, told_of
 from pretrain_llama.status.shards import CorpusStatus, corpus_status, total
 from pretrain_llama.status.snakemake_log import NewestRun, failures, newest_run
 from pretrain_llama.vocabulary.expansion import configured_identity
@@ -75,6 +78,14 @@ def certificate_lines(identity: str, results: str) -> list[str]:
         return [str(error)]
 
 
+def orphan_lines(config: ConfigSettings, args: argparse.Namespace) -> list[str]:
+    """Say which files belong to nothing; nothing where that cannot be known, which is said above."""
+    try:
+        return told_of(orphans(args.results, known_of(config, args.config, args.results)))
+    except PretrainError:
+        return []
+
+
 def main() -> None:
     args = parse_args()
     config = configuration.load_config(args.config)
@@ -105,6 +116,7 @@ def main() -> None:
             print(run_line(run, args.results))
         except PretrainError as error:
             print(f"run {run}: {error}")
+    print(*orphan_lines(config, args), sep="\n")
     print("", *snakemake_lines(newest_run(Path())), sep="\n")
 
 

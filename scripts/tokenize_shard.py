@@ -15,18 +15,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from pretrain_llama import __version__
+from pretrain_llama import __version__, stores
 from pretrain_llama.arguments import count, flag
 from pretrain_llama.errors import ConfigError, OurError, run_program
+from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.stores import references
 from pretrain_llama.tokenization.certificate import FILE_NAME, find_certificate
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.frame import frame_of
 from pretrain_llama.tokenization.heap import limit_heaps
+from pretrain_llama.tokenization.keys import KEYS_SUFFIX
 from pretrain_llama.tokenization.parity import CertifiedEngine, EnginesDiffer
 from pretrain_llama.tokenization.quarantine import RejectionLimits
 from pretrain_llama.tokenization.tokenize import Engine, tokenize
+from pretrain_llama.tokenization.withdrawn import withdrawn_keys
 from pretrain_llama.vocabulary.promises import Kept, first_new_id, read_promise
 
 REPORT = (
@@ -78,13 +81,21 @@ def parse_args() -> argparse.Namespace:
         help="TOKENIZER:FIRST_NEW_ID:LANGUAGE,… of expansions: documents of the languages must use no new piece; the "
         "receipt counts those that do",
     )
+    parser.add_argument(
+        "--withdrawals", default="", help="withdrawals.jsonl, a path or az://…; what it names is left out"
+    )
     parser.add_argument("--threads", type=count, default=1, help="cores to encode with")
     parser.add_argument(
         "--output-prefix",
         type=Path,
         required=True,
-        help="writes PREFIX.bin, .idx, .receipt.json and .rejected.jsonl, and SHARD_held_out_document.bin and .idx "
-        "beside them",
+        help="writes PREFIX.bin, .idx, .keys, .receipt.json and .rejected.jsonl, and SHARD_held_out_document.bin, .idx "
+        "and .keys beside them",
+    )
+    parser.add_argument(
+        "--store",
+        default="",
+        help="az://{container}/{path} of the folder of all tokenizers' pairs: the keys are sent there, too",
     )
     return parser.parse_args()
 
@@ -96,6 +107,8 @@ def main() -> None:
     frame = frame_of(reference, args.prepend_bos, args.append_eos)
     merged = MergeReceipt.read(args.merge_receipt)
     references.resolve(args.jsonl)  # where merging ran on this machine, inside a store
+
+    withdrawn = withdrawn_keys(args.withdrawals, args.tokenizer)
 
     def encode_with(engine: Engine) -> TokenizeReceipt:
         receipt = TokenizeReceipt(
@@ -120,6 +133,7 @@ def main() -> None:
             held_out_fraction=args.held_out_fraction,
             prefix=args.output_prefix,
             first_new_id=first_new_id(args.unchanged, args.tokenizer, args.shard),
+            withdrawn=withdrawn,
         )
         return receipt
 
@@ -144,6 +158,10 @@ def main() -> None:
     receipt.certificate = certificate.digest if certificate else ""
     if receipt.with_new_pieces:
         print(f"warning: of a language that was to stay unchanged, {Kept.of(receipt).told}", file=sys.stderr)
+    if args.store:
+        for name in (args.output_prefix.name, f"{args.shard}{HELD_OUT_SUFFIX}"):
+            keys = args.output_prefix.with_name(f"{name}{KEYS_SUFFIX}")
+            stores.write_small(f"{args.store}/{args.tokenizer}/{keys.name}", keys.read_bytes())
     receipt.write(f"{args.output_prefix}.receipt.json")
 
 

@@ -87,6 +87,12 @@ class CountedName:
         return f"{self.shard}{PREFIX_SUFFIX}_dc={self.documents}_sc={self.sequences}_tc={self.tokens}"
 
 
+def find_counts(name: str) -> Counts | None:
+    """Return the counts that a pair's name carries; None where it carries none."""
+    match = _COUNTED.fullmatch(name)
+    return Counts(*(int(match[field]) for field in ("documents", "sequences", "tokens"))) if match else None
+
+
 def shard_name(corpus: str, split_id: int) -> str:
     """Return the name of a corpus's shard, as we write it."""
     return f"{corpus}_split_{split_id:04d}"

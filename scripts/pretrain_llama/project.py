@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,9 @@ from pretrain_llama.shards.sources import TextSize
 from pretrain_llama.status.certificates import notices, notices_beforehand
 from pretrain_llama.stores import SourceFile
 from pretrain_llama.stores.claim import claim
+from pretrain_llama.tokenization.certificate import finished_shards
 from pretrain_llama.tokenization.tokenizer import Tokenizer
+from pretrain_llama.tokenization.withdrawn import check_no_withdrawal
 from pretrain_llama.vocabulary import expansion
 
 CONFIG, RUNS = "config/config.yaml", "config/runs"
@@ -67,6 +69,7 @@ class Project:
         if is_main:
             if store:
                 require(os.environ)
+            check_no_withdrawal(project.location("results"))
             project._say(f"note: {note}" for note in project.copies.notes)
             _ = project.identities  # their models are there
             for tokenizer in project.plain_tokenizers.values():
@@ -208,7 +211,11 @@ class Project:
             return plan.extend(
                 recorded, listing.matching(self._listed, corpus.source, corpus.where), corpus, size, self._listed_size
             )
-        return plan.plan_corpus(corpus, recorded, size)
+        return plan.plan_corpus(corpus, recorded, size, self._finished)
+
+    def _finished(self, shards: Collection[str]) -> set[str]:
+        """Return those of some shards that any tokenizer has tokenized."""
+        return finished_shards(self.location("results"), shards)
 
     @cached_property
     def _rates(self) -> EstimateSettings:

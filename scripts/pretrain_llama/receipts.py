@@ -84,7 +84,7 @@ class MergeReceipt(Receipt):
 
 @dataclass
 class TokenizeReceipt(Receipt):
-    """Of tokenizing: lines = documents + held out + blank + what was rejected, by reason. A document is a sequence.
+    """Of tokenizing: lines = documents + held out + blank + rejected, by reason, + withdrawn. A document is a sequence.
 
     `documents`, `sequences`, `tokens` and `text_bytes` are of what is trained on, `held_out_…` of what is held out.
 
@@ -94,7 +94,8 @@ class TokenizeReceipt(Receipt):
     `certificate` is the digest of the tokenizer's certificate that said who encodes; receipts of earlier versions have
     none. Nor have they a `frame`, which is what stands around each document (tokenization/frame.py).
     `with_new_pieces` documents, held out ones too, use pieces that an expansion promised not to use in their language
-    (unchanged_languages); null where nothing is promised.
+    (unchanged_languages); null where nothing is promised. `withdrawn` lines became nothing, because they were called
+    back (withdrawals.jsonl).
     """
 
     shard: str
@@ -118,6 +119,7 @@ class TokenizeReceipt(Receipt):
     held_out_tokens: int = 0
     blank: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
     text_bytes: int = 0
     tokens: int = 0
     jsonl_bytes: int = 0
@@ -126,7 +128,7 @@ class TokenizeReceipt(Receipt):
 
     def adds_up(self) -> bool:
         documents = self.documents + self.held_out_documents
-        return self.lines == documents + self.blank + sum(self.rejected.values())
+        return self.lines == documents + self.blank + sum(self.rejected.values()) + self.withdrawn
 
     def follows(self, merged: MergeReceipt) -> bool:
         """Say whether what was read is what was merged: the same bytes, and lines and hash where the merge has them."""

@@ -39,6 +39,8 @@ class ConfigSettings(TypedDict):
     corpora: str
     shard_size_bytes: int
     duplicates: Literal["refuse", "allow"]
+    duplicate_documents: Literal["count", "drop", "off"]
+    duplicates_memory_bytes: int
     max_rejected_fraction: float
     max_rejected_lines: int
     max_line_bytes: int

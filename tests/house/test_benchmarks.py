@@ -23,6 +23,11 @@ BENCHMARKS = {
         "SHARDS = PREFIXES = 40; JOINED = 2; JOINED_DOCUMENTS = 100",
         6,
     ),
+    "bench_duplicates": (
+        ["--scratch", "scratch"],
+        "SIZES = (1000, 2000); INDEX_DOCUMENTS = WITHDRAWN_DOCUMENTS = 1000; DOCUMENT_TOKENS = 10",
+        6,
+    ),
     "bench_checkpoints": (
         ["--scratch", "scratch", "--rounds", "1"],
         "LAYERS = {1: 1, 2: 2}; CONFIG |= {'hidden_size': 256, 'intermediate_size': 512}",

@@ -21,13 +21,13 @@ FLOORS = """
     configuration
     tokenization
     exports
-    checkpoints shards
+    checkpoints duplicates shards
     mixture
     run vocabulary
     estimate
     launch
     provenance
-    training doctor status report
+    training doctor status report withdrawal
     project
     start
 """.strip().splitlines()

@@ -33,6 +33,7 @@ def test_a_fresh_project_previews_every_job_down_to_the_training(project: Projec
         "tokenize_shard": shards,
         "sign_data": 1,
         "check_conservation": 1,
+        "find_duplicates": 1,
         "plot_documents": 1,
         "join_held_out": 2,
         "check_held_out": 1,
@@ -127,6 +128,7 @@ def test_each_tokenizer_has_its_own_folder_and_signature(copy: Project, tmp_path
         "tokenize_shard": 4,
         "sign_data": 1,
         "check_conservation": 1,
+        "find_duplicates": 1,
         "plot_documents": 1,
         "data": 1,
     }
@@ -202,6 +204,7 @@ def test_a_new_vendor_file_rebuilds_only_what_it_must(copy: Project) -> None:
         "tokenize_shard": 1,
         "sign_data": 1,
         "check_conservation": 1,
+        "find_duplicates": 1,
         "plot_documents": 1,
         "join_held_out": 2,
         "check_held_out": 1,

@@ -11,6 +11,7 @@ from backports import zstd
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.files import read_json
 from pretrain_llama.shards import plan
+from pretrain_llama.shards.cutting import MOST_RANGES, Stretch, cut
 from pretrain_llama.shards.sources import HEAD_BYTES, SAMPLE_BYTES, first_bytes, text_size
 from pretrain_llama.stores import blobs, source_file
 from project import Project, deliver, jsonl, run_script
@@ -25,7 +26,7 @@ from project import Project, deliver, jsonl, run_script
 def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes: list[int], suffix: str) -> None:
     files = [(f"{number}.{suffix}", size) for number, size in enumerate(sizes)]
     target = max(sum(sizes) // 40, 1_000_000)
-    shards = plan.cut(files, target)
+    shards = cut([Stretch(path, 0, size) for path, size in files], target)
     if suffix == "jsonl" or max(sizes) <= target / 10:
         assert all(0.9 * target <= shard["bytes"] <= 1.1 * target for shard in shards)
     assert min(shard["bytes"] for shard in shards) >= target / 2, "no tiny last shard"
@@ -45,17 +46,17 @@ def test_shards_are_within_a_tenth_of_the_target_and_hold_every_byte_once(sizes:
 @pytest.mark.parametrize(("last", "shards"), [(49, [200]), (50, [150, 50]), (99, [101, 99])])
 def test_what_is_left_after_a_whole_file_is_a_shard_from_half_a_part_on(last: int, shards: list[int]) -> None:
     files = [("a.jsonl.gz", 200 - last), ("b.jsonl.gz", last)]
-    assert [shard["bytes"] for shard in plan.cut(files, 100)] == shards
+    assert [shard["bytes"] for shard in cut([Stretch(path, 0, size) for path, size in files], 100)] == shards
 
 
 def test_a_shard_has_no_more_ranges_than_the_blocks_of_a_blob_allow() -> None:
     """Two for each, as a range may lack its newline."""
     files = [(f"{number}.jsonl", 300_000) for number in range(45_001)]
-    shards = plan.cut(files, 40_000_000_000)
+    shards = cut([Stretch(path, 0, size) for path, size in files], 40_000_000_000)
     assert [len(shard["ranges"]) for shard in shards] == [20_000, 20_000, 5_001]
     taken = [(part["path"], part["stop"]) for shard in shards for part in shard["ranges"]]
     assert taken == files, "each once, in their order"
-    assert 2 * plan.MOST_RANGES + shards[0]["bytes"] // blobs.BLOCK_BYTES < blobs.MOST_BLOCKS
+    assert 2 * MOST_RANGES + shards[0]["bytes"] // blobs.BLOCK_BYTES < blobs.MOST_BLOCKS
 
 
 def test_compressed_files_count_by_what_they_expand_to(tmp_path: Path) -> None:

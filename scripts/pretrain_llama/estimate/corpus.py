@@ -2,7 +2,7 @@
 
 import io
 
-from pretrain_llama.shards.plan import Plan
+from pretrain_llama.shards.planned import Plan, live_shards
 from pretrain_llama.shards.sources import blocks_of
 from pretrain_llama.tokenization.documents import Rejected, text_of
 from pretrain_llama.tokenization.engines import Reference
@@ -17,7 +17,7 @@ def tokens_a_byte(plan: Plan, text_key: str, reference: Reference) -> float:
 
     About 64 KiB of each file are encoded; 0 if there is no document in them.
     """
-    paths = sorted({part["path"] for shard in plan["shards"] for part in shard["ranges"]})
+    paths = sorted({part["path"] for shard in live_shards(plan).values() for part in shard["ranges"]})
     tokens = size = 0
     for path in paths[:: -(-len(paths) // SAMPLED_FILES)]:
         beginning = next(blocks_of(path, 0, None, text_key), b"")

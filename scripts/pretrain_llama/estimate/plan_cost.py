@@ -12,11 +12,13 @@ tokenized, named and signed, and what is held out of a language and domain, a se
     tokenize_shard      nodes     a shard, tokenizer   J + I             0                      9
     sign_data           here      a tokenizer          0                 0                      shards + corpora
     check_conservation  here      a tokenizer          0                 0                      8 shards + corpora + 1
+    find_duplicates     nodes     a tokenizer          16 a document     0                      7 shards + corpora
     plot_documents      here      a tokenizer          0                 0                      shards + corpora + 1
     name_indexed        here      a shard, tokenizer   0                 I                      2
     join_held_out       nodes     a set, tokenizer     2 H I             0                      2, and 3 a shard
 
-"Here" is the machine that starts the run. What a task takes is in tasks.py.
+"Here" is the machine that starts the run. What a task takes is in tasks.py. No listing tells the number of documents,
+so the bytes of find_duplicates are left out.
 """
 
 from collections import defaultdict
@@ -29,7 +31,7 @@ from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError
 from pretrain_llama.estimate.tasks import FILES_WRITTEN, Work, node_task, task_here
 from pretrain_llama.settings import ConfigSettings, EstimateSettings, PricesSettings, RatiosSettings
-from pretrain_llama.shards import plan
+from pretrain_llama.shards.cutting import Stretch, cut
 from pretrain_llama.shards.planned import PlannedShard
 from pretrain_llama.shards.sources import can_be_cut, check_format, format_of
 from pretrain_llama.stores import ASKED_AT_ONCE, SourceFile
@@ -99,7 +101,7 @@ def estimate_corpus(
         check_format(file.path, corpus.where)
     sizes = {file.path: jsonl_bytes(file, settings["ratios"]) for file in files}
     stored = {file.path: file.size_bytes for file in files}
-    shards = plan.cut(list(sizes.items()), target_bytes)
+    shards = cut([Stretch(path, 0, size) for path, size in sizes.items()], target_bytes)
     if not shards:
         raise DataError(
             "no file of the corpus holds any text", where=corpus.where, action="fetch the vendor's files again"
@@ -173,6 +175,8 @@ def total(
         summed.work["check_conservation"].add(
             task_here("check_conservation", reads, settings, reads_at_once=ASKED_AT_ONCE)
         )
+        reads = 7 * summed.shards + len(corpora)
+        summed.work["find_duplicates"].add(node_task("find_duplicates", reads, settings))
         reads = summed.shards + len(corpora) + 1
         summed.work["plot_documents"].add(task_here("plot_documents", reads, settings, reads_at_once=ASKED_AT_ONCE))
         for of_a_set in sets.values() if held_out_fraction else ():

@@ -34,6 +34,7 @@ FILES_WRITTEN = {
     "tokenize_shard": 8,
     "sign_data": 3,
     "check_conservation": 3,
+    "find_duplicates": 3,
     "plot_documents": 3,
     "name_indexed": 4,
     "join_held_out": 4,

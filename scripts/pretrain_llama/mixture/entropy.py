@@ -13,6 +13,7 @@ def unigram_entropy(arrays: list[np.ndarray], probabilities: list[float]) -> flo
 
     Args:
         arrays: tokens of each shard, (tokens,); of a long one, 16 blocks of 65,536 tokens, evenly spaced, are counted.
+            Of a pair without some documents, those of its .bin are.
         probabilities: of each shard, summing to 1.
     """
     vocab_size = 1 + max(int(block.max()) for array in arrays for block in _blocks(array))

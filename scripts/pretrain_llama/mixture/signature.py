@@ -7,13 +7,17 @@ which is the path of the shard below results/indexed/. Lists of bare names, as t
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain_llama import stores
 from pretrain_llama.errors import DataError, listed
-from pretrain_llama.names import TOKENIZER, CountedName, parse_counted, parse_shard
+from pretrain_llama.names import TOKENIZER, CountedName, Counts, parse_counted, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
+
+NOTHING = Counts(0, 0, 0)
+NONE: Mapping[str, Counts] = {}
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,30 @@ class Signature:
     shards: list[CountedName]
 
 
-def sign(receipts: list[TokenizeReceipt], where: str) -> list[str]:
+def sign(receipts: list[TokenizeReceipt], where: str, left_out: Mapping[str, Counts] = NONE) -> list[str]:
     """Return the signature of tokenized shards.
+
+    Args:
+        receipts: of the shards.
+        where: the signature is, for the message.
+        left_out: by shard, the documents that are left out of it, as copies of others.
 
     Raises:
         DataError: they were made with different tokenizers.
     """
     check_one_tokenizer({receipt.tokenizer for receipt in receipts}, where)
-    return sorted(signed_name(receipt) for receipt in receipts)
+    return sorted(signed_name(receipt, left_out.get(receipt.shard, NOTHING)) for receipt in receipts)
 
 
-def signed_name(receipt: TokenizeReceipt) -> str:
-    """Return a tokenized shard's entry in the signature."""
+def signed_name(receipt: TokenizeReceipt, left_out: Counts = NOTHING) -> str:
+    """Return a tokenized shard's entry in the signature: without what is left out of it."""
     shard = parse_shard(receipt.shard)
-    counted = CountedName(shard, receipt.documents, receipt.sequences, receipt.tokens)
+    counted = CountedName(
+        shard,
+        receipt.documents - left_out.documents,
+        receipt.sequences - left_out.sequences,
+        receipt.tokens - left_out.tokens,
+    )
     return f"{receipt.tokenizer}/{counted}.bin"
 
 

@@ -36,6 +36,7 @@ def recorded_frame(tokenized: str, names: Iterable[str], indexed: Path, tokenize
 
 
 def _framed(pair: IndexedReader, receipt: TokenizeReceipt, pieces: dict[int, str]) -> dict[str, Any]:
-    first, last = int(pair.tokens_array[0]), int(pair.tokens_array[-1])
+    begin, end = (place // pair.dtype.itemsize for place in (pair.spans()[0][0], pair.spans()[-1][1]))
+    first, last = int(pair.tokens_array[begin]), int(pair.tokens_array[end - 1])
     ids = {"bos": first if receipt.prepend_bos else None, "eos": last if receipt.append_eos else None}
     return {role: None if number is None else {"id": number, "token": pieces[number]} for role, number in ids.items()}

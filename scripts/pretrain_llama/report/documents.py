@@ -5,20 +5,33 @@ Fertility is shown as bytes a token: the UTF-8 bytes of all texts over their tok
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pretrain_llama import stores
+from pretrain_llama.duplicates.record import Duplicates
 from pretrain_llama.errors import listed
 from pretrain_llama.names import PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.report import html
-from pretrain_llama.report.svg import BLUE, FAINT, GREEN, ORANGE, VERMILLION, legend, rows_axes, short, style, svg
+from pretrain_llama.report.duplicates import copies_of_documents
+from pretrain_llama.report.svg import (
+    BLUE,
+    FAINT,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    legend,
+    rows_axes,
+    short,
+    style,
+    svg,
+)
 from pretrain_llama.shards import alike
-from pretrain_llama.shards.plan import shard_names
-from pretrain_llama.shards.planned import Plan
+from pretrain_llama.shards.planned import Plan, live_shards
 from pretrain_llama.vocabulary.promises import kept
 
 if TYPE_CHECKING:
@@ -28,7 +41,8 @@ SHOWN_FILES = 3
 BY_REFERENCE = "by the reference"  # engine: those that the fast one is not trusted with
 ALL = "all"
 FATES = ("tokenized", "held out", "rejected", "blank")
-COLOURS = {"tokenized": BLUE, "held out": GREEN, "rejected": VERMILLION, "blank": FAINT}
+WITHDRAWN = "withdrawn"  # shown where something is
+COLOURS = {"tokenized": BLUE, "held out": GREEN, "rejected": VERMILLION, "blank": FAINT, WITHDRAWN: PURPLE}
 
 
 @dataclass(frozen=True)
@@ -65,14 +79,15 @@ def read_shards(plans: Sequence[Plan], tokenized: str) -> list[Shard]:
     shards = []
     with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
         for plan in plans:
-            locations = [f"{tokenized}/{name}{PREFIX_SUFFIX}.receipt.json" for name in shard_names(plan)]
-            for planned, receipt in zip(plan["shards"], threads.map(TokenizeReceipt.read, locations), strict=True):
+            live = live_shards(plan)
+            locations = [f"{tokenized}/{name}{PREFIX_SUFFIX}.receipt.json" for name in live]
+            for planned, receipt in zip(live.values(), threads.map(TokenizeReceipt.read, locations), strict=True):
                 shards.append(Shard([part["path"] for part in planned["ranges"]], receipt))
     return shards
 
 
-def page(shards: list[Shard], plans: Sequence[Plan]) -> str:
-    """Return the page as HTML; shards: of one tokenizer, at least one."""
+def page(shards: list[Shard], plans: Sequence[Plan], duplicates: Duplicates | None = None) -> str:
+    """Return the page as HTML; shards: of one tokenizer, at least one; duplicates: what is known of copies."""
     by_domain = sorted(shards, key=lambda shard: shard.domain)
     sums = _sums(by_domain, [_counts(shard) for shard in by_domain])
     files = {(name, file) for shard in shards for file in shard.files for name in (shard.domain, ALL)}
@@ -99,6 +114,7 @@ def page(shards: list[Shard], plans: Sequence[Plan]) -> str:
         html.heading("Rejected"),
         _rejected(rejected),
         _unchanged(shards),
+        *copies_of_documents(duplicates),
         html.heading("Files that hold the same text"),
         _same_texts(plans),
         html.details(f"every shard: {len(shards):,}", _shards(shards)),
@@ -129,11 +145,17 @@ def _counts(shard: Shard) -> dict[str, int]:
 
 def _fates(receipt: TokenizeReceipt) -> dict[str, int]:
     rejected = sum(receipt.rejected.values())
-    return dict(zip(FATES, (receipt.documents, receipt.held_out_documents, rejected, receipt.blank), strict=True))
+    fates = dict(zip(FATES, (receipt.documents, receipt.held_out_documents, rejected, receipt.blank), strict=True))
+    return fates | ({WITHDRAWN: receipt.withdrawn} if receipt.withdrawn else {})
+
+
+def _shown(counted: Collection[str]) -> list[str]:
+    """Return the fates that a table counts."""
+    return [fate for fate in (*FATES, WITHDRAWN) if fate in counted]
 
 
 def _key_figures(total: "Series") -> str:
-    counts = {name: f"{total[name]:,}" for name in ("vendor files", "lines", *FATES, "shards")}
+    counts = {name: f"{total[name]:,}" for name in ("vendor files", "lines", *_shown(total.index), "shards")}
     return html.key_figures(counts | {"tokens": short(total["tokens"]), "bytes a token": _bytes_per_token(total)})
 
 
@@ -145,13 +167,13 @@ def _fates_figure(domains: "DataFrame") -> str:
     with style():
         figure, axes = rows_axes(list(domains.index))
         ends = 0.0
-        for fate in FATES:
+        for fate in _shown(domains.columns):
             widths = (100 * domains[fate] / domains["lines"].replace(0, math.inf)).astype(float)
             axes.barh(range(len(domains)), widths, 0.6, ends, color=COLOURS[fate], label=fate)
             ends += widths
         axes.set_xlim(0, 100)
         axes.set_xlabel("percent")
-        legend(figure, columns=4)
+        legend(figure, columns=5)
         return svg(figure)
 
 
@@ -193,7 +215,7 @@ def _rejected_figure(reasons: "Series") -> str:
 def _domains(sums: "DataFrame") -> str:
     counts = sums.map("{:,}".format)
     counts["bytes a token"] = sums.apply(_bytes_per_token, axis="columns")
-    header = ["tokens", "bytes a token", "lines", *FATES, BY_REFERENCE, "shards", "vendor files"]
+    header = ["tokens", "bytes a token", "lines", *_shown(sums.columns), BY_REFERENCE, "shards", "vendor files"]
     return html.table(["", *header], list(counts[header].itertuples(name=None)), sums=[ALL])
 
 
@@ -233,15 +255,16 @@ def _unchanged(shards: list[Shard]) -> str:
 
 
 def _shards(shards: list[Shard]) -> str:
+    fates = _shown({fate for shard in shards for fate in _fates(shard.receipt)})
     rows = [
         (
             shard.receipt.shard,
             f"{shard.receipt.tokens:,}",
             f"{shard.receipt.lines:,}",
-            *(f"{count:,}" for count in _fates(shard.receipt).values()),
+            *(f"{_fates(shard.receipt).get(fate, 0):,}" for fate in fates),
             f"{shard.by_reference:,}",
             listed(shard.files, shown=SHOWN_FILES),
         )
         for shard in shards
     ]
-    return html.table(("", "tokens", "lines", *FATES, BY_REFERENCE, "vendor files"), rows, words=("", "vendor files"))
+    return html.table(("", "tokens", "lines", *fates, BY_REFERENCE, "vendor files"), rows, words=("", "vendor files"))

@@ -47,6 +47,8 @@ def summarize(conservation: Path, run_folder: Path) -> dict[str, Any]:
             "rejected": sum(total["rejected"].values()),
             "held_out": total["held_out_documents"],
             "tokenized": total["documents"],
+            "duplicates": total.get("duplicates", 0),  # of earlier versions, none
+            "withdrawn": total.get("withdrawn", 0),
         },
         "corpora": _by_domain(sums["corpora"], mixture, domains),
         "drawn_up_to_iteration": iteration,
@@ -72,7 +74,9 @@ def _by_domain(
     made: dict[str, Counter[str]] = defaultdict(Counter)
     for corpus, sums in corpora.items():
         language, domain, _ = corpus.split("_", 2)
-        made[f"{language}_{domain}"].update({key: sums[key] for key in ("documents", "tokens")})
+        copies = (sums.get("duplicates", 0), sums.get("duplicate_tokens", 0))
+        kept = {"documents": sums["documents"] - copies[0], "tokens": sums["tokens"] - copies[1]}
+        made[f"{language}_{domain}"].update(kept)
     probabilities = {
         line.Index.replace(" ", "_"): line.probability for line in ledger.sums(mixture, "domain").itertuples()
     }
@@ -93,7 +97,9 @@ def as_text(summary: dict[str, Any], run_folder: Path) -> str:
     lines = [
         f"run {run_folder.name}: {summary['shards']} shards, {summary['iterations']} iterations",
         f"documents: {documents['vendor_lines']:,} vendor lines = {documents['tokenized']:,} tokenized"
-        f" + {documents['held_out']:,} held out + {documents['rejected']:,} rejected + {documents['blank']:,} blank",
+        f" + {documents['held_out']:,} held out + {documents['rejected']:,} rejected + {documents['blank']:,} blank"
+        + (f" + {documents['withdrawn']:,} withdrawn" if documents["withdrawn"] else ""),
+        *([f"of those tokenized, {documents['duplicates']:,} are left out as copies"] * bool(documents["duplicates"])),
         "",
         text_table(COLUMNS, [_cells(row) for row in summary["corpora"]], words=2),
         f"epochs: drawn up to iteration {summary['drawn_up_to_iteration']:,}, all phases together; "

@@ -86,7 +86,8 @@ class Copies:
         self._refuse([same.files for group in chosen for same in alike.find(group, read=False)])
 
     def _is_new(self, file: VendorFile) -> bool:
-        return file.path not in self.recorded[file.corpus]["files"]
+        recorded = self.recorded[file.corpus]["files"].get(file.path)
+        return recorded is None or recorded["fingerprint"] != file.entry["fingerprint"]
 
     def _is_allowed(self, file: VendorFile) -> bool:
         return (self.corpora[file.corpus].duplicates or self.default) == "allow"

@@ -6,14 +6,16 @@ A corpus's plan is a JSON file:
      "text_key": "text",
      "files":  {path: {"size_bytes": …, "mtime_ns": …, "fingerprint": …}},      a blob's fingerprint is its ETag;
                                                                                 and what alike.py notes of a file
-     "shards": [{"bytes": …, "ranges": [{"path": …, "start": 0, "stop": 1000}]}]}
+     "shards": [{"bytes": …, "ranges": [{"path": …, "start": 0, "stop": 1000}]}],
+     "history": [{"when": …, "why": …, "files": {path: …}, "shards": [0, 3]}]}             what left it: changes.py
 
 The text key, of the table, names the column of parquet files. The position in "shards" is the split id. A range owns
 the lines that start in [start, stop), in bytes; "stop" is null for a compressed or parquet file, which is never cut.
-New files open new shards; a planned shard never changes.
+New files open new shards; a planned shard never changes. Where a planned file changed or vanished, the shards that hold
+it leave the plan, and what else they held is planned anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from itertools import batched, chain
 from pathlib import Path
@@ -21,35 +23,45 @@ from pathlib import Path
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError, OperatorError, made_of_each
+from pretrain_llama.shards.changes import (
+    Finished,
+    Lost,
+    all_of,
+    check_lost,
+    is_withdrawn,
+    no_text,
+    retire,
+    stretch_of,
+)
 from pretrain_llama.shards.copies import check_compressed
+from pretrain_llama.shards.cutting import Stretch, cut
 from pretrain_llama.shards.first_documents import check_first_documents
-from pretrain_llama.shards.planned import Plan, PlannedFile, PlannedShard
+from pretrain_llama.shards.planned import Plan, PlannedFile, PlannedShard, live_shards
 from pretrain_llama.shards.sources import TextSize, can_be_cut, check_format, is_parquet, text_size
 from pretrain_llama.stores import SourceFile
 
 LOOKED_AT_ONCE = 16
 FILES_A_TASK = 64  # of small files, a thread's task costs more than the reading
-# A blob has at most 50,000 blocks: one a range, and one for a newline that it lacks; longer ranges are several.
-MOST_RANGES = 20_000
 START_OVER = "its plan in results/plan and its shards in results/shards and results/tokenized"
 
 
-def plan_corpus(corpus: Corpus, recorded: Plan, target_bytes: int) -> Plan:
+def plan_corpus(corpus: Corpus, recorded: Plan, target_bytes: int, finished: Finished = all_of) -> Plan:
     """Return a corpus's recorded plan, with shards for the vendor files that it does not hold yet.
 
     Args:
         corpus: its source is listed.
         recorded: its plan; see `load`.
         target_bytes: size that a shard aims at, in bytes of jsonl.
+        finished: returns those of some shards that are tokenized; without it, all count as such.
 
     Raises:
         ConfigError: the source matches no file, or one of a format that is not read; or the first documents have no
             such text key.
-        DataError: a planned file changed or vanished, a new one cannot be read, none holds any text, or the text key
-            of planned parquet files changed.
+        DataError: a planned file of a finished shard changed or vanished, a new one cannot be read, none holds any
+            text, or the text key of planned parquet files changed.
     """
     listing = stores.list_files(corpus.source, corpus.where)
-    planned = extend(recorded, listing, corpus, target_bytes)
+    planned = extend(recorded, listing, corpus, target_bytes, finished=finished)
     if len(planned["shards"]) > len(recorded["shards"]):
         check_first_documents(listing, corpus)
     return planned
@@ -85,12 +97,16 @@ def record(path: str | Path, plan: Plan) -> None:
 
 
 def goes_on_from(recorded: Plan, plan: Plan) -> bool:
-    """Say whether a plan extends a recorded one: the same files and shards at the same positions, and maybe more."""
-    same_files = all(
-        path in plan["files"] and plan["files"][path]["fingerprint"] == file["fingerprint"]
-        for path, file in recorded["files"].items()
-    )
-    return same_files and plan["shards"][: len(recorded["shards"])] == recorded["shards"]
+    """Say whether a plan extends a recorded one: the same files and shards at the same positions, and maybe more.
+
+    A file may have left it, too, which its history then tells.
+    """
+    history = plan.get("history", [])
+    known = {(path, file["fingerprint"]) for entry in [plan, *history] for path, file in entry["files"].items()}
+    same_files = all((path, file["fingerprint"]) in known for path, file in recorded["files"].items())
+    earlier = recorded.get("history", [])
+    same_shards = plan["shards"][: len(recorded["shards"])] == recorded["shards"]
+    return same_files and same_shards and history[: len(earlier)] == earlier
 
 
 def read(path: str | Path, shard: str) -> Plan:
@@ -148,7 +164,7 @@ def _is_unchanged(file: SourceFile, planned: PlannedFile) -> bool:
 
 def shard_names(plan: Plan) -> list[str]:
     """Return the names of a plan's shards, in their order."""
-    return [names.shard_name(plan["corpus"], split_id) for split_id in range(len(plan["shards"]))]
+    return list(live_shards(plan))
 
 
 def extend(
@@ -157,10 +173,14 @@ def extend(
     corpus: Corpus,
     target_bytes: int,
     size_of: Callable[[SourceFile, str], TextSize] = text_size,
+    finished: Finished = all_of,
+    redelivered: Collection[str] = (),
+    withdrawn: Collection[str] = (),
 ) -> Plan:
     """Return a plan with shards for the files of a listing that it does not hold yet; see `plan_corpus`.
 
-    `size_of` says how many bytes of jsonl a file becomes, given the text key.
+    `size_of` says how many bytes of jsonl a file becomes, given the text key. Files that are `redelivered` may have
+    changed or vanished though shards of theirs are finished; those `withdrawn` leave as they are.
     """
     if plan["text_key"] != corpus.text_key and any(is_parquet(path) for path in plan["files"]):
         raise DataError(
@@ -169,8 +189,10 @@ def extend(
             action=f"put it back, or start the corpus over: delete {START_OVER}",
         )
     current = {file.path: file for file in listing}
-    renewed = _check_planned(plan, current, corpus.where)
-    new = [file for file in listing if file.path not in plan["files"]]
+    renewed, lost = _look_at_planned(plan, current)
+    check_lost(plan, lost, finished, {*redelivered, *withdrawn}, corpus.where)
+    plan, left = retire(plan, [*lost, *withdrawn], _why(lost, redelivered, withdrawn))
+    new = [file for file in listing if file.path not in plan["files"] and not is_withdrawn(plan, file)]
     made_of_each(new, lambda file: check_format(file.path, corpus.where), corpus.where)
     check_compressed(new, current, corpus.where)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:  # blobs answer one by one, in some ten milliseconds each
@@ -180,15 +202,19 @@ def extend(
         )
         fingerprints, sizes = zip(*chain(*looked_at), strict=True) if new else ((), ())
     added = {file.path: _entry(file, found, size) for file, found, size in zip(new, fingerprints, sizes, strict=True)}
-    shards = plan["shards"] + cut(
-        [(file.path, size.about) for file, size in zip(new, sizes, strict=True)], target_bytes
-    )
-    if not shards:
-        raise DataError(
-            "no file of the corpus holds any text", where=corpus.where, action="fetch the vendor's files again"
-        )
-    planned = plan["files"] | renewed | added
-    return {"corpus": plan["corpus"], "text_key": corpus.text_key, "files": planned, "shards": shards}
+    stretches = [stretch_of(part, current, lambda file: size_of(file, corpus.text_key).about) for part in left]
+    stretches += [Stretch(file.path, 0, size.about) for file, size in zip(new, sizes, strict=True)]
+    shards = plan["shards"] + cut(stretches, target_bytes)
+    planned = plan | {"text_key": corpus.text_key, "files": plan["files"] | renewed | added, "shards": shards}
+    if not live_shards(planned):
+        raise no_text(planned, corpus.where)
+    return planned
+
+
+def _why(lost: Lost, redelivered: Collection[str], withdrawn: Collection[str]) -> str:
+    if withdrawn:
+        return "withdrawn"
+    return "redelivered" if set(lost) & set(redelivered) else "changed"
 
 
 def _entry(file: SourceFile, fingerprint: str, size: TextSize) -> PlannedFile:
@@ -201,25 +227,22 @@ def _entry(file: SourceFile, fingerprint: str, size: TextSize) -> PlannedFile:
     return entry
 
 
-def _check_planned(plan: Plan, current: dict[str, SourceFile], where: str) -> dict[str, PlannedFile]:
-    """Return the planned files of which there is news: touched, though they hold what they held, or an MD5."""
+def _look_at_planned(plan: Plan, current: dict[str, SourceFile]) -> tuple[dict[str, PlannedFile], Lost]:
+    """Return the planned files of which there is news, and those that are lost, as they are now, None if they vanished.
+
+    News are: touched, though they hold what they held, or an MD5.
+    """
     renewed: dict[str, PlannedFile] = {}
+    lost: Lost = {}
     for path, planned in plan["files"].items():
         file = current.get(path)
-        if file is None:
-            raise DataError(
-                f"planned file {path} vanished",
-                where=where,
-                action="put it back: finished shards hold its documents. To drop it for good, start the corpus "
-                f"over: delete {START_OVER}",
-            )
-        if not _is_unchanged(file, planned):
-            raise _changed(file, where)
-        if file.mtime_ns != planned["mtime_ns"]:  # what was read of it may be so no longer, but for its ends
+        if file is None or not _is_unchanged(file, planned):
+            lost[path] = file
+        elif file.mtime_ns != planned["mtime_ns"]:  # what was read of it may be so no longer, but for its ends
             renewed[path] = _ends_of(planned, file.mtime_ns)
         elif file.content_md5 and "content_md5" not in planned:
             renewed[path] = planned | {"content_md5": file.content_md5}
-    return renewed
+    return renewed, lost
 
 
 def _ends_of(planned: PlannedFile, mtime_ns: int) -> PlannedFile:
@@ -232,53 +255,3 @@ def _ends_of(planned: PlannedFile, mtime_ns: int) -> PlannedFile:
     if "told_bytes" in planned:
         entry["told_bytes"] = planned["told_bytes"]
     return entry
-
-
-def _changed(file: SourceFile, where: object) -> DataError:
-    action = "put back what it held, and deliver new text as a new file"
-    if file.etag:
-        action = (
-            "deliver new text as a new blob. Each write changes a blob's ETag: if this one holds again what it held, "
-            f"write {file.etag} as its fingerprint into its plan in results/plan"
-        )
-    return DataError(
-        f"planned file {file.path} changed",
-        where=where,
-        action=f"{action}. To start the corpus over, delete {START_OVER}",
-    )
-
-
-def cut(files: list[tuple[str, int]], target_bytes: int) -> list[PlannedShard]:
-    """Cut files into shards of even size, in their order; one that cannot be cut stays whole.
-
-    The number of shards is the total size over the target, rounded, at least one, and each gets an equal part, so
-    there is no small last shard. A whole file that passes the end of a part makes its shard larger; the next
-    shard then ends at the first multiple of the part that leaves it at least half a part. Nor has a shard more than
-    20,000 ranges, so that many small files are more and smaller shards.
-
-    Args:
-        files: (path, bytes of jsonl) of each file; empty ones are left out.
-        target_bytes: size that a shard aims at.
-
-    Returns:
-        The shards, as a plan records them.
-    """
-    total = sum(size for _, size in files)
-    part = total / max(1, round(total / target_bytes))
-    shards: list[PlannedShard] = []
-    file_begin = end_of_shard = 0
-    for path, size in files:
-        start = 0
-        while start < size:
-            position = file_begin + start
-            is_full = bool(shards) and len(shards[-1]["ranges"]) == MOST_RANGES
-            if position >= end_of_shard or is_full:
-                if not shards or is_full or total - position >= part / 2:
-                    shards.append({"bytes": 0, "ranges": []})
-                end_of_shard = min(total, round(part * (round(position / part) + 1)))
-            stop = min(size, end_of_shard - file_begin) if can_be_cut(path) else size
-            shards[-1]["bytes"] += stop - start
-            shards[-1]["ranges"].append({"path": path, "start": start, "stop": stop if can_be_cut(path) else None})
-            start = stop
-        file_begin += size
-    return shards

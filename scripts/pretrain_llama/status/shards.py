@@ -10,6 +10,7 @@ from pretrain_llama.errors import ConfigError, PretrainError
 from pretrain_llama.names import PREFIX_SUFFIX
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.shards import plan
+from pretrain_llama.shards.changes import is_withdrawn
 from pretrain_llama.vocabulary.promises import Kept
 
 
@@ -65,7 +66,8 @@ def corpus_status(corpus: Corpus, results: str, tokenizer: str) -> CorpusStatus:
         with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
             for receipt in threads.map(TokenizeReceipt.read, there):
                 status.add(receipt)
-        listed = {file.path for file in stores.list_files(corpus.source, corpus.where)}
+        listing = stores.list_files(corpus.source, corpus.where)
+        listed = {file.path for file in listing if not is_withdrawn(recorded, file)}
         status.new_files = len(listed - recorded["files"].keys())
     except PretrainError as error:
         status.problem = str(error)

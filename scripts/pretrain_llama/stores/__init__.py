@@ -26,7 +26,9 @@ __all__ = [
     "SourceFile",
     "copy",
     "count_lines",
+    "delete",
     "etag_of",
+    "exists",
     "find_json",
     "fingerprint",
     "is_blob",
@@ -128,6 +130,16 @@ def read_range(location: str | Path, start: int, length: int, etag: str = "") ->
 def size_bytes(location: str | Path) -> int:
     """Return the size of a file or blob."""
     return _backend(location).size_bytes(location)
+
+
+def delete(location: str | Path) -> None:
+    """Delete a file or blob, if it is there."""
+    _backend(location).delete(location)
+
+
+def exists(location: str | Path) -> bool:
+    """Say whether there is such a file or blob."""
+    return _backend(location).exists(location)
 
 
 def etag_of(location: str | Path) -> str | None:

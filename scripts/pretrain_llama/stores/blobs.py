@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 
 from azure.core import MatchConditions
@@ -65,6 +66,17 @@ def properties(location: str, etag: str = "") -> BlobProperties:
     """Return the size, ETag and so on of a blob; with an ETag, of that very blob."""
     with understood(location):
         return client(location).get_blob_properties(**_only(etag))
+
+
+def delete(location: str) -> None:
+    """Delete a blob, if it is there."""
+    with understood(location), suppress(ResourceNotFoundError):
+        client(location).delete_blob()
+
+
+def exists(location: str) -> bool:
+    """Say whether there is such a blob."""
+    return etag_of(location) is not None
 
 
 def etag_of(location: str) -> str | None:

@@ -57,6 +57,16 @@ def size_bytes(path: str | Path) -> int:
     return os.path.getsize(path)
 
 
+def delete(path: str | Path) -> None:
+    """Delete a file, if it is there."""
+    Path(path).unlink(missing_ok=True)
+
+
+def exists(path: str | Path) -> bool:
+    """Say whether there is such a file."""
+    return Path(path).exists()
+
+
 def etag_of(_path: str | Path) -> None:
     """Return None: a file has no ETag."""
 

@@ -75,6 +75,8 @@ def _index_defects(pair: IndexedReader) -> Iterator[str]:
     if np.any(pair.lengths < 0):
         yield f"{np.count_nonzero(pair.lengths < 0)} sequences have a negative length"
         return
+    if len(pair.tokens_array) > pair.tokens:  # some documents are left out, as its name counts
+        return
     ends = np.cumsum(pair.lengths, dtype=np.int64) * pair.dtype.itemsize
     wrong = np.flatnonzero(pair.offsets != ends - pair.lengths.astype(np.int64) * pair.dtype.itemsize)
     if len(wrong):
@@ -103,7 +105,7 @@ def _edge_rate(pair: IndexedReader, edge: int, token: int | None) -> float | Non
     """Return the fraction of documents whose first (edge 0) or last (-1) id is a token; None without documents."""
     if token is None or not pair.documents or not pair.tokens:
         return None
-    ends = np.cumsum(pair.lengths, dtype=np.int64)
-    positions = np.where(pair.lengths > 0, ends - 1 if edge else ends - pair.lengths, -1)
-    ids = pair.tokens_array[np.minimum(positions[positions >= 0], pair.tokens - 1)]
+    begins = np.asarray(pair.offsets) // pair.dtype.itemsize
+    positions = np.where(pair.lengths > 0, begins + pair.lengths - 1 if edge else begins, -1)
+    ids = pair.tokens_array[np.minimum(positions[positions >= 0], len(pair.tokens_array) - 1)]
     return float(np.count_nonzero(ids == token) / len(positions))

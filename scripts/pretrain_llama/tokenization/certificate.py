@@ -5,6 +5,7 @@ results/tokenizers/{identity}/parity.json; docs/formats.md has an example.
 
 import glob
 import hashlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -164,3 +165,18 @@ def receipts_of(tokenized: str) -> list[str]:
         return [file.path for file in stores.list_files(f"{glob.escape(tokenized)}/*{RECEIPT}", "")]
     except ConfigError:  # there are none
         return []
+
+
+def finished_shards(results: str, shards: Collection[str]) -> set[str]:
+    """Return those of some shards of a corpus that any tokenizer has tokenized, by one listing.
+
+    Args:
+        results: where results lie: a folder, or its location in a store.
+        shards: names of a corpus's shards.
+    """
+    corpus = next(iter(shards), "").rpartition("_split_")[0]
+    try:
+        found = stores.list_files(f"{glob.escape(results)}/tokenized/*/{glob.escape(corpus)}_split_*{RECEIPT}", "")
+    except ConfigError:  # there are none
+        return set()
+    return {file.path.rpartition("/")[2].removesuffix(RECEIPT) for file in found} & set(shards)

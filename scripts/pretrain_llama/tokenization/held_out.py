@@ -31,13 +31,25 @@ def are_held_out(texts: Texts, fraction: float, normalize: Normalize | None = No
     """
     if not fraction:
         return np.zeros(len(texts), bool)
+    return are_chosen(as_hashed(texts, normalize), fraction)
+
+
+def as_hashed(texts: Texts, normalize: Normalize | None) -> Texts:
+    """Return texts as they are hashed: normalized, and with spaces for ▁."""
     if normalize:
         texts = Texts.of(normalize(texts[number].decode()).encode() for number in range(len(texts)))
     if _holds_mark(texts.data):
         texts = Texts.of(texts[number].replace(MARK, b" ") for number in range(len(texts)))
-    data = texts.data.data
-    hashes = (xxh3_64_intdigest(data[start:end]) for start, end in pairwise(texts.offsets.tolist()))
-    return np.fromiter(hashes, np.uint64, len(texts)) < int(fraction * 2**64)
+    return texts
+
+
+def are_chosen(hashed: Texts, fraction: float) -> np.ndarray:
+    """Say which documents are held out, (texts,) bool; hashed: their texts, `as_hashed`."""
+    if not fraction:
+        return np.zeros(len(hashed), bool)
+    data = hashed.data.data
+    hashes = (xxh3_64_intdigest(data[start:end]) for start, end in pairwise(hashed.offsets.tolist()))
+    return np.fromiter(hashes, np.uint64, len(hashed)) < int(fraction * 2**64)
 
 
 def _holds_mark(data: np.ndarray) -> bool:

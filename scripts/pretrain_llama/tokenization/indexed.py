@@ -14,6 +14,9 @@ endian (source: megatron/core/datasets/indexed_dataset.py of megatron-core 0.19.
     8 x D            int64, index of the first sequence of each document, then S
 
 One document is one sequence here, so for 3 documents the .idx has 34 + 3 x 4 + 3 x 8 + 4 x 8 = 102 bytes.
+
+A pair without some of its documents is an .idx that leaves them out, beside the whole .bin (`kept_index`): there are
+gaps between its sequences. Only a pair whose name counts what its .idx has may be such a pair.
 """
 
 import struct
@@ -27,7 +30,7 @@ import numpy as np
 from pretrain_llama import stores
 from pretrain_llama.errors import DataError
 from pretrain_llama.files import replacing
-from pretrain_llama.names import Counts
+from pretrain_llama.names import Counts, find_counts
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -95,7 +98,9 @@ class IndexedWriter:
 
 
 def read_counts(prefix: str | Path) -> Counts:
-    """Return the counts of a pair, from the head of its .idx and the size of its .bin; nothing else is read.
+    """Return the counts of a pair, from the head of its .idx and the size of its .bin.
+
+    Where its name counts fewer tokens than the .bin holds, they are summed from the .idx.
 
     Args:
         prefix: of a pair of files, or of blobs.
@@ -105,12 +110,50 @@ def read_counts(prefix: str | Path) -> Counts:
     """
     header = stores.read_range(f"{prefix}.idx", 0, HEADER.size)
     dtype, sequences, boundaries = _parse_header(header, prefix)
-    return Counts(boundaries - 1, sequences, stores.size_bytes(f"{prefix}.bin") // dtype.itemsize)
+    tokens = stores.size_bytes(f"{prefix}.bin") // dtype.itemsize
+    named = find_counts(Path(prefix).name)
+    if named and named.tokens < tokens:
+        lengths = stores.read_range(f"{prefix}.idx", HEADER.size, 4 * sequences)
+        tokens = int(np.frombuffer(lengths, np.int32).sum(dtype=np.int64))
+    return Counts(boundaries - 1, sequences, tokens)
 
 
 def read_lengths(prefix: str | Path, sequences: int) -> np.ndarray:
     """Return the tokens in each of a pair's sequences, (sequences,) int32; fewer where the .idx is cut short."""
     return np.fromfile(f"{prefix}.idx", np.int32, sequences, offset=HEADER.size)
+
+
+def write_index(index: IO[bytes], lengths: np.ndarray, dtype: np.dtype) -> None:
+    """Write an .idx of a pair whose documents follow each other; lengths: (documents,), their tokens."""
+    ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
+    index.write(HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], len(lengths), len(lengths) + 1))
+    index.write(lengths.astype(np.int32).tobytes())
+    index.write((ends - lengths.astype(np.int64) * dtype.itemsize).tobytes())
+    index.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes())
+
+
+def kept_index(index: bytes, left_out: np.ndarray, where: str | Path) -> bytes:
+    """Return the .idx of a pair without some documents, for the same .bin.
+
+    Args:
+        index: the pair's .idx, of one sequence a document.
+        left_out: (left out,) numbers of documents, from 0.
+        where: the pair, for the message.
+
+    Raises:
+        DataError: the .idx is none, has several sequences a document, or not all of the documents.
+    """
+    dtype, sequences, boundaries = _parse_header(index[: HEADER.size], where)
+    if len(index) != HEADER.size + 12 * sequences + 8 * boundaries or boundaries != sequences + 1:
+        raise _damaged(f"the .idx has {len(index)} bytes, {sequences} sequences and {boundaries - 1} documents", where)
+    if len(left_out) and int(left_out.max()) >= sequences:
+        raise _damaged(f"document {int(left_out.max())} of {sequences} is to be left out", where)
+    kept = np.ones(sequences, bool)
+    kept[left_out] = False
+    lengths = np.frombuffer(index, np.int32, sequences, HEADER.size)[kept]
+    offsets = np.frombuffer(index, np.int64, sequences, HEADER.size + 4 * sequences)[kept]
+    head = HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], len(lengths), len(lengths) + 1)
+    return b"".join([head, lengths.tobytes(), offsets.tobytes(), np.arange(len(lengths) + 1, dtype=np.int64).tobytes()])
 
 
 def _parse_header(header: bytes, where: str | Path) -> tuple[np.dtype, int, int]:
@@ -168,10 +211,33 @@ class IndexedReader:
         self.offsets = self._map(np.int64, HEADER.size + 4 * self.sequences, self.sequences)
         self.boundaries = self._map(np.int64, HEADER.size + 12 * self.sequences, boundaries)
         self.tokens = int(self.lengths.sum(dtype=np.int64))
-        if bin_bytes != self.tokens * self.dtype.itemsize:
+        if bin_bytes != self.tokens * self.dtype.itemsize and not self._has_gaps(bin_bytes):
             raise _damaged(
                 f"the .bin has {bin_bytes} bytes, the .idx speaks of {self.tokens} {self.dtype} tokens", prefix
             )
+
+    def _has_gaps(self, bin_bytes: int) -> bool:
+        """Say whether some documents are left out: the name counts the others, and they are in order in the .bin."""
+        if find_counts(Path(self.prefix).name) != self.counts:
+            return False
+        ends = self.offsets + np.asarray(self.lengths, np.int64) * self.dtype.itemsize
+        in_order = (self.offsets[1:] >= ends[:-1]).all() and (self.offsets >= 0).all()
+        return bool(in_order) and (not self.sequences or int(ends[-1]) <= bin_bytes)
+
+    def spans(self, kept: np.ndarray | None = None) -> list[tuple[int, int]]:
+        """Return the stretches of the .bin that its sequences fill without a gap, in bytes, in order.
+
+        Args:
+            kept: (sequences,) bool, which sequences count; None for all.
+        """
+        chosen = slice(None) if kept is None else kept
+        begins, lengths = np.asarray(self.offsets)[chosen], np.asarray(self.lengths, np.int64)[chosen]
+        if not len(begins):
+            return []
+        ends = begins + lengths * self.dtype.itemsize
+        gaps = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+        firsts, lasts = np.concatenate([[0], gaps]), np.concatenate([gaps, [len(begins)]]) - 1
+        return list(zip(begins[firsts].tolist(), ends[lasts].tolist(), strict=True))
 
     @property
     def counts(self) -> Counts:
@@ -180,7 +246,7 @@ class IndexedReader:
 
     @property
     def tokens_array(self) -> np.ndarray:
-        """All ids, mapped: (tokens,)."""
+        """All ids of the .bin, mapped: (tokens,), or more where some documents are left out."""
         if not self.tokens:
             return np.empty(0, self.dtype)
         return np.memmap(f"{self.prefix}.bin", self.dtype, "r")

@@ -3,8 +3,9 @@
 The tokens are copied file to file; no token and no document becomes a Python object.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -54,9 +55,19 @@ def join(prefixes: list[Path], output: Path) -> None:
             idx.write(part.data)
         with Progress(counts.tokens * dtype.itemsize, "B", f"join {output.name}") as progress:
             for prefix in prefixes:
-                with open(f"{prefix}.bin", "rb", buffering=0) as source:
-                    while copied := copy_block(source, tokens, COPIED_AT_ONCE):
-                        progress.advance(copied)
+                copy_spans(f"{prefix}.bin", IndexedReader(prefix).spans(), tokens, progress.advance)
+
+
+def copy_spans(
+    path: str | Path, spans: list[tuple[int, int]], target: IO[bytes], advance: Callable[[int], None]
+) -> None:
+    """Append stretches of a file, in bytes, to an unbuffered one; advance: told the bytes of each copy."""
+    with open(path, "rb", buffering=0) as source:
+        for start, stop in spans:
+            source.seek(start)
+            while start < stop and (copied := copy_block(source, target, min(COPIED_AT_ONCE, stop - start))):
+                start += copied
+                advance(copied)
 
 
 def _index(prefixes: list[Path], dtype: np.dtype) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 from blake3 import blake3
@@ -21,13 +21,15 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import MergeReceipt, TokenizeReceipt
 from pretrain_llama.tokenization.engines import Encoded
 from pretrain_llama.tokenization.frame import Frame
-from pretrain_llama.tokenization.held_out import are_held_out, divide
+from pretrain_llama.tokenization.held_out import are_chosen, as_hashed, divide
 from pretrain_llama.tokenization.indexed import IndexedWriter, writing_indexed
+from pretrain_llama.tokenization.keys import KEY_BYTES, KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.origins import Origins
 from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
 from pretrain_llama.tokenization.texts import Texts
+from pretrain_llama.tokenization.withdrawn import are_among
 
 
 class Engine(Protocol):
@@ -50,14 +52,18 @@ class Engine(Protocol):
 class Tokenized:
     """A tokenized block of lines: its documents, those to train on and those held out, framed.
 
-    `with_new_pieces` counts those of both with an id that a promise rules out.
+    `keys` are of both, (documents, 16) uint8, and `are_out` says which are held out. `with_new_pieces` counts those of
+    both with an id that a promise rules out; `withdrawn`, documents of the batch that were called back, is of neither.
     """
 
     batch: Batch
     trained: Encoded
     held_out: Encoded
+    keys: np.ndarray
+    are_out: np.ndarray
     trained_text_bytes: int
     with_new_pieces: int
+    withdrawn: int
 
 
 def tokenize(
@@ -72,6 +78,7 @@ def tokenize(
     held_out_fraction: float,
     prefix: Path,
     first_new_id: int | None = None,
+    withdrawn: np.ndarray | None = None,
 ) -> None:
     """Write a shard's .bin and .idx, the same for what is held out, and its rejected lines.
 
@@ -85,9 +92,10 @@ def tokenize(
         max_line_bytes: a longer line is rejected.
         limits: of the number of rejected lines.
         held_out_fraction: of the documents, 0 to 1.
-        prefix: writes PREFIX.bin, PREFIX.idx, {shard}_held_out_document.bin and .idx beside them, and
+        prefix: writes PREFIX.bin, .idx and .keys, {shard}_held_out_document.bin, .idx and .keys beside them, and
             PREFIX.rejected.jsonl, the last also where the limits are passed.
         first_new_id: documents with this id or one above it are counted; None counts none.
+        withdrawn: (keys, 16) uint8 of documents that were called back, and are left out; None for none.
 
     Raises:
         DataError: more lines are rejected than allowed, or the shard is not what was merged.
@@ -96,26 +104,37 @@ def tokenize(
     receipt.engine = engine.name
     receipt.with_new_pieces = None if first_new_id is None else 0
     rejected_path = f"{prefix}.rejected.jsonl"
+    no_keys = np.empty((0, KEY_BYTES), np.uint8)
     held_out_prefix = prefix.with_name(f"{receipt.shard}{HELD_OUT_SUFFIX}")
     with writing_indexed(prefix, frame.dtype) as trained, writing_indexed(held_out_prefix, frame.dtype) as held_out:
         with (
             Progress(merged.bytes, "B", f"tokenize {receipt.shard}") as progress,
             open(jsonl, "rb") as file,
             replacing(rejected_path, "w") as rejected,
+            replacing(f"{prefix}{KEYS_SUFFIX}") as keys,
+            replacing(f"{held_out_prefix}{KEYS_SUFFIX}") as held_out_keys,
         ):
             quarantine = Quarantine(rejected, receipt.shard)
             reader = ShardReader(file, max_line_bytes)
-            outcome = Outcome(trained, held_out, quarantine, Origins(merged), receipt, progress)
+            written = Written(trained, held_out, keys, held_out_keys)
+            outcome = Outcome(written, quarantine, Origins(merged), receipt, progress)
 
             def encode(block: memoryview) -> Tokenized:
                 batch = sort_lines(block, text_key, max_line_bytes)
                 ids, lengths = engine.encode(batch.texts)
                 if not lengths.all():  # a normalizer may leave nothing of a text
                     batch, lengths = batch.without_empty(block, lengths == 0), lengths[lengths > 0]
-                are_out = are_held_out(batch.texts, held_out_fraction, engine.normalize)
+                hashed = as_hashed(batch.texts, engine.normalize)
+                keys, text_bytes = keys_of(hashed), batch.texts.lengths
+                are_gone = are_among(keys, no_keys if withdrawn is None else withdrawn)
+                if are_gone.any():
+                    (ids, lengths), _ = divide((ids, lengths), are_gone)
+                    hashed, keys, text_bytes = hashed.chosen(~are_gone), keys[~are_gone], text_bytes[~are_gone]
+                are_out = are_chosen(hashed, held_out_fraction)
                 trained, out = divide(frame.around((ids, lengths)), are_out)
-                text_bytes = int(batch.texts.lengths[~are_out].sum())
-                return Tokenized(batch, trained, out, text_bytes, _count_new(ids, lengths, first_new_id))
+                new = _count_new(ids, lengths, first_new_id)
+                of_trained = int(text_bytes[~are_out].sum())
+                return Tokenized(batch, trained, out, keys, are_out, of_trained, new, int(are_gone.sum()))
 
             _encode_all(reader, encode, engine.at_once, outcome)
         receipt.sequences = receipt.documents
@@ -128,6 +147,23 @@ def tokenize(
         quarantine.check(limits, documents, receipt.lines, receipt.jsonl_bytes)
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a shard's documents are written to: the pairs to train on and held out, and the keys of each."""
+
+    trained: IndexedWriter
+    held_out: IndexedWriter
+    keys: IO[bytes]
+    held_out_keys: IO[bytes]
+
+    def add(self, tokenized: Tokenized) -> None:
+        """Write the documents of a block."""
+        self.trained.add_documents(*tokenized.trained)
+        self.held_out.add_documents(*tokenized.held_out)
+        self.keys.write(tokenized.keys[~tokenized.are_out].tobytes())
+        self.held_out_keys.write(tokenized.keys[tokenized.are_out].tobytes())
+
+
 class Outcome:
     """Writes and counts what became of a shard's lines, in their order.
 
@@ -137,15 +173,14 @@ class Outcome:
 
     def __init__(
         self,
-        trained: IndexedWriter,
-        held_out: IndexedWriter,
+        written: Written,
         quarantine: Quarantine,
         origins: Origins,
         receipt: TokenizeReceipt,
         progress: Progress,
     ) -> None:
         self.digest = blake3()
-        self._trained, self._held_out = trained, held_out
+        self._written = written
         self._quarantine, self._origins = quarantine, origins
         self._receipt, self._progress = receipt, progress
         self._bytes = 0
@@ -153,8 +188,7 @@ class Outcome:
     def take(self, block: memoryview, tokenized: Tokenized) -> None:
         """Take the next block."""
         batch, (ids, lengths) = tokenized.batch, tokenized.trained
-        self._trained.add_documents(ids, lengths)
-        self._held_out.add_documents(*tokenized.held_out)
+        self._written.add(tokenized)
         self.digest.update(ids.view(np.uint8).data)
         self._origins.pass_block(self._bytes, block, self._receipt.lines)
         for rejected in batch.rejected:
@@ -163,6 +197,7 @@ class Outcome:
         self._bytes += len(block)
         self._receipt.lines += batch.lines
         self._receipt.blank += batch.blank
+        self._receipt.withdrawn += tokenized.withdrawn
         self._receipt.documents += len(lengths)
         self._receipt.text_bytes += tokenized.trained_text_bytes
         self._receipt.tokens += len(ids)

@@ -24,7 +24,7 @@ from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import json_text, sha256
 from pretrain_llama.settings import ConfigSettings, ExpansionSettings
 from pretrain_llama.shards import plan
-from pretrain_llama.shards.planned import Plan
+from pretrain_llama.shards.planned import Plan, live_shards
 from pretrain_llama.tokenization.engines import load_reference
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from pretrain_llama.vocabulary.model import load_model
@@ -231,7 +231,7 @@ def _ranges(planned: Plan) -> list[list[Any]]:
     files = planned["files"]
     return [
         [part["path"], part["start"], part["stop"], files[part["path"]]["fingerprint"]]
-        for part in planned["shards"][0]["ranges"]
+        for part in next(iter(live_shards(planned).values()))["ranges"]
     ]
 
 

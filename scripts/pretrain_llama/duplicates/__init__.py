@@ -1,0 +1,1 @@
+"""Find documents of equal text by their keys, and leave the copies out of what is trained on, by a new .idx."""
