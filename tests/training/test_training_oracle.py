@@ -13,6 +13,7 @@ import torch
 from pretrain_llama.configuration import load_run
 from pretrain_llama.run.log_file import VALIDATION, read_log
 from pretrain_llama.run.sizes import process_count
+from exported import evaluate_with_transformers
 from trainings import Training, convert, start, train, write_shard
 
 BOS, EOS = 1, 2
@@ -105,28 +106,6 @@ def test_masked_documents_are_as_if_each_stood_alone(
     documents = [[BOS, *range(first, first + 3 + first % 17), EOS] for first in range(10, 370)]
     copy.mix({write_shard(copy.folder / "data", "en_code_short_split_0000", documents): 1.0})
     compare_with_transformers(copy, llama, tmp_path, documents_apart=True)
-
-
-def evaluate_with_transformers(folder: Path, exported: Path) -> None:
-    """Export the newest checkpoint, and print the loss of each validation set by transformers."""
-    from transformers import LlamaForCausalLM
-
-    from llamas import export
-    from pretrain_llama.run.folder import open_run_folder
-    from pretrain_llama.training.data.training_data import open_validation
-
-    export(folder / "output" / "checkpoints", folder / "checkpoint", exported)
-    model = LlamaForCausalLM.from_pretrained(exported, dtype=torch.float32)
-    losses = {}
-    for name, sequences in open_validation(open_run_folder(folder)).items():
-        items = [sequences[number] for number in range(len(sequences))]
-        tokens, labels, counted = (
-            torch.stack([item[key] for item in items]) for key in ("tokens", "labels", "loss_mask")
-        )
-        with torch.no_grad():
-            lost = torch.nn.functional.cross_entropy(model(tokens).logits.transpose(1, 2), labels, reduction="none")
-        losses[name] = ((lost * counted).sum() / counted.sum()).item()
-    print(f"losses: {json.dumps(losses)}", flush=True)
 
 
 @pytest.mark.parametrize(

@@ -274,4 +274,9 @@ def folder_arguments(folder: RunFolder, checkpoint: Path | None) -> Arguments:
         found |= whole | names
     if checkpoint:
         return found | {"load": [str(checkpoint.parent)], "ckpt-step": [str(iteration_of(checkpoint))]}
-    return found | {"load": [str(folder.path / "checkpoint")], "finetune": [], "no-load-optim": [], "exit-on-missing-checkpoint": []}
+    return found | {
+        "load": [str(folder.path / "checkpoint")],
+        "finetune": [],
+        "no-load-optim": [],
+        "exit-on-missing-checkpoint": [],
+    }

@@ -87,7 +87,7 @@ def check_sizes(run: RunSettings, architecture: Architecture, tokenizer_vocab_si
     parallel, training = run["parallel"], run["training"]
     architecture.check_parallel(parallel["tensor"], parallel["pipeline"], f"{where}: parallel")
     _check_sequence_parallel(parallel, training, where)
-    _check_batches(training, parallel["data"], where)
+    _check_batches(training, data_parallel(run), where)
     _check_schedule(training, where)
     if training["sequence_length_tokens"] > architecture.max_positions:
         raise ConfigError(

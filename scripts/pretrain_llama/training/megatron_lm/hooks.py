@@ -92,7 +92,9 @@ class Hooks:
             megatron_lm.evaluate_and_print_results("the start", step, validation, model, 0, None, config, **parallel)
         return theirs(*args, **named)
 
-    def _train_step(self, theirs: Callable, step: Any, batches: Any, model: Any, optimizer: Any, *args: Any, **named: Any) -> Any:
+    def _train_step(
+        self, theirs: Callable, step: Any, batches: Any, model: Any, optimizer: Any, *args: Any, **named: Any
+    ) -> Any:
         began, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]  # which Megatron-LM logs a step later
         result = theirs(step, batches, model, optimizer, *args, **named)
         losses, skipped, _, ends, _, norm, *_ = result
