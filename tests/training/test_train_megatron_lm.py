@@ -126,7 +126,7 @@ def test_a_phase_goes_on_where_the_last_one_ended(ours: Training, theirs: Traini
     for run, name in ((ours, "ours"), (theirs, "theirs")):
         copy = copied_with_output(run, tmp_path / name, **changes)
         mixture = json.loads((copy.folder / "mixture" / "probabilities.json").read_text())["probabilities"]
-        copy.mix({shard: share for shard, share in zip(mixture, (0.2, 0.3, 0.5), strict=True)})
+        copy.mix(dict(zip(mixture, (0.2, 0.3, 0.5), strict=True)))
         copy.train()
         copies.append(copy)
     assert len(History(copies[1].output).phases()) == 2

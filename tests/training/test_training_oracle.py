@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from exported import evaluate_with_transformers
 from pretrain_llama.configuration import load_run
 from pretrain_llama.run.log_file import VALIDATION, read_log
 from pretrain_llama.run.sizes import process_count
-from exported import evaluate_with_transformers
 from trainings import Training, convert, start, train, write_shard
 
 BOS, EOS = 1, 2

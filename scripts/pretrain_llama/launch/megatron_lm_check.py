@@ -188,7 +188,8 @@ FREE = {
     "ckpt_assume_constant_structure",
     "use_cpu_initialization",
 }
-# Of the others: what has a key of its own in run.yaml; ways to end, and to keep weights, that checkpoints and launchers here know nothing of.
+# Of the others: what has a key of its own in run.yaml; ways to end, and to keep weights, of which launchers and
+# checkpoints here know nothing.
 FIXED_BY_TRAINER = {
     "bf16",
     "fp16",

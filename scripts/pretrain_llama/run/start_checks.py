@@ -24,7 +24,8 @@ def check_run(folder: RunFolder, own: Ranks, program: str) -> None:
         program: file of the one that was started.
 
     Raises:
-        ConfigError: another program trains the run, or cannot as it asks; or sizes do not fit the model, each other, or the number of processes.
+        ConfigError: another program trains the run, or its trainer cannot do what it asks; or sizes do not fit the
+            model, each other, or the number of processes.
         DataError: the tokenizer, or a pair of data, is not what the run was made from.
         OperatorError: another megatron-core is installed than the trainer needs; too few open files are allowed; there
             is no checkpoint, or not the one of its passport.
