@@ -14,6 +14,7 @@ from pretrain_llama.launch.megatron_lm_check import check_own_arguments
 from pretrain_llama.run.folder import open_to_train
 from pretrain_llama.run.ranks import from_environment
 from pretrain_llama.run.start_checks import check_run
+from pretrain_llama.run.trainers import check_engine
 from pretrain_llama.training.laps import Laps
 
 
@@ -35,6 +36,7 @@ def main() -> None:
     args = parse_args()
     own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own, Path(__file__).name)
+    check_engine(folder.run, folder.path)
     if own.local == 0:
         check_own_arguments(folder.run, folder.architecture, f"{folder.path / 'run.yaml'}")
     laps.end("checks")

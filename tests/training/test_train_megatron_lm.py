@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from exported import evaluate_with_transformers
 from pretrain_llama.run.history import History
 from pretrain_llama.run.log_file import CONSUMPTION, VALIDATION, read_log
-from trainings import Training, copied_with_output, start
+from trainings import Training, copied_with_output, program, start
 
 STEPS = 20
 LONG = {"training": {"iterations": STEPS}, "operation": {"checkpoint_every_iterations": 6}}
@@ -102,9 +102,9 @@ def out_of_time(copy: Training) -> None:
 @pytest.mark.parametrize(
     ("parallel", "interrupt"),
     [
-        ({"tensor": 2, "sequence": True}, killed),
+        ({"tensor": 2}, killed),
         ({"pipeline": 2}, terminated),
-        ({"data": 2, "distributed_optimizer": True}, out_of_time),
+        ({"data": 2}, out_of_time),
     ],
     ids=["tensor, killed", "pipeline, SIGTERM", "data, time limit"],
 )
@@ -131,6 +131,14 @@ def test_a_phase_goes_on_where_the_last_one_ended(ours: Training, theirs: Traini
         copies.append(copy)
     assert len(History(copies[1].output).phases()) == 2
     check_alike(copies[1], copies[0])
+
+
+def test_what_it_cannot_do_is_refused(training: Training, tmp_path: Path) -> None:
+    copy = training.copied(tmp_path / "run", **MEGATRON_LM)
+    code, printed = start(program, "train.py", str(copy.folder), outputs=tmp_path / "other").wait()
+    assert code == 2 and "train.py was started, and the run says trainer: megatron_lm" in printed
+    copy.change(parallel={"tensor": 2, "sequence": True})
+    assert "parallel.sequence: true with trainer: megatron_lm needs Transformer Engine" in copy.refused()
 
 
 def test_a_finished_one_has_nothing_left_to_do(theirs: Training, tmp_path: Path) -> None:

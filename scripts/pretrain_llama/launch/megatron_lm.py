@@ -262,6 +262,7 @@ def folder_arguments(folder: RunFolder, checkpoint: Path | None) -> Arguments:
         "eval-interval": [str(every["evaluate_every_iterations"])],
         "eval-iters": ["0"],
         "exit-signal-handler": [],
+        "distributed-timeout-minutes": ["30"],  # of processes.py: one may hash or index while others wait
         # What run.yaml says overrides a checkpoint, as with our own trainer; random numbers are drawn by nothing.
         "override-opt_param-scheduler": [],
         "no-save-rng": [],

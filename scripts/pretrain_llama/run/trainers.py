@@ -1,10 +1,11 @@
 """What trains a run, by `trainer` of run.yaml: which program, and what it cannot do."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
-from pretrain_llama.errors import ConfigError
+from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.settings import RunSettings
 
 OWN, MEGATRON_LM = "pretrain_llama", "megatron_lm"
@@ -67,6 +68,24 @@ def check_trainer_settings(run: RunSettings, architecture: Architecture, where: 
             f"Megatron-LM would compute another model: {unlike}",
             where=f"{where}: trainer",
             action=f"set trainer: {OWN}",
+        )
+
+
+def check_engine(run: RunSettings, where: Path) -> None:
+    """Check that Transformer Engine is here where the trainer megatron_lm cannot do without.
+
+    Args:
+        run: run.yaml.
+        where: the run folder, for the message.
+
+    Raises:
+        OperatorError: it is not.
+    """
+    if run["parallel"]["sequence"] and find_spec("transformer_engine") is None:
+        raise OperatorError(
+            f"parallel.sequence: true with trainer: {MEGATRON_LM} needs Transformer Engine, which is not installed",
+            where=where / "run.yaml",
+            action=f"train in NVIDIA's image (docs/training.md), or set sequence: false, or trainer: {OWN}",
         )
 
 
