@@ -184,7 +184,8 @@ def row(trainer: str, length: int, log: list[dict[str, Any]], resumed: str, size
         resumed: what its resumptions did.
         size: which says when it saved: memory_bytes is the most up to a step.
     """
-    steady = log[2 : size.save_at]  # the first two compile kernels, and create the optimizer's state
+    # The first two compile kernels, and create the optimizer's state.
+    steady = log[min(2, size.save_at - 1) : size.save_at]
     mfu = [step["mfu"] for step in steady if "mfu" in step]
     return (
         trainer,
