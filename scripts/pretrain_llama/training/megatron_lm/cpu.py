@@ -27,21 +27,18 @@ def install() -> None:
         return
     print("WARNING: no GPU: Megatron-LM trains on the CPU, which is for tests alone", flush=True)
     cpu.install()
-    for name in NOTHING:
-        setattr(torch.cuda, name, lambda *_, **__: 0)
-    torch.cuda.Event = _Event
-    torch.cuda.device_count = lambda: 8
-    torch.cuda.get_device_name = lambda *_: "cpu"
-    torch.cuda.nvtx = MagicMock()
-    torch.nn.Module.cuda = lambda self, device=None: self
-    for name, dtype in TENSORS.items():
-        setattr(torch.cuda, name, partial(_tensor, dtype))
+    answers: dict[str, Any] = dict.fromkeys(NOTHING, lambda *_, **__: 0)
+    answers |= {"Event": _Event, "device_count": lambda: 8, "get_device_name": lambda *_: "cpu", "nvtx": MagicMock()}
+    answers |= {name: partial(_tensor, dtype) for name, dtype in TENSORS.items()}
+    for name, answer in answers.items():
+        setattr(torch.cuda, name, answer)
+    setattr(torch.nn.Module, "cuda", lambda self, device=None: self)  # noqa: B010 (mypy knows it as a method)
     loader = torch.utils.data.DataLoader.__init__
 
     def unpinned(self: Any, *args: Any, **named: Any) -> None:
         loader(self, *args, **named | {"pin_memory": False})
 
-    torch.utils.data.DataLoader.__init__ = unpinned
+    setattr(torch.utils.data.DataLoader, "__init__", unpinned)  # noqa: B010
     from megatron.training import training
 
     training.initialize_megatron = partial(training.initialize_megatron, allow_no_cuda=True)

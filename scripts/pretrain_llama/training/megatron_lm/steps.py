@@ -61,7 +61,7 @@ def forward_step(batches: Batches, model: GPTModel) -> tuple[torch.Tensor, parti
     return model(tokens, positions, None, labels=labels, loss_mask=mask), partial(_loss, mask)
 
 
-def _batch(batches: Batches, stage: int | None) -> list[torch.Tensor | None]:
+def _batch(batches: Batches, stage: int | None) -> list[Any]:
     """Return PARTS of a micro batch, as far as this process needs them; the first tensor parallel one reads them."""
     if not is_first_or_last_pipeline_stage(stage):
         return [None] * len(PARTS)
