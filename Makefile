@@ -13,12 +13,14 @@ INSTALLED := $(VENV)/.installed
 PYTHON_FILES := scripts demo docs tests benchmarks envs
 RULE_FILES := Snakefile workflow/Snakefile rules
 
+DEMO_RUN := $(if $(TRAINER),--config 'runs=[demo-$(TRAINER)]')
+
 BENCH := resources/bench
 CONTRACT := .venv-azure-contract
 EMULATOR := tests/azure_emulator
 
 .PHONY: install help demo demo-inputs demo-dry-run report status tensorboard test test-azure test-slurm bench-inputs bench-shards
-.PHONY: bench-training bench-duplicates bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
+.PHONY: gpu-check bench-training bench-duplicates bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
 .PHONY: reference
 .DELETE_ON_ERROR:
@@ -37,22 +39,29 @@ $(INSTALLED): $(LOCKED) $(wildcard envs/snakemake_plugins/pyproject.toml envs/sn
 	$(VENV)/bin/pip install --quiet --no-deps envs/snakemake_plugins
 	touch $@
 
-demo: demo-inputs ## vendor shards to a trained, resumable Llama
-	snakemake
+demo: demo-inputs ## vendor shards to a trained, resumable Llama; TRAINER=megatron_lm
+	$(if $(TRAINER),$(MAKE) config/runs/demo-$(TRAINER)/run.yaml)
+	snakemake $(DEMO_RUN)
 	$(MAKE) report
 
 demo-dry-run: demo-inputs ## what is pending
 	snakemake --dry-run
 
+# The demo's run by another trainer: what is not said here is as there.
+config/runs/demo-$(TRAINER)/run.yaml: $(wildcard config/runs/demo/*)
+	mkdir -p $(@D)
+	cp config/runs/demo/*.json $(@D)
+	sed 's/^checkpoint:/trainer: $(TRAINER)\n&/' config/runs/demo/run.yaml > $@
+
 report: | $(INSTALLED) ## results/report.html: figures of documents, mixture and training, and what is pending, in one file; LISTING=listing.tsv
 	mkdir -p results
-	snakemake --dry-run > results/pending.txt
+	snakemake --dry-run $(DEMO_RUN) > results/pending.txt
 	rm -f results/node_hours.txt
 	! test -f results/azure_tasks.tsv || python scripts/sum_node_hours.py $(if $(LISTING),--listing $(LISTING)) \
 		> results/node_hours.txt
 	python scripts/write_overview.py --pending results/pending.txt --node-hours results/node_hours.txt \
 		--output results/overview.html
-	snakemake --quiet all --report results/report.html --report-stylesheet docs/report.css
+	snakemake --quiet all $(DEMO_RUN) --report results/report.html --report-stylesheet docs/report.css
 
 status: | $(INSTALLED) ## shards by stage, runs, what runs and what failed, in one screen
 	python scripts/show_status.py
@@ -158,6 +167,9 @@ bench-duplicates: $(INSTALLED) ## finding, dropping and withdrawing documents ag
 
 bench-training: demo-inputs ## the trainer against a bare loop, its start-up, and levers on a GPU: tables, in 2 minutes
 	PYTHONPATH=scripts:tests:tests/support python benchmarks/bench_training.py --scratch $(BENCH)/training
+
+gpu-check: demo-inputs ## both trainers on one GPU of 80 GB or more: MFU, memory, resumption; a table, in at most 8 minutes
+	PYTHONPATH=scripts:tests:tests/support python benchmarks/gpu_check.py --scratch $(BENCH)/gpu_check
 
 bench-azure: azurite demo-inputs ## bytes, requests and memory of a client of the store: a table, in about 6 minutes
 	PYTHONPATH=scripts:tests:tests/support python benchmarks/bench_azure.py

@@ -13,6 +13,7 @@ from pretrain_llama.provenance.begun import is_finished
 from pretrain_llama.run.folder import open_to_train
 from pretrain_llama.run.packages import check_programs
 from pretrain_llama.run.sizes import process_count
+from pretrain_llama.run.trainers import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,8 +28,8 @@ def main() -> None:
     if is_finished(folder):
         return
     check_programs(folder)
-    program = args.run_folder / "code" / "scripts" / "train.py"
-    run_processes([sys.executable, str(program), str(args.run_folder)], process_count(folder.run))
+    trains = args.run_folder / "code" / "scripts" / program(folder.run)
+    run_processes([sys.executable, str(trains), str(args.run_folder)], process_count(folder.run))
 
 
 if __name__ == "__main__":

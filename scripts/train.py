@@ -34,7 +34,7 @@ def main() -> None:
     laps = Laps()
     args = parse_args()
     own, folder = from_environment(), open_to_train(args.run_folder)
-    check_run(folder, own)
+    check_run(folder, own, Path(__file__).name)
     laps.end("checks")
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.loop import train

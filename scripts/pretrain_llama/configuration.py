@@ -158,7 +158,11 @@ def load_run(folder: str | Path) -> RunSettings:
 
 def load_run_file(path: str | Path) -> RunSettings:
     """Return a run.yaml, given by its own path; otherwise as `load_run`."""
-    return validate(read_keys(path), "run", str(path))
+    keys = read_keys(path)
+    run: RunSettings = validate(keys, "run", str(path))
+    if run["trainer"] == "megatron_lm" and "distributed_optimizer" not in keys.get("parallel", {}):
+        run["parallel"]["distributed_optimizer"] = True
+    return run
 
 
 def find_runs(names: list[str], folder: str | Path) -> list[str]:

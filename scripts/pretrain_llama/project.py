@@ -17,8 +17,10 @@ from pretrain_llama.estimate import plan_cost
 from pretrain_llama.exports.prompts import check_prompts
 from pretrain_llama.exports.small_files import check_source
 from pretrain_llama.launch.layout import check_launch
+from pretrain_llama.launch.megatron_lm_check import check_own_arguments
 from pretrain_llama.mixture import choices
 from pretrain_llama.run.sizes import check_sizes
+from pretrain_llama.run.trainers import check_trainer_settings
 from pretrain_llama.settings import ConfigSettings, EstimateSettings, ExpansionSettings, RunSettings
 from pretrain_llama.shards import copies, listing, plan
 from pretrain_llama.shards.planned import Plan
@@ -255,7 +257,9 @@ class Project:
             architecture = expansion.expanded(architecture, tokenizer, where)
         check_sizes(chosen, architecture, tokenizer.vocab_size, where)
         check_launch(chosen, where)
+        check_trainer_settings(chosen, architecture, where)
         if self.is_main:
+            check_own_arguments(chosen, architecture, where)
             plain.check_against_checkpoint(checkpoint, where)
             check_source(Path(checkpoint))
             check_prompts(chosen["sample"]["prompts"], plain, f"{where}: sample.prompts")

@@ -119,6 +119,12 @@ class MixtureSettings(TypedDict):
     weighting: dict[str, WeightingSettings]
 
 
+class MegatronLmSettings(TypedDict):
+    """What is said to the trainer megatron_lm alone. All of it may change whenever the run resumes."""
+
+    arguments: dict[str, bool | float | str | list[float | str]]
+
+
 class ParallelSettings(TypedDict):
     """How the work is cut. All of it may change whenever the run resumes."""
 
@@ -231,6 +237,8 @@ class RunSettings(TypedDict):
     checkpoint: str
     mixture: MixtureSettings
     on_change: Literal["refuse", "restart", "new_phase"]
+    trainer: Literal["pretrain_llama", "megatron_lm"]
+    megatron_lm: MegatronLmSettings
     parallel: ParallelSettings
     training: TrainingSettings
     operation: OperationSettings

@@ -22,6 +22,7 @@ from pretrain_llama.files import read_json, sha256, write_json
 from pretrain_llama.provenance.writing import write_run_folder
 from pretrain_llama.run.log_file import read_log
 from pretrain_llama.run.sizes import process_count
+from pretrain_llama.run.trainers import program as trains
 from pretrain_llama.tokenization.tokenizer import Tokenizer
 from processes import free_ports
 from project import ROOT, SCRIPTS
@@ -56,9 +57,9 @@ def _call(
 
 
 def train(folder: Path, live_tensorboard: Path | None = None) -> None:
-    """Run train.py."""
+    """Run the program that trains the run."""
     live = ["--live-tensorboard", str(live_tensorboard)] if live_tensorboard else []
-    program("train.py", str(folder), *live)
+    program(trains(load_run(folder)), str(folder), *live)
 
 
 def program(name: str, *words: str) -> None:

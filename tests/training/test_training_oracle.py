@@ -8,13 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
 
+from exported import evaluate_with_transformers
 from pretrain_llama.configuration import load_run
 from pretrain_llama.run.log_file import SAMPLES, VALIDATION, read_log
 from pretrain_llama.run.sizes import process_count
-from sampled import BOS, EOS, NEW_TOKENS, PROMPTS, sample
+from sampled import BOS, EOS, sample
 from trainings import Training, convert, start, train, write_shard
 
 WARMUP, STEPS, BATCH, MICRO = 2, 8, 8, 2
@@ -106,35 +106,6 @@ def test_masked_documents_are_as_if_each_stood_alone(
     documents = [[BOS, *range(first, first + 3 + first % 17), EOS] for first in range(10, 370)]
     copy.mix({write_shard(copy.folder / "data", "en_code_short_split_0000", documents): 1.0})
     compare_with_transformers(copy, llama, tmp_path, documents_apart=True)
-
-
-def evaluate_with_transformers(folder: Path, exported: Path) -> None:
-    """Export the newest checkpoint, and print the loss of each validation set by transformers."""
-    from transformers import LlamaForCausalLM
-
-    from llamas import export
-    from pretrain_llama.run.folder import open_run_folder
-    from pretrain_llama.training.data.training_data import open_validation
-
-    export(folder / "output" / "checkpoints", folder / "checkpoint", exported)
-    model = LlamaForCausalLM.from_pretrained(exported, dtype=torch.float32)
-    losses = {}
-    for name, sequences in open_validation(open_run_folder(folder)).items():
-        items = [sequences[number] for number in range(len(sequences))]
-        tokens, labels, counted = (
-            torch.stack([item[key] for item in items]) for key in ("tokens", "labels", "loss_mask")
-        )
-        with torch.no_grad():
-            lost = torch.nn.functional.cross_entropy(model(tokens).logits.transpose(1, 2), labels, reduction="none")
-        losses[name] = ((lost * counted).sum() / counted.sum()).item()
-    print(f"losses: {json.dumps(losses)}", flush=True)
-    encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    continued = []
-    for prompt in PROMPTS:
-        ids = torch.tensor([[BOS, *encoder.encode(prompt)]])
-        greedy = model.generate(ids, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=EOS, pad_token_id=EOS)
-        continued.append(encoder.decode(greedy[0].tolist()))
-    print(f"samples: {json.dumps(continued)}", flush=True)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ import math
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.estimate.parameters import on_outer_stages
+from pretrain_llama.run.sizes import data_parallel
 from pretrain_llama.settings import RunSettings
 
 BYTES = {"fp32": 4, "bf16": 2}
@@ -47,7 +48,7 @@ def estimate(run: RunSettings, a: Architecture, fused: bool = True) -> dict[str,
     """
     parallel, training = run["parallel"], run["training"]
     stages = parallel["pipeline"]
-    at_once = training["micro_batch_size_sequences"] * parallel["data"]
+    at_once = training["micro_batch_size_sequences"] * data_parallel(run)
     micro_batches = max(1, training["global_batch_size_sequences"] // at_once)
     first, last = on_outer_stages(a, parallel["tensor"], stages)
     ends = [
@@ -84,14 +85,20 @@ def _activations(run: RunSettings, a: Architecture, fused: bool, in_flight: int)
     kept = {"none": whole, "selective": norms + attention, "full": a.hidden_size / cut}
     kept_now = kept[parallel["recompute"]]
     elements = in_flight * layers * kept_now + whole - kept_now  # one layer at a time is computed again
-    tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
+    tokens = _tokens_here(run)
     mask = in_flight * training["sequence_length_tokens"] if training["reset_attention_mask"] else 0
     return BYTES[training["precision"]] * tokens * (elements + mask)
+
+
+def _tokens_here(run: RunSettings) -> float:
+    """Return the tokens of a micro batch that a process works on: context parallelism cuts sequences."""
+    training, context = run["training"], run["parallel"]["data"] / data_parallel(run)
+    return training["micro_batch_size_sequences"] * training["sequence_length_tokens"] / context
 
 
 def _logits(run: RunSettings, a: Architecture) -> float:
     """Return the bytes of a micro batch's logits."""
     parallel, training = run["parallel"], run["training"]
-    tokens = training["micro_batch_size_sequences"] * training["sequence_length_tokens"]
+    tokens = _tokens_here(run)
     rows = a.padded_vocab_size(parallel["tensor"]) / parallel["tensor"]
     return LOSS_BYTES[training["precision"]] * tokens * rows

@@ -8,6 +8,7 @@ their ranks in the environment, so the command is plain python: torchrun would s
 from typing import Any
 
 from pretrain_llama.launch.layout import Layout
+from pretrain_llama.run.trainers import program
 from pretrain_llama.settings import AzuremlSettings, RunSettings
 
 SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
@@ -37,7 +38,7 @@ def job(name: str, run: RunSettings, parts: list[str]) -> dict[str, Any]:
         "display_name": name,
         "experiment_name": chosen["experiment"],
         "code": ".",
-        "command": _command(parts),
+        "command": _command(parts, program(run)),
         "environment": _environment(chosen["environment"]),
         "inputs": {part: _input(part, chosen) for part in parts},
         "outputs": {"output": {"type": "uri_folder", "mode": "rw_mount", "path": output}},
@@ -54,11 +55,11 @@ def job(name: str, run: RunSettings, parts: list[str]) -> dict[str, Any]:
     return described
 
 
-def _command(parts: list[str]) -> str:
+def _command(parts: list[str], trains: str) -> str:
     mounts = " ".join(f"{part}=${{{{inputs.{part}}}}}" for part in parts)
     return (
         f"python code/scripts/mount_parts.py . {mounts} output=${{{{outputs.output}}}} && "
-        f"python code/scripts/train.py . --live-tensorboard {LIVE_TENSORBOARD}"
+        f"python code/scripts/{trains} . --live-tensorboard {LIVE_TENSORBOARD}"
     )
 
 

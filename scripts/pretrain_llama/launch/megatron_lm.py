@@ -1,38 +1,111 @@
-"""Write megatron_lm_arguments.sh, which starts a run with Megatron-LM's own pretrain_gpt.py from the same folder.
+"""Write a run as Megatron-LM's arguments: for the trainer megatron_lm, and for pretrain_gpt.py of a checkout.
 
-Its parser is megatron/training/arguments.py of Megatron-LM, checked with that of megatron-core 0.19.2's wheel. What is
-equal to our trainer's run and what is not: docs/megatron_lm.md.
+Its parser is megatron/training/arguments.py of Megatron-LM, which megatron-core's wheel contains. What both starts
+share stands here once. What is equal to our own trainer's run and what is not, and why each default is what it is:
+docs/megatron_lm.md.
 """
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.torch_dist import iteration_of
 from pretrain_llama.mixture.outputs import positional
-from pretrain_llama.run.sizes import RECOMPUTE, SCHEDULES, batch_sizes, sequences_after
+from pretrain_llama.run.folder import RunFolder
+from pretrain_llama.run.sizes import RECOMPUTE, SCHEDULES, batch_sizes, data_parallel, sequences_after
 from pretrain_llama.settings import ParallelSettings, RunSettings, TrainingSettings
 
 FILE = "megatron_lm_arguments.sh"
+Arguments = dict[str, list[str]]  # by option, without --: its words
+
+
+def fixed_arguments(run: RunSettings, architecture: Architecture) -> Arguments:
+    """Return the arguments that say what the run is: model, batches, schedule, optimizer, parallel sizes.
+
+    Args:
+        run: run.yaml.
+        architecture: of the model; one that Megatron-LM computes as we do (`unlike_megatron_lm`).
+    """
+    return (
+        _model(architecture)
+        | _vocabulary(run, architecture)
+        | _parallel(run["parallel"])
+        | _training(run["training"])
+        | {"ckpt-format": ["torch_dist"]}
+    )
+
+
+def default_arguments(run: RunSettings, has_engine: bool) -> Arguments:
+    """Return the arguments by which a run gets fast, and which it may change.
+
+    Args:
+        run: run.yaml.
+        has_engine: whether Transformer Engine is there.
+    """
+    chosen: Arguments = {"transformer-impl": ["transformer_engine"]} if has_engine else dict(WITHOUT_ENGINE)
+    chosen["attention-backend"] = ["auto"]
+    if run["parallel"]["data"] > 1:
+        chosen["overlap-grad-reduce"] = []
+        if run["parallel"]["distributed_optimizer"]:
+            chosen["overlap-param-gather"] = []
+    return chosen
+
+
+# Each of the fusions needs Apex or Transformer Engine.
+WITHOUT_ENGINE: Arguments = {
+    "transformer-impl": ["local"],
+    "no-masked-softmax-fusion": [],
+    "no-gradient-accumulation-fusion": [],
+    "no-rope-fusion": [],
+    "no-persist-layer-norm": [],
+}
+
+
+def own_arguments(run: RunSettings, has_engine: bool) -> Arguments:
+    """Return the defaults, changed by `megatron_lm: arguments` of run.yaml: false leaves a flag out, true sets it."""
+    chosen = default_arguments(run, has_engine)
+    for option, value in run["megatron_lm"]["arguments"].items():
+        name = option.replace("_", "-")
+        chosen.pop(name, None)
+        if value is True:
+            chosen[name] = []
+        elif value is not False:
+            chosen[name] = [str(word) for word in (value if isinstance(value, list) else [value])]
+    return chosen
+
+
+def words(arguments: Arguments) -> list[str]:
+    """Return arguments as a program gets them."""
+    return [word for option, values in arguments.items() for word in (f"--{option}", *values)]
 
 
 def arguments_script(run: RunSettings, architecture: Architecture, probabilities: dict[str, float]) -> str:
-    """Return a bash script that sets the array MEGATRON_LM_ARGUMENTS, a group of arguments in each line.
+    """Return a bash script that sets the array MEGATRON_LM_ARGUMENTS, an argument in each line.
 
     Args:
         run: run.yaml.
         architecture: of the model; one that Megatron-LM computes as we do (`unlike_megatron_lm`).
         probabilities: of the shards, by counted name.
     """
-    groups = [
-        *_model(architecture),
-        *_parallel(run["parallel"]),
-        *_training(run["training"]),
-        *_data(run, architecture, probabilities),
-        *_writing(run),
-    ]
+    engine, local = (own_arguments(run, has_engine) for has_engine in (True, False))
+    shared = {option: values for option, values in engine.items() if local.get(option) == values}
+    common = fixed_arguments(run, architecture) | shared | _writing(run)
+    data = "  --data-path\n" + "".join(
+        f"    {positional(probability)} {shlex.quote(f'data/{name}')}\n" for name, probability in probabilities.items()
+    )
+    choice = ENGINE.format(*(_lines(_without(each, shared)) for each in (engine, local))) if engine != local else ""
     unmasked = UNMASKED if run["training"]["reset_attention_mask"] else ""
-    return HEAD + "".join(f"  {group}\n" for group in groups) + TAIL + unmasked
+    return HEAD + _lines(common) + data + ")\n" + choice + LOAD + unmasked
+
+
+def _without(arguments: Arguments, others: Arguments) -> Arguments:
+    return {option: values for option, values in arguments.items() if option not in others}
+
+
+def _lines(arguments: Arguments) -> str:
+    return "".join(f"  {shlex.join([f'--{option}', *values])}\n" for option, values in arguments.items())
 
 
 HEAD = """\
@@ -41,8 +114,16 @@ HEAD = """\
 #   torchrun --nproc-per-node 8 "$MEGATRON_LM/pretrain_gpt.py" "${MEGATRON_LM_ARGUMENTS[@]}"
 MEGATRON_LM_ARGUMENTS=(
 """
-TAIL = """\
-)
+ENGINE = """\
+if python -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("transformer_engine") is None)'; then
+  MEGATRON_LM_ARGUMENTS+=(
+{}  )
+else
+  MEGATRON_LM_ARGUMENTS+=(
+{}  )
+fi
+"""
+LOAD = """\
 # It starts from the converted checkpoint, or goes on from its own newest.
 if [ -e output_megatron_lm/checkpoints/latest_checkpointed_iteration.txt ]; then
   MEGATRON_LM_ARGUMENTS+=(--load output_megatron_lm/checkpoints)
@@ -56,78 +137,147 @@ echo "warning: reset_attention_mask: true is left out; with Megatron-LM, documen
 """
 
 
-def _model(a: Architecture) -> Iterator[str]:
-    yield "--transformer-impl local --attention-backend auto"
-    yield f"--num-layers {a.layers} --hidden-size {a.hidden_size} --ffn-hidden-size {a.feed_forward_size}"
-    yield f"--num-attention-heads {a.heads} --kv-channels {a.head_size}"
+def _model(a: Architecture) -> Arguments:
+    found = {
+        "num-layers": [a.layers],
+        "hidden-size": [a.hidden_size],
+        "ffn-hidden-size": [a.feed_forward_size],
+        "num-attention-heads": [a.heads],
+        "kv-channels": [a.head_size],
+        "normalization": ["RMSNorm"],
+        "norm-epsilon": [a.norm_epsilon],
+        "swiglu": [],
+        "disable-bias-linear": [],
+        "position-embedding-type": ["rope"],
+        "rotary-base": [f"{a.rope_base:.0f}"],
+        "max-position-embeddings": [a.max_positions],
+        "attention-dropout": [0],
+        "hidden-dropout": [0],
+    }
     if a.key_value_heads != a.heads:
-        yield f"--group-query-attention --num-query-groups {a.key_value_heads}"
-    yield f"--normalization RMSNorm --norm-epsilon {a.norm_epsilon} --swiglu --disable-bias-linear"
-    yield f"--position-embedding-type rope --rotary-base {a.rope_base:.0f} --max-position-embeddings {a.max_positions}"
+        found |= {"group-query-attention": [], "num-query-groups": [a.key_value_heads]}
     if a.rope_scaling:  # the factor is 8, which is what it computes with; its three other numbers are fixed there, too
-        yield f"--use-rope-scaling --rope-scaling-factor {a.rope_scaling.factor}"
+        found |= {"use-rope-scaling": [], "rope-scaling-factor": [a.rope_scaling.factor]}
     if not a.tied:
-        yield "--untie-embeddings-and-output-weights"
-    yield "--attention-dropout 0 --hidden-dropout 0"
-    # Each needs Apex or Transformer Engine.
-    yield "--no-masked-softmax-fusion --no-gradient-accumulation-fusion --no-rope-fusion --no-persist-layer-norm"
+        found |= {"untie-embeddings-and-output-weights": []}
+    return _as_words(found)
 
 
-def _parallel(parallel: ParallelSettings) -> Iterator[str]:
-    yield f"--tensor-model-parallel-size {parallel['tensor']} --pipeline-model-parallel-size {parallel['pipeline']}"
+def _as_words(values: dict[str, list]) -> Arguments:
+    return {option: [str(value) for value in given] for option, given in values.items()}
+
+
+def _vocabulary(run: RunSettings, a: Architecture) -> Arguments:
+    # The shards are ids already: the tokenizer only says how many there are. By its version, NullTokenizer counts one
+    # more than it is told, or not; with this multiple, both are padded as the checkpoint is.
+    tensor = run["parallel"]["tensor"]
+    return {
+        "tokenizer-type": ["NullTokenizer"],
+        "vocab-size": [str(a.vocab_size - 1)],
+        "make-vocab-size-divisible-by": [str(a.padded_vocab_size(tensor) // tensor)],
+        "no-create-attention-mask-in-dataloader": [],
+    }
+
+
+def _parallel(parallel: ParallelSettings) -> Arguments:
+    found: Arguments = {
+        "tensor-model-parallel-size": [str(parallel["tensor"])],
+        "pipeline-model-parallel-size": [str(parallel["pipeline"])],
+    }
     if parallel["sequence"]:
-        yield "--sequence-parallel"
-    if parallel["distributed_optimizer"]:
-        yield "--use-distributed-optimizer"
+        found["sequence-parallel"] = []
+    if parallel["distributed_optimizer"]:  # saved so that it loads on another layout, as ours
+        found |= {"use-distributed-optimizer": [], "dist-ckpt-optim-fully-reshardable": []}
     for key, value in RECOMPUTE[parallel["recompute"]].items():
-        listed = " ".join(value) if isinstance(value, list) else value
-        yield f"--{key.replace('_', '-')} {listed}"
+        found[key.replace("_", "-")] = [str(word) for word in (value if isinstance(value, list) else [value])]
+    return found
 
 
-def _training(t: TrainingSettings) -> Iterator[str]:
-    yield f"--seq-length {t['sequence_length_tokens']} --seed {t['seed']}"
-    yield f"--micro-batch-size {t['micro_batch_size_sequences']}"
+def _training(t: TrainingSettings) -> Arguments:
+    found: dict[str, list] = {
+        "seq-length": [t["sequence_length_tokens"]],
+        "seed": [t["seed"] or 1],  # which it wants above 0; our data have an order of their own
+        "micro-batch-size": [t["micro_batch_size_sequences"]],
+    }
     if t["precision"] == "bf16":
-        yield "--bf16"
+        found["bf16"] = []
     unit = "iters"
     length: Callable[[int], int] = int
     if t["batch_size_rampup"]:
         # Which --rampup-batch-size did until 0.16, and 0.19 takes and ignores; thresholds are in tokens.
         sizes = {trained * t["sequence_length_tokens"]: size for trained, size in batch_sizes(t).items()}
-        yield f"--step-batch-size-schedule '{' '.join(f'{tokens}:{size}' for tokens, size in sizes.items())}'"
+        found["step-batch-size-schedule"] = [" ".join(f"{tokens}:{size}" for tokens, size in sizes.items())]
         # Of one that grows, Megatron-LM counts the iterations from samples alone: update_train_iters.
         unit, length = "samples", partial(sequences_after, t)
     else:
-        yield f"--global-batch-size {t['global_batch_size_sequences']}"
+        found["global-batch-size"] = [t["global_batch_size_sequences"]]
     whole = length(t["iterations"])
-    yield f"--train-{unit} {whole} --lr-warmup-{unit} {length(t['warmup_iterations'])} --lr-decay-{unit} {whole}"
-    yield f"--lr {t['learning_rate']} --min-lr {t['min_learning_rate']} --lr-decay-style {SCHEDULES[t['schedule']]}"
+    found |= {
+        f"train-{unit}": [whole],
+        f"lr-warmup-{unit}": [length(t["warmup_iterations"])],
+        f"lr-decay-{unit}": [whole],
+        "lr": [t["learning_rate"]],
+        "min-lr": [t["min_learning_rate"]],
+        "lr-decay-style": [SCHEDULES[t["schedule"]]],
+    }
     if t["schedule"] == "wsd":
         falling = whole - length(t["iterations"] - t["decay_iterations"])
-        yield f"--lr-wsd-decay-style minus_sqrt --lr-wsd-decay-{unit} {falling}"
-    yield f"--adam-beta1 {t['adam_beta1']} --adam-beta2 {t['adam_beta2']} --adam-eps {t['adam_epsilon']}"
-    yield f"--weight-decay {t['weight_decay']} --clip-grad {t['gradient_clip_norm']}"
+        found |= {"lr-wsd-decay-style": ["minus_sqrt"], f"lr-wsd-decay-{unit}": [falling]}
+    found |= {f"adam-{key}": [t[name]] for key, name in ADAM.items()}  # type: ignore[literal-required]
+    return _as_words(found | {"weight-decay": [t["weight_decay"]], "clip-grad": [t["gradient_clip_norm"]]})
 
 
-def _data(run: RunSettings, a: Architecture, probabilities: dict[str, float]) -> Iterator[str]:
-    # The shards are ids already: the tokenizer only says how many there are. By its version, NullTokenizer counts one
-    # more than it is told, or not; with this multiple, both are padded as the checkpoint is.
-    tensor = run["parallel"]["tensor"]
-    yield (
-        f"--tokenizer-type NullTokenizer --vocab-size {a.vocab_size - 1} "
-        f"--make-vocab-size-divisible-by {a.padded_vocab_size(tensor) // tensor}"
-    )
-    # It divides by the interval of evaluations, though there are none.
-    yield f"--split 100,0,0 --eval-iters 0 --eval-interval {run['training']['iterations']}"
-    yield "--no-create-attention-mask-in-dataloader"
-    yield "--data-cache-path output_megatron_lm/index_cache"
-    yield "--data-path"
-    for name, probability in probabilities.items():
-        yield f"  {positional(probability)} {shlex.quote(f'data/{name}')}"
+ADAM = {"beta1": "adam_beta1", "beta2": "adam_beta2", "eps": "adam_epsilon"}
 
 
-def _writing(run: RunSettings) -> Iterator[str]:
+def _writing(run: RunSettings) -> Arguments:
+    """Return what pretrain_gpt.py of a checkout writes, and that it evaluates nothing."""
     every = run["operation"]
-    yield "--ckpt-format torch_dist --save output_megatron_lm/checkpoints"
-    yield f"--save-interval {every['checkpoint_every_iterations']} --log-interval {every['log_every_iterations']}"
-    yield "--tensorboard-dir output_megatron_lm/tensorboard --tensorboard-log-interval 1"
+    return {
+        "split": ["100,0,0"],
+        "eval-iters": ["0"],
+        "eval-interval": [str(run["training"]["iterations"])],  # by which it divides, though there are none
+        "data-cache-path": ["output_megatron_lm/index_cache"],
+        "save": ["output_megatron_lm/checkpoints"],
+        "save-interval": [str(every["checkpoint_every_iterations"])],
+        "log-interval": [str(every["log_every_iterations"])],
+        "tensorboard-dir": ["output_megatron_lm/tensorboard"],
+        "tensorboard-log-interval": ["1"],
+    }
+
+
+def folder_arguments(folder: RunFolder, checkpoint: Path | None) -> Arguments:
+    """Return what the trainer megatron_lm reads and writes in a run folder, and when.
+
+    Args:
+        folder: of the run.
+        checkpoint: of the training, to go on from; None begins with the converted one.
+    """
+    every, validation = folder.operation, [prefix.name for prefix in folder.validation_sets()]
+    found: Arguments = {
+        "dataloader-type": ["single"],
+        "save": [str(folder.output / "checkpoints")],  # hooks.py takes it from there
+        "save-interval": [str(every["checkpoint_every_iterations"])],
+        "log-interval": [str(every["log_every_iterations"])],
+        "eval-interval": [str(every["evaluate_every_iterations"])],
+        "eval-iters": ["0"],
+        "exit-signal-handler": [],
+        "distributed-timeout-minutes": ["30"],  # of processes.py: one may hash or index while others wait
+        # What run.yaml says overrides a checkpoint, as with our own trainer; random numbers are drawn by nothing.
+        "override-opt_param-scheduler": [],
+        "no-save-rng": [],
+        "no-load-rng": [],
+    }
+    if validation:
+        # Megatron-LM evaluates a whole set in batches of one sequence for each process.
+        whole = {"eval-micro-batch-size": ["1"], "eval-global-batch-size": [str(data_parallel(folder.run))]}
+        names = {"multiple-validation-sets": [], "full-validation": [], "validation-set-names": validation}
+        found |= whole | names
+    if checkpoint:
+        return found | {"load": [str(checkpoint.parent)], "ckpt-step": [str(iteration_of(checkpoint))]}
+    return found | {
+        "load": [str(folder.path / "checkpoint")],
+        "finetune": [],
+        "no-load-optim": [],
+        "exit-on-missing-checkpoint": [],
+    }

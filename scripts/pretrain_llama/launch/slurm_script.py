@@ -3,6 +3,7 @@
 import shlex
 
 from pretrain_llama.launch.layout import Layout
+from pretrain_llama.run.trainers import program
 from pretrain_llama.settings import RunSettings
 
 LOG = "slurm-%j.log"  # in the run folder, by job id
@@ -35,7 +36,11 @@ def script(name: str, run: RunSettings) -> str:
         "output": LOG,
     }
     lines = [f"#SBATCH --{key}={shlex.quote(str(value))}" for key, value in options.items() if value is not None]
-    return HEAD + "\n".join(lines) + BODY.replace("{restarts}", str(run["launch"]["restarts"]))
+    return HEAD + "\n".join(lines) + _body(run)
+
+
+def _body(run: RunSettings) -> str:
+    return BODY.replace("{restarts}", str(run["launch"]["restarts"])).replace("{program}", program(run))
 
 
 HEAD = """\
@@ -51,7 +56,7 @@ set -euo pipefail
 
 code=0
 rm -f output/continue.json
-srun --kill-on-bad-exit=1 python code/scripts/train.py . || code=$?
+srun --kill-on-bad-exit=1 python code/scripts/{program} . || code=$?
 
 # A training that was told to end, before its time was up, has saved, and says so: back into the queue with it.
 if [ -e output/continue.json ] && [ "${SLURM_RESTART_COUNT:-0}" -lt {restarts} ]; then

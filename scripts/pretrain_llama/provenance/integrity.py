@@ -32,7 +32,7 @@ from pretrain_llama.progress import Progress
 from pretrain_llama.provenance.writing import SIGNATURE
 from pretrain_llama.run.folder import mixture_path, read_manifest
 from pretrain_llama.run.history import History
-from pretrain_llama.run.identity import changed_parts, differences, identity
+from pretrain_llama.run.identity import changed_parts, differences, identity, whole
 from pretrain_llama.run.sizes import process_count, training_sequences
 from pretrain_llama.tokenization.indexed import IndexedReader
 
@@ -185,7 +185,8 @@ def _check_identity(folder: Path, manifest: dict[str, Any]) -> Passed:
     except (OSError, PretrainError) as error:
         raise Failed(f"it cannot be derived: {error}", "put back the missing file") from None
     wrong = []
-    for part, before in recorded.items():
+    derived = whole(derived)
+    for part, before in whole(recorded).items():
         now = derived[part]
         if isinstance(before, dict):
             keys = [key for key in before | now if before.get(key) != now.get(key)]

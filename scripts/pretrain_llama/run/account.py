@@ -20,7 +20,7 @@ from pretrain_llama.checkpoints.torch_dist import TRACKER
 from pretrain_llama.mixture.mixture import FILE
 from pretrain_llama.names import parse_counted
 from pretrain_llama.run.history import History
-from pretrain_llama.run.identity import changed_parts, hyperparameters
+from pretrain_llama.run.identity import changed_parts, hyperparameters, trainer_part
 from pretrain_llama.run.log_file import CONSUMPTION, read_log
 from pretrain_llama.run.phases import Phase, trained_after
 from pretrain_llama.run.timelines import Position
@@ -139,7 +139,11 @@ def read_account(folder: str | Path | None, run: RunSettings) -> Account:
     iterations, length = training["iterations"], training["sequence_length_tokens"]
     output = f"{folder}/output"
     phases, steps = (History(output).phases(), read_log(output)) if folder else ([], [])
-    if phases and run["on_change"] == "restart" and _changed(phases[-1].identity, f"{folder}", training):
+    if (
+        phases
+        and run["on_change"] == "restart"
+        and _changed(phases[-1].identity, f"{folder}", trainer_part(run) | {"training": training})
+    ):
         phases, steps = [], []
     saved = int(stores.read_small(f"{output}/checkpoints/{TRACKER}") or 0) if phases else 0
     next_phase = Phase(saved, 0, {}, {"training": training})
@@ -151,16 +155,16 @@ def read_account(folder: str | Path | None, run: RunSettings) -> Account:
     return Account(steps, iteration, iterations, steps[-1]["consumed_tokens"], trained, at_end * length - skipped)
 
 
-def _changed(began: dict[str, Any], folder: str, training: dict[str, Any]) -> bool:
+def _changed(began: dict[str, Any], folder: str, chosen: dict[str, Any]) -> bool:
     """Say whether a run's small files differ from what its training began with; the trainer reads the .idx, too.
 
     Args:
         began: the identity of the training.
         folder: of the run; what it does not tell counts as unchanged.
-        training: the hyperparameters that it has now.
+        chosen: the parts that follow from run.yaml, as it is now.
     """
     manifest = stores.find_json(f"{folder}/manifest.json") or {}
     mixture = stores.find_json(f"{folder}/mixture/{FILE}") or {}
-    now = manifest.get("identity", {}) | {"training": training}
+    now = manifest.get("identity", {}) | chosen
     now |= {"mixture": mixture["probabilities"]} if mixture else {}
     return bool(changed_parts(began, now))

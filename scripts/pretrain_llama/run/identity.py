@@ -5,6 +5,7 @@
     checkpoint  SHA-256 of conversion.json, which holds those of the source's files, without what follows from the
                 parallel sizes
     mixture     probability by counted name
+    trainer     of run.yaml, where it is not the default: trainings of earlier versions had no other
     data        by counted name, SHA-256 of the .idx, and BLAKE3 of the .bin as the receipt of its shard has it
 
 All parts but the tokenizer's identity and the BLAKE3 are computed from the files, so that an edited file is an edited
@@ -24,12 +25,14 @@ from pretrain_llama.files import json_text, read_json, sha256
 from pretrain_llama.names import PREFIX_SUFFIX, parse_counted
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.run.folder import mixture_path
+from pretrain_llama.run.trainers import OWN
 from pretrain_llama.settings import RunSettings, TrainingSettings
 
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
 # Hyperparameters of later versions, with what earlier ones did: a training that one of those began does not name them.
 LATER_KEYS = {"reset_attention_mask": False}
+LATER_PARTS = {"trainer": OWN}  # the same for whole parts
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padding", "files")
 HASHED_AT_ONCE = 8  # .idx files
@@ -68,7 +71,7 @@ def identity_of(
     """
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
         hashes = list(threads.map(lambda name: sha256(data / f"{name}.idx"), mixture))
-    return {
+    return trainer_part(run) | {
         "training": hyperparameters(run["training"]),
         "tokenizer": tokenizer,
         "checkpoint": _checkpoint_identity(checkpoint / PASSPORT),
@@ -78,6 +81,11 @@ def identity_of(
             for name, found in zip(mixture, hashes, strict=True)
         },
     }
+
+
+def trainer_part(run: RunSettings) -> dict[str, Any]:
+    """Return the part of an identity that names the trainer: none where it is the one that every version has."""
+    return {"trainer": run["trainer"]} if run["trainer"] != LATER_PARTS["trainer"] else {}
 
 
 def hyperparameters(training: TrainingSettings) -> dict[str, Any]:
@@ -113,11 +121,18 @@ def _recorded_hash(tokenized: str, name: str) -> str | None:
 
 def changed_parts(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return the parts in which two identities differ."""
+    before, now = whole(before), whole(now)
     return [part for part in now if before.get(part) != now[part]]
+
+
+def whole(of: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the parts that it leaves out since all earlier ones were alike in them."""
+    return LATER_PARTS | of
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Return the differences of two identities, a line for each part."""
+    before, now = whole(before), whole(now)
     lines = [f"    {part}: {_difference(before.get(part), now[part])}" for part in changed_parts(before, now)]
     if _is_same_name(before.get("tokenizer"), now.get("tokenizer")):
         lines.append("    one name of two tokenizers: another model, prepend_bos, append_eos or held_out_fraction")

@@ -11,7 +11,7 @@ from pretrain_llama.run.identity import changed_parts, differences
 from pretrain_llama.run.sizes import sequences_after
 
 # Changed, they would leave the state of the optimizer or the count of the drawn sequences without meaning.
-FIXED_PARTS = ("tokenizer", "checkpoint")
+FIXED_PARTS = ("tokenizer", "checkpoint", "trainer")
 FIXED_KEYS = ("sequence_length_tokens", "seed", "precision")
 
 
@@ -115,7 +115,7 @@ def check_new_phase(phases: list[Phase], now: dict[str, Any], where: Path) -> No
 def _fixed_changes(phases: list[Phase], now: dict[str, Any]) -> list[str]:
     """Return what changed that no new phase may change."""
     before = phases[-1].identity
-    fixed = [part for part in FIXED_PARTS if before.get(part) != now[part]]
+    fixed = [part for part in changed_parts(before, now) if part in FIXED_PARTS]
     fixed += [key for key in FIXED_KEYS if before["training"].get(key) != now["training"].get(key)]
     known = {name: content for phase in phases for name, content in phase.identity["data"].items()}
     counted = {parse_counted(name).shard: name for name in known}

@@ -23,6 +23,12 @@ def process_count(run: RunSettings) -> int:
     return run["parallel"]["tensor"] * run["parallel"]["pipeline"] * run["parallel"]["data"]
 
 
+def data_parallel(run: RunSettings) -> int:
+    """Return how many parts of a batch are worked on at once: the trainer megatron_lm may cut sequences, too."""
+    context = run["megatron_lm"]["arguments"].get("context-parallel-size", 1)
+    return run["parallel"]["data"] // context if isinstance(context, int) and context > 1 else run["parallel"]["data"]
+
+
 def batch_size(training: TrainingSettings, trained: int) -> int:
     """Return the sequences in the optimizer step that comes after `trained` sequences.
 
@@ -81,7 +87,7 @@ def check_sizes(run: RunSettings, architecture: Architecture, tokenizer_vocab_si
     parallel, training = run["parallel"], run["training"]
     architecture.check_parallel(parallel["tensor"], parallel["pipeline"], f"{where}: parallel")
     _check_sequence_parallel(parallel, training, where)
-    _check_batches(training, parallel["data"], where)
+    _check_batches(training, data_parallel(run), where)
     _check_schedule(training, where)
     if training["sequence_length_tokens"] > architecture.max_positions:
         raise ConfigError(

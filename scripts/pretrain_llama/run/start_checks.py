@@ -10,24 +10,29 @@ from pretrain_llama.run.folder import RunFolder, mixture_path
 from pretrain_llama.run.packages import check_trainer
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.run.sizes import check_sizes, process_count
+from pretrain_llama.run.trainers import check_program, check_trainer_settings
 from pretrain_llama.tokenization.engines import read_pieces
 from pretrain_llama.tokenization.indexed import IndexedReader, read_counts
 
 
-def check_run(folder: RunFolder, own: Ranks) -> None:
-    """Check sizes, processes, tokenizer and data.
+def check_run(folder: RunFolder, own: Ranks, program: str) -> None:
+    """Check program, sizes, processes, tokenizer and data.
 
     Args:
         folder: of the run.
         own: this process's ranks; the first one of each node looks at the data.
+        program: file of the one that was started.
 
     Raises:
-        ConfigError: sizes do not fit the model, each other, or the number of processes.
+        ConfigError: another program trains the run, or its trainer cannot do what it asks; or sizes do not fit the
+            model, each other, or the number of processes.
         DataError: the tokenizer, or a pair of data, is not what the run was made from.
         OperatorError: another megatron-core is installed than the trainer needs; too few open files are allowed; there
             is no checkpoint, or not the one of its passport.
     """
     check_trainer(folder)
+    check_program(folder.run, program, folder.path)
+    check_trainer_settings(folder.run, folder.architecture, f"{folder.path / 'run.yaml'}")
     _check_processes(folder, own.world_size)
     tokenizer = _check_tokenizer(folder)
     check_sizes(folder.run, folder.architecture, tokenizer, f"{folder.path / 'run.yaml'}")

@@ -43,11 +43,16 @@ def build_optimizer(
         ),
         [model],
     )
+    prepare(optimizer)
+    return optimizer
+
+
+def prepare(optimizer: MegatronOptimizer) -> None:
+    """Make an optimizer of megatron-core, where it has torch's AdamW, fast on a GPU and able to resume."""
     _set_fused(optimizer)
     if USING_PYTORCH_OPTIMIZER:
         fix_distributed_optimizer()
         create_adam_state(optimizer)
-    return optimizer
 
 
 def build_schedule(

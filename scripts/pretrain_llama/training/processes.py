@@ -42,14 +42,29 @@ def process_groups(tensor: int, pipeline: int, where: str, own: Ranks = ALONE) -
             where=where,
             action=f"start a multiple of {tensor * pipeline} processes, or change the parallel sizes",
         )
+    with meeting(own) as device:
+        try:
+            parallel_state.initialize_model_parallel(tensor, pipeline)
+            yield device
+        finally:
+            parallel_state.destroy_model_parallel()
+
+
+@contextmanager
+def meeting(own: Ranks) -> Iterator[torch.device]:
+    """Join torch.distributed for the length of a block; yields this process's device.
+
+    Raises:
+        OperatorError: there are fewer GPUs here than processes, or they cannot meet: the port is taken, say.
+    """
     cpu.install()
     device = _take_device(own)
     with tempfile.TemporaryDirectory() as folder:
         # A single process meets nobody: a file needs no free port.
-        meeting = f"tcp://{own.address}:{own.port}" if own.address else f"file://{folder}/store"
+        place = f"tcp://{own.address}:{own.port}" if own.address else f"file://{folder}/store"
         backend = "nccl" if device.type == "cuda" else "gloo"
         try:
-            dist.init_process_group(backend, meeting, TIMEOUT, rank=own.rank, world_size=own.world_size)
+            dist.init_process_group(backend, place, TIMEOUT, rank=own.rank, world_size=own.world_size)
         except dist.DistNetworkError as error:
             raise OperatorError(
                 f"process {own.rank} of {own.world_size} cannot meet the others: {str(error).splitlines()[0]}",
@@ -57,10 +72,8 @@ def process_groups(tensor: int, pipeline: int, where: str, own: Ranks = ALONE) -
                 action="choose another MASTER_PORT if it is taken, or an address that all nodes reach",
             ) from None
         try:
-            parallel_state.initialize_model_parallel(tensor, pipeline)
             yield device
         finally:
-            parallel_state.destroy_model_parallel()
             dist.destroy_process_group()
 
 

@@ -46,7 +46,9 @@ class CheckpointWriter:
             TorchDistSaveShardedStrategy("torch_dist", 1), parallel_state.get_data_parallel_group()
         )
 
-    def write(self, state: dict[str, Any], facts: dict[str, Any], then: Callable[[Path, float], None]) -> None:
+    def write(
+        self, state: dict[str, Any], facts: dict[str, Any], then: Callable[[Path, float], None], **options: Any
+    ) -> None:
         """Write a checkpoint.
 
         Args:
@@ -54,6 +56,7 @@ class CheckpointWriter:
             facts: for the manifest; "iteration" names the checkpoint.
             then: called on the first process with the folder, once it is whole and named as the newest, and the seconds
                 that this took.
+            options: further ones of megatron-core's `save`.
 
         Raises:
             OperatorError: it could not be written, for want of space, say.
@@ -66,7 +69,7 @@ class CheckpointWriter:
         try:
             # megatron-core's own writer, not nvidia-resiliency-ext's: that has wheels for glibc 2.39 and later alone.
             request = dist_checkpointing.save(
-                state, str(beside), self._strategy, async_sharded_save=True, async_strategy="mcore"
+                state, str(beside), self._strategy, async_sharded_save=True, async_strategy="mcore", **options
             )
             if request.async_fn is not None:
                 write = partial(_write_and_hash, request.async_fn, beside)

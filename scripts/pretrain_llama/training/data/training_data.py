@@ -111,6 +111,11 @@ class TrainingData:
         }
         self._reader: BatchReader | None = None
 
+    @property
+    def blend(self) -> Blend:
+        """The sequences of the phase, which `reach` has opened."""
+        return self._blend
+
     def reach(self, consumed: int) -> None:
         """Make the sequences up to a position available; collective over all processes.
 
