@@ -176,7 +176,12 @@ def bench_start(folder: Path) -> None:
 
 def lever_steps(architecture: Architecture, length: int, device: torch.device, lever: dict[str, Any]) -> Callable:
     """Return a step of a model with one lever changed, and its tokens."""
-    parallel = {"sequence": False, "recompute": lever.get("recompute", "none"), "distributed_optimizer": False}
+    parallel = {
+        "sequence": False,
+        "recompute": lever.get("recompute", "none"),
+        "distributed_optimizer": False,
+        "overlap": False,
+    }
     micro_batch = lever.get("micro_batch", 1)
     training = {
         "iterations": 1000,
@@ -196,7 +201,7 @@ def lever_steps(architecture: Architecture, length: int, device: torch.device, l
     }
     config = transformer_config(architecture, "bf16", parallel)
     config.bias_activation_fusion &= lever.get("compiled", True)
-    model = wrap_model(build_model(architecture, config, length).to(device), config, False)
+    model = wrap_model(build_model(architecture, config, length).to(device), config, parallel)
     optimizer = build_optimizer(training, config, model)
     build_schedule(training, optimizer, partial(sequences_after, training))
     if not lever.get("fused", True):

@@ -7,6 +7,7 @@ Plain python under AzureML, Slurm and Open MPI; torchrun works, too. Killed, the
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
@@ -14,6 +15,8 @@ from pretrain_llama.run.folder import open_to_train
 from pretrain_llama.run.ranks import from_environment
 from pretrain_llama.run.start_checks import check_run
 from pretrain_llama.training.laps import Laps
+
+CUDA_SETTINGS = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +39,10 @@ def main() -> None:
     own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own)
     laps.end("checks")
+    # CUDA reads them when it is first asked for anything, which importing megatron-core does. One queue: communication
+    # starts in the order in which it was asked for (megatron-core, tensor_parallel/layers.py).
+    for name, value in CUDA_SETTINGS.items():
+        os.environ.setdefault(name, value)
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.loop import train
 

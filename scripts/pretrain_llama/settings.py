@@ -125,6 +125,7 @@ class ParallelSettings(TypedDict):
     data: int
     sequence: bool
     distributed_optimizer: bool
+    overlap: bool
     recompute: Literal["none", "selective", "full"]
 
 
@@ -134,6 +135,15 @@ class BatchSizeRampupSettings(TypedDict):
     start_sequences: int
     increment_sequences: int
     length_sequences: int
+
+
+class StageSettings(TypedDict):
+    """The keys of stage."""
+
+    iterations: int
+    trains: Literal["new_rows", "embeddings", "all"]
+    learning_rate: float
+    warmup_iterations: NotRequired[int]
 
 
 class TrainingSettings(TypedDict):
@@ -156,6 +166,9 @@ class TrainingSettings(TypedDict):
     adam_beta2: float
     adam_epsilon: float
     gradient_clip_norm: float
+    stages: list[StageSettings]
+    first_new_id: int | None
+    new_rows_rate: float
     seed: int
 
 

@@ -1,16 +1,19 @@
 """Model, optimizer and schedule of a training on this process, and passes through them."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
 from pretrain_llama.run.folder import RunFolder
+from pretrain_llama.run.stages import Stage
 from pretrain_llama.training.data.batches import BatchReader, MicroBatch
 from pretrain_llama.training.model import build_model, mask_padding_in_evaluation, transformer_config
-from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
+from pretrain_llama.training.new_rows import NewRows, freeze
+from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step, gradient_norm
 from pretrain_llama.training.processes import seed_everything
-from pretrain_llama.training.state import TrainingState
-from pretrain_llama.training.step import Passes, wrap_model
+from pretrain_llama.training.state import ModelParts, TrainingState
+from pretrain_llama.training.step import Passes, settle, wrap_model
 
 
 class Engine:
@@ -20,24 +23,31 @@ class Engine:
         state: all that changes, see `TrainingState`.
     """
 
-    def __init__(self, folder: RunFolder, device: torch.device, trained_after: Callable[[int], int]) -> None:
+    def __init__(
+        self, folder: RunFolder, device: torch.device, trained_after: Callable[[int], int], stage: Stage
+    ) -> None:
         """Build it.
 
         Args:
             folder: of the run.
             device: of this process.
             trained_after: sequences that so many iterations of the whole training train on.
+            stage: that is trained.
         """
-        training, parallel = folder.training, folder.run["parallel"]
+        training, parallel = stage.applied(folder.training), folder.run["parallel"]
+        vocab_size = folder.architecture.vocab_size
         seed_everything(training["seed"])
         config = transformer_config(folder.architecture, training["precision"], parallel)
         model = build_model(folder.architecture, config, training["sequence_length_tokens"]).to(device)
-        mask_padding_in_evaluation(model, folder.architecture.vocab_size)
-        wrapped = wrap_model(model, config, parallel["distributed_optimizer"])
+        mask_padding_in_evaluation(model, vocab_size)
+        freeze(model, stage)
+        wrapped = wrap_model(model, config, parallel)
         self._optimizer = build_optimizer(training, config, wrapped)
-        schedule = build_schedule(training, self._optimizer, trained_after)
+        self._new_rows = NewRows(model, self._optimizer, training, stage, vocab_size)
+        schedule = build_schedule(training, self._optimizer, trained_after, stage)
         self._passes = Passes(wrapped, training, self._optimizer)
-        self.state = TrainingState(model, self._optimizer, schedule, training)
+        parts = ModelParts(model, self._optimizer, schedule, partial(settle, wrapped), vocab_size)
+        self.state = TrainingState(parts, training, trained_after, stage)
 
     @property
     def learning_rate(self) -> float:
@@ -47,8 +57,9 @@ class Engine:
     def gradients(self, batches: Iterator[MicroBatch], count: int) -> tuple[float, float]:
         """Compute the gradients of a global batch; return its loss in nats a token, and their L2 norm."""
         loss = self._passes.backward(batches, count)
+        self._new_rows.mask()
         self._optimizer.prepare_grads()
-        return loss, float(self._optimizer.get_grad_norm())  # a tensor where Transformer Engine scales by one
+        return loss, gradient_norm(self._optimizer)
 
     def take_step(self, norm: float) -> None:
         """Change the weights by the gradients; norm: theirs."""

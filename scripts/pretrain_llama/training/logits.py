@@ -138,7 +138,7 @@ def megatron_logits(
     parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(tensor, pipeline)
     model = build_model(architecture, transformer_config(architecture, precision), tokens.shape[1]).eval()
-    load_weights(model, torch_dist.newest(checkpoints))
+    load_weights(model, torch_dist.newest(checkpoints), architecture.vocab_size)
     positions = torch.arange(tokens.shape[1]).expand_as(tokens)
     if not parallel_state.is_pipeline_first_stage():
         hidden = torch.empty(*tokens.T.shape, architecture.hidden_size, dtype=DTYPES[precision])

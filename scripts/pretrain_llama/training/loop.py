@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations, checkpoints, rewinds, and the end."""
 
+import gc
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,17 +10,18 @@ from typing import Any
 import torch
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.files import write_json
 from pretrain_llama.run.checkpoint_files import prune
-from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
+from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.run.sizes import batch_size
+from pretrain_llama.run.stages import WHOLE, stage_after
 from pretrain_llama.run.start_checks import pretrained_checkpoint
 from pretrain_llama.run.timelines import Position
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.data.training_data import TrainingData
+from pretrain_llama.training.ending import forget_end, record_end
 from pretrain_llama.training.engine import Engine
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
@@ -61,12 +63,18 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
         with process_groups(parallel["tensor"], parallel["pipeline"], where, own) as device, output_lock(folder.output):
             laps.end("processes")
             identity = on_first_process(lambda: check_unchanged(folder))
-            point = find_resume_point(folder.output)
-            timeline, phases = on_first_process(lambda: begin_timeline(folder, point, identity))
-            laps.end("past")
-            trainer = Trainer(folder, own, device, timeline, phases, stop)
-            trainer.prepare(point, live_tensorboard, laps)
-            trainer.run()
+            while True:  # for each stage
+                point = find_resume_point(folder.output)
+                timeline, phases = on_first_process(partial(begin_timeline, folder, point, identity))
+                laps.end("past")
+                trainer = Trainer(folder, own, device, timeline, phases, stop, point)
+                trainer.prepare(point, live_tensorboard, laps)
+                if trainer.run():
+                    break
+                laps = Laps()
+                del trainer  # before the next stage's model is built
+                gc.collect()
+                torch.cuda.empty_cache()
     finally:
         stop.close()
 
@@ -82,25 +90,26 @@ class Trainer:
         timeline: dict[str, Any],
         phases: list[Phase],
         stop: StopRequest,
+        point: ResumePoint | None,
     ) -> None:
-        """Build them; timeline: what manifests say of the one that begins; phases: up to the present one."""
+        """Build them; timeline: what manifests say of the one that begins; phases: up to the present one.
+
+        point: to go on from; None begins with the pretrained weights, and evaluates them.
+        """
         self._folder, self._training, self._operation = folder, folder.training, folder.operation
         self._own, self._device, self._stop = own, device, stop
         self._timeline, self._phases, self._phase = timeline, phases, phases[-1]
         self._is_first = own.rank == 0
         self._history, self._checkpoints = History(folder.output), folder.output / "checkpoints"
-        self._engine = Engine(folder, device, partial(trained_after, phases))
+        self._stage = stage_after(folder.training, point.iteration if point else 0)
+        self._engine = Engine(folder, device, partial(trained_after, phases), self._stage)
         self._state = self._engine.state
         self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
 
     def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
-        """Load weights and data, and open the log; see `train` for the arguments.
-
-        Args:
-            point: to go on from; None begins with the pretrained weights, and evaluates them.
-        """
+        """Load weights and data, and open the log; see `train` and `__init__` for the arguments."""
         laps.end("model")
         self._load(point)
         laps.end("weights")
@@ -109,13 +118,17 @@ class Trainer:
         self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
         if point is None:
             self._evaluate()
-        elif self._is_first and self._state.iteration == self._phase.iteration:
+        elif self._is_first and self._state.iteration == self._phase.iteration != self._stage.begin:
             warn_of_rate(self._folder.output, self._history, self._state.iteration, self._engine.learning_rate)
 
-    def run(self) -> None:
-        """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
+    def run(self) -> bool:
+        """Train to the end of the stage, with evaluations and checkpoints now and then and at the end.
+
+        Returns:
+            whether the training ended; else, another stage comes.
+        """
         reason = None
-        while self._state.iteration < self._training["iterations"] and not reason:
+        while self._state.iteration < self._stage.end and not reason:
             outcome = self.step()
             if outcome == REWIND:
                 continue
@@ -129,11 +142,12 @@ class Trainer:
         self._data.close()
         if self._is_first:
             self._end(reason)
+        return bool(reason) or self._state.iteration >= self._training["iterations"]
 
     def _is_due(self, every: int) -> bool:
-        """Say whether what is done every so many iterations is due; at the end, all is."""
+        """Say whether what is done every so many iterations is due; at the end of a stage, all is."""
         iteration = self._state.iteration
-        return iteration == self._training["iterations"] or iteration % every == 0
+        return iteration == self._stage.end or iteration % every == 0
 
     def _load(self, point: ResumePoint | None) -> None:
         """Take the whole state of a checkpoint; after a rewind, nothing is left of what was done since."""
@@ -142,7 +156,10 @@ class Trainer:
         if point is None:
             self._state.start(pretrained_checkpoint(self._folder))
             return
-        self._state.resume(point.checkpoint, point.position.consumed)
+        if point.manifest.get("stage", WHOLE) == self._stage.mark:
+            self._state.resume(point.checkpoint, point.position.consumed)
+        else:
+            self._state.begin_stage(point.checkpoint, point.iteration, point.position.consumed)
         self._policy.restore(point.manifest["skipped_steps"], point.manifest["skips_in_a_row"], point.rewinds)
         if point.iteration > self._phase.iteration:  # a new phase has losses of its own
             self._anomalies.restore(point.manifest["anomalies"])
@@ -153,8 +170,7 @@ class Trainer:
         self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
-        for name in (FINISHED, UNFINISHED):
-            (self._folder.output / name).unlink(missing_ok=True)
+        forget_end(self._folder.output)
         kind, iteration = ("resumed", point.logged) if point else ("started", -1)
         log = TrainingLog(
             self._folder.output,
@@ -259,6 +275,7 @@ class Trainer:
             "skipped_steps": self._policy.skipped_steps,
             "skips_in_a_row": self._policy.skips_in_a_row,
             "anomalies": self._anomalies.state(),
+            "stage": self._stage.mark,
         }
         if self._log:
             self._log.keep()
@@ -272,21 +289,9 @@ class Trainer:
         )
 
     def _end(self, reason: str | None) -> None:
-        """Record in a file that the training ended, or that the same command continues it; only then wait for servers.
-
-        Raises:
-            OperatorError: the run folder became another meanwhile.
-        """
+        """Record how it ended; only then wait for servers."""
         assert self._log, "of the first process"
         self._log.close_files()
-        newest = torch_dist.newest(self._checkpoints)
-        end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
-        if self._state.iteration >= self._training["iterations"]:
-            check_not_rewritten(self._folder)
-            self._history.note("finished", iteration=self._state.iteration)
-            write_json(self._folder.output / FINISHED, end)
-        else:
-            self._history.note("stopped", iteration=self._state.iteration, reason=reason)
-            write_json(self._folder.output / UNFINISHED, end | {"reason": reason})
-            print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        if reason or self._state.iteration >= self._training["iterations"]:
+            record_end(self._folder, self._checkpoints, self._state.iteration, reason)
         self._log.close_trackers()

@@ -4,6 +4,8 @@ import importlib.util
 import math
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 import torch
 from megatron.core import parallel_state
@@ -28,7 +30,7 @@ def transformer_config(
     """Return megatron-core's configuration of a Llama on the parallel sizes of this process's groups.
 
     Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. Fusions that need Transformer Engine are off;
-    SwiGLU is compiled on a GPU where there is a compiler, and gradients are accumulated by Apex's kernel where that is
+    SwiGLU is compiled on a GPU where that is possible, and gradients are accumulated by Apex's kernel where that is
     installed. Weights are initialized although a checkpoint is always loaded: without, megatron-core does not mark
     them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
 
@@ -61,7 +63,7 @@ def transformer_config(
         use_cpu_initialization=not torch.cuda.is_available(),
         gradient_accumulation_fusion=torch.cuda.is_available() and _grad_accum_fusion_available,
         masked_softmax_fusion=False,
-        bias_activation_fusion=torch.cuda.is_available() and _can_compile(),
+        bias_activation_fusion=torch.cuda.is_available() and can_compile(),
         bias_dropout_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,
@@ -69,9 +71,14 @@ def transformer_config(
     )
 
 
-def _can_compile() -> bool:
-    """Say whether torch.compile can make a kernel: triton calls a C compiler."""
-    return importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "gcc")) is not None
+def can_compile() -> bool:
+    """Say whether torch.compile can make a kernel: triton has a C compiler build a module for Python, with its headers.
+
+    Debian's python3 has them in a package of their own, python3-dev.
+    """
+    has_compiler = shutil.which(os.environ.get("CC", "gcc")) is not None
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
 
 
 def build_model(architecture: Architecture, config: TransformerConfig, sequence_length: int) -> GPTModel:
