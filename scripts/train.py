@@ -17,6 +17,8 @@ from pretrain_llama.run.start_checks import check_run
 from pretrain_llama.training.laps import Laps
 
 CUDA_SETTINGS = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
+# cuBLAS adds in one order with a workspace of its own; NCCL's choice of an algorithm changes the order of a sum.
+DETERMINISTIC_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +43,8 @@ def main() -> None:
     laps.end("checks")
     # CUDA reads them when it is first asked for anything, which importing megatron-core does. One queue: communication
     # starts in the order in which it was asked for (megatron-core, tensor_parallel/layers.py).
-    for name, value in CUDA_SETTINGS.items():
+    settings = CUDA_SETTINGS | (DETERMINISTIC_SETTINGS if folder.operation["deterministic"] else {})
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.loop import train

@@ -172,6 +172,17 @@ class TrainingSettings(TypedDict):
     seed: int
 
 
+class HooksSettings(TypedDict):
+    """What to do with the model now and then, while its training goes on; null is nothing. Its files are in
+    output/hooks/, and its failure does not stop the training.
+    """
+
+    every_iterations: int
+    command: str
+    time_limit_seconds: float
+    keep_export: bool
+
+
 class OperationSettings(TypedDict):
     """How the training is run and watched. All of it may change whenever the run resumes."""
 
@@ -183,6 +194,8 @@ class OperationSettings(TypedDict):
     evaluate_every_iterations: int
     evaluation_sequences: int
     time_limit_seconds: float | None
+    hooks: HooksSettings | None
+    deterministic: bool
     data_cache: Literal["run", "node"]
     on_not_finite: Literal["stop", "skip", "rewind"]
     on_spike: Literal["ignore", "stop", "skip", "rewind"]

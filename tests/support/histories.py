@@ -125,6 +125,7 @@ class Ledger:
     """Stands in for `Engine`, and for its state."""
 
     learning_rate = 1.0
+    computing: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, oracle: Oracle, *_: Any) -> None:
         self.iteration = self.trained = self.consumed = 0

@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 import time
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.checkpoint import FileSystemReader, load
 
+from checkpoint_tensors import loaded
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.training import model as built
 from pretrain_llama.training.optimizer import gradient_norm
@@ -20,7 +21,7 @@ from project import run_script
 from trainings import Training, copied_with_output, start, train
 
 OVERLAPPED = {"data": 2, "distributed_optimizer": True}
-OFTEN = {"checkpoint_every_iterations": 2, "evaluate_every_iterations": 2}
+OFTEN = {"checkpoint_every_iterations": 2, "evaluate_every_iterations": 4}
 
 
 def watched_training(folder: Path) -> None:
@@ -32,11 +33,11 @@ def watched_training(folder: Path) -> None:
     step.BUCKET_PARAMETERS = 30_000
     settle, sharded, read = engine.settle, state.sharded_optimizer, filesystem.FileSystemReader.read_data
 
-    def settling(model: torch.nn.Module) -> None:
+    def settling(before_what: str, model: torch.nn.Module) -> None:
         before = [parameter.detach().clone() for parameter in model.parameters()]
         settle(model)
         stale = any(not torch.equal(was, now) for was, now in zip(before, model.parameters(), strict=True))
-        print(f"stale {stale} in {len(model.buffers[0].buckets)} buckets", flush=True)
+        print(f"stale before {before_what}: {stale}, {len(model.buffers[0].buckets)} buckets", flush=True)
 
     def sharding(optimizer, model):
         own = {tensor.untyped_storage().data_ptr() for tensor in optimizer_tensors(optimizer)}
@@ -52,7 +53,8 @@ def watched_training(folder: Path) -> None:
         print(f"read {count}", flush=True)
         return read(self, plan, planner)
 
-    engine.settle, state.sharded_optimizer, filesystem.FileSystemReader.read_data = settling, sharding, reading
+    engine.settle, step.settle = partial(settling, "save"), partial(settling, "evaluation")
+    state.sharded_optimizer, filesystem.FileSystemReader.read_data = sharding, reading
     train(folder)
 
 
@@ -91,7 +93,8 @@ def test_a_save_right_after_a_step_has_the_values_of_the_main_parameters(
     overlapped: tuple[Training, list[str]],
 ) -> None:
     copy, printed = overlapped
-    assert "stale True in 4 buckets" in printed[0], "or nothing had to be gathered, and this test says nothing"
+    for what in ("save", "evaluation"):
+        assert f"stale before {what}: True, 4 buckets" in printed[0], "or it says nothing: nothing had to be gathered"
     for checkpoint in (copy.output / "checkpoints").glob("iter_*"):
         tensors = loaded(checkpoint)
         weights = [name for name in tensors if not name.startswith("optimizer.")]
@@ -99,18 +102,6 @@ def test_a_save_right_after_a_step_has_the_values_of_the_main_parameters(
         for name in weights:
             main = tensors[f"optimizer.state.param.{name}"]
             assert main.dtype == torch.float32 and torch.equal(main.bfloat16(), tensors[name]), name
-
-
-def loaded(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint as torch reads them."""
-    described = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
-    tensors = {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype)
-        for name, entry in described.items()
-        if hasattr(entry, "chunks")
-    }
-    load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=True)
-    return tensors
 
 
 def test_a_save_copies_nothing_and_a_load_reads_a_part(overlapped: tuple[Training, list[str]], tmp_path: Path) -> None:
@@ -123,10 +114,10 @@ def test_a_save_copies_nothing_and_a_load_reads_a_part(overlapped: tuple[Trainin
     for iteration in (6, 8):
         shutil.rmtree(torch_dist.iteration_folder(checkpoints, iteration))
     torch_dist.write_tracker(checkpoints, 4)
-    state = sum(path.stat().st_size for path in torch_dist.iteration_folder(checkpoints, 4).glob("*.distcp"))
+    state_bytes = sum(path.stat().st_size for path in torch_dist.iteration_folder(checkpoints, 4).glob("*.distcp"))
     for output in trained(copy):
         read = sum(map(int, re.findall(r"read (\d+)", output)))
-        assert 0 < read <= 1.2 * state / 2, f"{read} of {state}"
+        assert 0 < read <= 1.2 * state_bytes / 2, f"{read} of {state_bytes}"
     assert copy.losses() == straight.losses(), "bit for bit"
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.stages import Stage
+from pretrain_llama.training.attention import described
 from pretrain_llama.training.data.batches import BatchReader, MicroBatch
 from pretrain_llama.training.model import build_model, mask_padding_in_evaluation, transformer_config
 from pretrain_llama.training.new_rows import NewRows, freeze
@@ -21,6 +22,7 @@ class Engine:
 
     Attributes:
         state: all that changes, see `TrainingState`.
+        computing: how, for the record of a start.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Engine:
         training, parallel = stage.applied(folder.training), folder.run["parallel"]
         vocab_size = folder.architecture.vocab_size
         seed_everything(training["seed"])
-        config = transformer_config(folder.architecture, training["precision"], parallel)
+        deterministic = folder.operation["deterministic"]
+        torch.use_deterministic_algorithms(deterministic)
+        config = transformer_config(folder.architecture, training["precision"], parallel, deterministic)
         model = build_model(folder.architecture, config, training["sequence_length_tokens"]).to(device)
         mask_padding_in_evaluation(model, vocab_size)
         freeze(model, stage)
@@ -47,6 +51,12 @@ class Engine:
         schedule = build_schedule(training, self._optimizer, trained_after, stage)
         self._passes = Passes(wrapped, training, self._optimizer)
         parts = ModelParts(model, self._optimizer, schedule, partial(settle, wrapped), vocab_size)
+        self.computing = {
+            "attention": described(training["reset_attention_mask"], deterministic),
+            "weight_gradients": "fp32" if config.gradient_accumulation_fusion else training["precision"],
+            "overlap": str(wrapped.ddp_config.overlap_param_gather).lower(),
+            "deterministic": str(deterministic).lower(),
+        }
         self.state = TrainingState(parts, training, trained_after, stage)
 
     @property

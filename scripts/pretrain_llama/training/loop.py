@@ -23,6 +23,7 @@ from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetect
 from pretrain_llama.training.data.training_data import TrainingData
 from pretrain_llama.training.ending import forget_end, record_end
 from pretrain_llama.training.engine import Engine
+from pretrain_llama.training.hooks import Hooks
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
@@ -107,6 +108,7 @@ class Trainer:
         self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
+        self._hooks = Hooks(folder.path, self._operation["hooks"], self._warn, self._log_hook)
 
     def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
         """Load weights and data, and open the log; see `train` and `__init__` for the arguments."""
@@ -135,19 +137,21 @@ class Trainer:
             reason = outcome
             if self._is_due(self._operation["evaluate_every_iterations"]):
                 self._evaluate()
-            if reason or self._is_due(self._operation["checkpoint_every_iterations"]):
+            if reason or self._is_due(self._operation["checkpoint_every_iterations"], self._hooks.every):
                 self._save()
             self._writer.finish(wait=False)
+            self._hooks.poll()
         self._writer.finish(wait=True)
         self._data.close()
+        self._hooks.close(wait=not reason)
         if self._is_first:
             self._end(reason)
         return bool(reason) or self._state.iteration >= self._training["iterations"]
 
-    def _is_due(self, every: int) -> bool:
+    def _is_due(self, *every: int | None) -> bool:
         """Say whether what is done every so many iterations is due; at the end of a stage, all is."""
         iteration = self._state.iteration
-        return iteration == self._stage.end or iteration % every == 0
+        return iteration == self._stage.end or any(each and iteration % each == 0 for each in every)
 
     def _load(self, point: ResumePoint | None) -> None:
         """Take the whole state of a checkpoint; after a rewind, nothing is left of what was done since."""
@@ -181,7 +185,8 @@ class Trainer:
         )
         self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
         laps.end("logs")
-        self._history.note_start(kind, self._state.iteration, laps.seconds, self._own.world_size)
+        about = laps.seconds, self._own.world_size, self._engine.computing
+        self._history.note_start(kind, self._state.iteration, *about)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
         warn_of_validation(self._folder, self._history)
         return log
@@ -238,17 +243,13 @@ class Trainer:
         return Position(self._state.consumed, self._data.drawn(self._state.consumed), self._left_out)
 
     def _report(self, loss: float, norm: float, learning_rate: float, size: int, seconds: float) -> None:
-        iteration, consumed = self._state.iteration, self._state.consumed
+        iteration = self._state.iteration
         record = {
             "iteration": iteration,
             "loss": loss,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
-            "batch_sequences": size,
-            "consumed_tokens": consumed * self._training["sequence_length_tokens"],
-            "trained_tokens": (consumed - sum(self._left_out.values())) * self._training["sequence_length_tokens"],
-            **self._figures.speed(size, seconds),
-            "memory_bytes": self._figures.memory_bytes(),
+            **self._figures.step(size, seconds, self._state.consumed, sum(self._left_out.values())),
             "skipped_steps": self._policy.skipped_steps,
             "rewinds": self._policy.rewinds,
         }
@@ -259,9 +260,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Evaluate each validation set apart, and log its loss in nats a token."""
-        losses = {}
-        for name, reader in self._data.validation.items():
-            losses[name] = self._engine.evaluate(reader)
+        losses = {name: self._engine.evaluate(reader) for name, reader in self._data.validation.items()}
         if self._log and losses:
             consumed_tokens = self._state.consumed * self._training["sequence_length_tokens"]
             self._log.validation(self._state.iteration, consumed_tokens, losses)
@@ -283,10 +282,14 @@ class Trainer:
 
     def _saved(self, checkpoint: Path, seconds: float) -> None:
         keep = self._operation["keep_last_checkpoints"], self._operation["keep_every_iterations"]
-        removed = [path.name for path in prune(self._checkpoints, *keep)]
-        self._history.note(
-            "saved", iteration=torch_dist.iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed
-        )
+        removed = [path.name for path in prune(self._checkpoints, *keep, self._hooks.in_use)]
+        iteration = torch_dist.iteration_of(checkpoint)
+        self._history.note("saved", iteration=iteration, seconds=round(seconds, 3), removed=removed)
+        self._hooks.saved(iteration)
+
+    def _log_hook(self, iteration: int, numbers: dict[str, float]) -> None:
+        if self._log:
+            self._log.hook(iteration, numbers)
 
     def _end(self, reason: str | None) -> None:
         """Record how it ended; only then wait for servers."""

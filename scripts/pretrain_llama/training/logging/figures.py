@@ -23,7 +23,17 @@ class Figures:
         self._peak = peak_flops(name, folder.training["precision"])
         self._names = list(phase.drawn | folder.probabilities)
 
-    def speed(self, sequences: int, seconds: float) -> dict[str, float]:
+    def step(self, sequences: int, seconds: float, consumed: int, left_out: int) -> dict[str, float]:
+        """Return the figures of a step, the last of so many consumed sequences, of which some were left out."""
+        return {
+            "batch_sequences": sequences,
+            "consumed_tokens": consumed * self._sequence_length,
+            "trained_tokens": (consumed - left_out) * self._sequence_length,
+            **self._speed(sequences, seconds),
+            "memory_bytes": self._memory_bytes(),
+        }
+
+    def _speed(self, sequences: int, seconds: float) -> dict[str, float]:
         """Return tokens and FLOPs a second of a step, and the share of the peak where that is known."""
         tokens_per_second = sequences * self._sequence_length / seconds
         flops = tokens_per_second * self._flops_per_token / self._processes
@@ -34,7 +44,7 @@ class Figures:
         }
         return figures | ({"mfu": flops / self._peak} if self._peak else {})
 
-    def memory_bytes(self) -> int:
+    def _memory_bytes(self) -> int:
         """Return the most memory that this process has taken: of the GPU, or of the machine where there is none."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
