@@ -183,6 +183,13 @@ class HooksSettings(TypedDict):
     keep_export: bool
 
 
+class ProfileSettings(TypedDict):
+    """Trace some iterations, for TensorBoard and Perfetto; null is none."""
+
+    iterations: list[int]
+    ranks: list[int]
+
+
 class OperationSettings(TypedDict):
     """How the training is run and watched. All of it may change whenever the run resumes."""
 
@@ -195,6 +202,7 @@ class OperationSettings(TypedDict):
     evaluation_sequences: int
     time_limit_seconds: float | None
     hooks: HooksSettings | None
+    profile: ProfileSettings | None
     deterministic: bool
     data_cache: Literal["run", "node"]
     on_not_finite: Literal["stop", "skip", "rewind"]

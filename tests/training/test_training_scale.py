@@ -1,4 +1,4 @@
-"""What a training costs on many processes: bytes of a save and of a load, overlap, a crash, and what CUDA is told."""
+"""What a training costs on many processes: bytes of a save and of a load, overlap, and a crash."""
 
 import os
 import re
@@ -17,7 +17,6 @@ from pretrain_llama.training import model as built
 from pretrain_llama.training.optimizer import gradient_norm
 from pretrain_llama.training.optimizer_shards import rectangles
 from pretrain_llama.training.processes import process_groups
-from project import run_script
 from trainings import Training, copied_with_output, start, train
 
 OVERLAPPED = {"data": 2, "distributed_optimizer": True}
@@ -160,28 +159,6 @@ def test_a_process_that_raises_says_so_and_all_end(training: Training, tmp_path:
     assert [process.exitcode for process in started.processes] == [1, 1]
     printed = started.outputs[1].read_text()
     assert "Traceback" in printed and printed.endswith("ValueError: a step of the second process\n")
-
-
-ASKED = """
-import os, sys
-class Torch:
-    def find_spec(name, *_):
-        if name == "torch":
-            sys.exit(f"asked with {os.environ.get('CUDA_DEVICE_MAX_CONNECTIONS')}")
-sys.meta_path.insert(0, Torch)
-"""
-
-
-@pytest.mark.parametrize("given", [None, "8"])
-def test_cuda_is_told_before_torch_is_imported(
-    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(ASKED)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
-    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
-    if given:
-        monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", given)
-    assert run_script("train.py", training.folder).stderr.endswith(f"asked with {given or 1}\n")
 
 
 @pytest.mark.parametrize("missing", [None, "gcc", "headers", "triton"])

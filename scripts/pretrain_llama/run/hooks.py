@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pretrain_llama.files import write_json
 from pretrain_llama.settings import HooksSettings
@@ -76,22 +76,28 @@ def run_hook(run_folder: Path, iteration: int, hooks: HooksSettings) -> int:
     return code
 
 
-def _end_all(*_: int | FrameType | None) -> None:
-    """End this process with all that it started: they are one group."""
-    os.killpg(0, signal.SIGKILL)
+_groups: list[int] = []  # of processes that were started
+
+
+def _end_all(number: int, _: FrameType | None) -> NoReturn:
+    """End what was started, and this process: the training has ended."""
+    for group in _groups:
+        os.killpg(group, signal.SIGKILL)
+    os._exit(128 + number)
 
 
 def _run(command: list[str], variables: dict[str, str], log: Any, limit: float) -> tuple[int, str]:
     """Run a command with its messages in the log; return its exit code, and what it printed."""
-    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log, process_group=None)
-    code = 0
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log, process_group=0)
+    _groups.append(process.pid)
     try:
         printed, _ = process.communicate(timeout=max(limit, 0))
         code = process.returncode
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with what it started itself
         printed, _ = process.communicate()
         code = TIMED_OUT
+    _groups.remove(process.pid)
     log.write(printed)
     log.flush()
     return code, printed.decode(errors="replace")

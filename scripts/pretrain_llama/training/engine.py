@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+import torch.distributed as dist
 
 from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.stages import Stage
@@ -70,6 +71,12 @@ class Engine:
         self._new_rows.mask()
         self._optimizer.prepare_grads()
         return loss, gradient_norm(self._optimizer)
+
+    def tell_slowest_and_fastest(self) -> None:
+        """Print a line on the last step's slowest and fastest process, on the first; every process calls it."""
+        line = self._passes.clock.slowest_and_fastest()
+        if dist.get_rank() == 0:
+            print(line, flush=True)
 
     def take_step(self, norm: float) -> None:
         """Change the weights by the gradients; norm: theirs."""

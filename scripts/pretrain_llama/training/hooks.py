@@ -28,7 +28,7 @@ class Hooks:
         run_folder: Path,
         settings: HooksSettings | None,
         warn: Callable[..., None],
-        took: Callable[[int, dict[str, float]], None],
+        took: Callable[[int, dict[str, float]], None] | None,
     ) -> None:
         """Prepare.
 
@@ -36,7 +36,7 @@ class Hooks:
             run_folder: of the training.
             settings: of run.yaml; None runs none.
             warn: writes an event and a message down.
-            took: called with the iteration and the numbers of a hook that has ended.
+            took: called with the iteration and the numbers of a hook that has ended; None where none is started.
         """
         self._run_folder, self._settings, self._warn, self._took = run_folder, settings, warn, took
         self._running: tuple[int, subprocess.Popen] | None = None
@@ -89,7 +89,7 @@ class Hooks:
             where = hooks.folder_of(self._run_folder / "output", iteration) / hooks.LOG
             failed = f"the hook of iteration {iteration} ended with exit code {process.returncode}, see {where}"
             self._warn("hook_failed", failed, iteration=iteration, exit_code=process.returncode)
-        if numbers := result.get("numbers"):
+        if self._took and (numbers := result.get("numbers")):
             self._took(iteration, numbers)
 
     def _result(self, iteration: int) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from pretrain_llama.training.resumption import (
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.start_warnings import warn_of_rate, warn_of_validation
 from pretrain_llama.training.stopping import REASONS, StopRequest
+from pretrain_llama.training.watching import Tracer
 
 
 def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
@@ -108,7 +109,7 @@ class Trainer:
         self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
-        self._hooks = Hooks(folder.path, self._operation["hooks"], self._warn, self._log_hook)
+        self._tracer = Tracer(self._operation["profile"], own.rank, folder.output)
 
     def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
         """Load weights and data, and open the log; see `train` and `__init__` for the arguments."""
@@ -117,7 +118,8 @@ class Trainer:
         laps.end("weights")
         self._reach_end()
         laps.end("data")
-        self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
+        self._log = log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
+        self._hooks = Hooks(self._folder.path, self._operation["hooks"], self._warn, log.hook if log else None)
         if point is None:
             self._evaluate()
         elif self._is_first and self._state.iteration == self._phase.iteration != self._stage.begin:
@@ -176,17 +178,12 @@ class Trainer:
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
         forget_end(self._folder.output)
         kind, iteration = ("resumed", point.logged) if point else ("started", -1)
-        log = TrainingLog(
-            self._folder.output,
-            iteration,
-            self._operation["log_every_iterations"],
-            live_tensorboard,
-            self._folder.path.resolve().name,
-        )
+        every, name = self._operation["log_every_iterations"], self._folder.path.resolve().name
+        log = TrainingLog(self._folder.output, iteration, every, live_tensorboard, name)
         self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
         laps.end("logs")
-        about = laps.seconds, self._own.world_size, self._engine.computing
-        self._history.note_start(kind, self._state.iteration, *about)
+        about = self._state.iteration, laps.seconds, self._own.world_size, self._engine.computing
+        self._history.note_start(kind, *about)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
         warn_of_validation(self._folder, self._history)
         return log
@@ -199,6 +196,7 @@ class Trainer:
         """
         began = time.perf_counter()
         training, state = self._training, self._state
+        self._tracer.begin(state.iteration + 1)
         size = batch_size(training, state.trained)
         next_size = batch_size(training, state.trained + size) if state.iteration + 1 < training["iterations"] else 0
         loss, norm = self._engine.gradients(*self._data.read(state.consumed, size, next_size))
@@ -214,8 +212,11 @@ class Trainer:
         else:
             self._engine.take_step(norm)
         state.advance(size)
+        self._tracer.end(state.iteration)
         if self._log:
             self._report(loss, norm, learning_rate, size, time.perf_counter() - began)
+        if self._own.world_size > 1 and self._is_due(self._operation["log_every_iterations"]):
+            self._engine.tell_slowest_and_fastest()
         return REASONS[reason]
 
     def _warn(self, event: str, message: str, **details: Any) -> None:
@@ -286,10 +287,6 @@ class Trainer:
         iteration = torch_dist.iteration_of(checkpoint)
         self._history.note("saved", iteration=iteration, seconds=round(seconds, 3), removed=removed)
         self._hooks.saved(iteration)
-
-    def _log_hook(self, iteration: int, numbers: dict[str, float]) -> None:
-        if self._log:
-            self._log.hook(iteration, numbers)
 
     def _end(self, reason: str | None) -> None:
         """Record how it ended; only then wait for servers."""

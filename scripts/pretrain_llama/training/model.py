@@ -34,8 +34,8 @@ def transformer_config(
 
     Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. Fusions that need Transformer Engine are off;
     SwiGLU is compiled on a GPU where that is possible, and weight gradients are accumulated in fp32 there (see
-    weight_gradients.py). Weights are initialized although a checkpoint is always loaded: without, megatron-core does not mark
-    them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
+    weight_gradients.py). Weights are initialized although a checkpoint is always loaded: without, megatron-core does
+    not mark them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
 
     Args:
         architecture: of the model.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from pretrain_llama.settings import ParallelSettings, TrainingSettings
 from pretrain_llama.training.attention import document_mask
 from pretrain_llama.training.data.batches import MicroBatch
+from pretrain_llama.training.watching import Clock
 
 # Of what is sent at once, parallel to computation, in parameters; None takes megatron-core's 40 million, or 1 million a
 # data parallel process where that is more.
@@ -52,7 +54,11 @@ def settle(model: DistributedDataParallel) -> None:
 
 
 class Passes:
-    """Forward and backward passes of a wrapped model, through megatron-core's schedules."""
+    """Forward and backward passes of a wrapped model, through megatron-core's schedules.
+
+    Attributes:
+        clock: of the last backward pass.
+    """
 
     def __init__(
         self, model: DistributedDataParallel, training: TrainingSettings, optimizer: MegatronOptimizer
@@ -63,15 +69,21 @@ class Passes:
         self._sequence_length = training["sequence_length_tokens"]
         self._optimizer = optimizer
         self._run = get_forward_backward_func()
-        model.config.finalize_model_grads_func = finalize_model_grads
+        self.clock = Clock()
+        model.config.finalize_model_grads_func = self._finalize
         model.config.grad_scale_func = optimizer.scale_loss
 
     def backward(self, batches: Iterator[MicroBatch], count: int) -> float:
         """Compute the gradients of one global batch; return its loss in nats a token, the same on every process."""
+        self.clock.begin()
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()  # the gradients are views of that buffer: kept, they would count twice
         loss, tokens = self._pass(batches, count, forward_only=False)
         return loss / tokens
+
+    def _finalize(self, *args: Any, **kwargs: Any) -> None:
+        self.clock.ready()
+        finalize_model_grads(*args, **kwargs)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[MicroBatch], count: int) -> tuple[float, float]:

@@ -31,7 +31,8 @@ def can_accumulate() -> bool:
     if not torch.cuda.is_available():
         return False
     try:
-        accumulate(*(torch.ones(16, 16, dtype=torch.bfloat16, device="cuda") for _ in "ab"), torch.ones(16, 16).cuda())
+        ones = torch.ones(16, 16, dtype=torch.bfloat16, device="cuda")
+        accumulate(ones, ones, torch.ones(16, 16, device="cuda"))
     except (RuntimeError, TypeError):  # of a torch that has no such product, or not for this GPU
         return False
     install()
