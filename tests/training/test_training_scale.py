@@ -13,6 +13,9 @@ import torch
 
 from checkpoint_tensors import loaded
 from pretrain_llama.checkpoints import torch_dist
+from pretrain_llama.checkpoints.architecture import read_architecture
+from pretrain_llama.configuration import load_run
+from pretrain_llama.estimate import memory
 from pretrain_llama.training import model as built
 from pretrain_llama.training.optimizer import gradient_norm
 from pretrain_llama.training.optimizer_shards import rectangles
@@ -25,6 +28,7 @@ OFTEN = {"checkpoint_every_iterations": 2, "evaluate_every_iterations": 4}
 
 def watched_training(folder: Path) -> None:
     """Train with several buckets, and tell what is stale before a save, what a save copies, and what a load reads."""
+    from megatron.core.dist_checkpointing.strategies.filesystem_async import FileSystemWriterAsync
     from torch.distributed.checkpoint import filesystem
 
     from pretrain_llama.training import engine, state, step
@@ -47,11 +51,17 @@ def watched_training(folder: Path) -> None:
         print(f"copied {copied} of {sum(shard.data.nbytes for shard in shards)}, held {held}", flush=True)
         return result
 
+    def preparing(self, plan, planner):
+        prepare(self, plan, planner)
+        written = [tensor for *_, (_, tensors) in self.write_buckets for _, tensor in tensors]
+        print(f"written {sum(tensor.nbytes for tensor in written)}", flush=True)
+
     def reading(self, plan, planner):
         count = sum(self.storage_data[item.storage_index].length for item in plan.items)
         print(f"read {count}", flush=True)
         return read(self, plan, planner)
 
+    prepare, FileSystemWriterAsync.prepare_write_data = FileSystemWriterAsync.prepare_write_data, preparing
     engine.settle, step.settle = partial(settling, "save"), partial(settling, "evaluation")
     state.sharded_optimizer, filesystem.FileSystemReader.read_data = sharding, reading
     train(folder)
@@ -101,6 +111,19 @@ def test_a_save_right_after_a_step_has_the_values_of_the_main_parameters(
         for name in weights:
             main = tensors[f"optimizer.state.param.{name}"]
             assert main.dtype == torch.float32 and torch.equal(main.bfloat16(), tensors[name]), name
+
+
+def test_a_save_takes_what_is_estimated(overlapped: tuple[Training, list[str]]) -> None:
+    copy, printed = overlapped
+    run, architecture = load_run(copy.folder), read_architecture(copy.folder / "checkpoint")
+    estimated = memory.at_save(run, architecture)
+    assert estimated["own"]["device"] == 0
+    held = memory.estimate(run, architecture)["optimizer"]
+    for output in printed:
+        written = list(map(int, re.findall(r"written (\d+)", output)))
+        assert written and all(size == pytest.approx(estimated["own"]["host"], rel=0.05) for size in written)
+        (found, *_) = re.findall(r"held (\d+)", output)
+        assert int(found) == pytest.approx(held, rel=0.01)
 
 
 def test_a_save_copies_nothing_and_a_load_reads_a_part(overlapped: tuple[Training, list[str]], tmp_path: Path) -> None:
