@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.mixture.outputs import positional
 from pretrain_llama.run.sizes import RECOMPUTE, SCHEDULES, batch_sizes, sequences_after
 from pretrain_llama.settings import ParallelSettings, RunSettings, TrainingSettings
@@ -16,12 +17,31 @@ from pretrain_llama.settings import ParallelSettings, RunSettings, TrainingSetti
 FILE = "megatron_lm_arguments.sh"
 
 
+def why_not(run: RunSettings, architecture: Architecture) -> str | None:
+    """Return why Megatron-LM's pretrain_gpt.py cannot train a run; None where it can.
+
+    It rotates in one way, and its arguments have no word for stages and for a rate of new rows: --decoupled-lr is of
+    the whole embedding and output layer.
+
+    Args:
+        run: run.yaml.
+        architecture: of the model.
+    """
+    if unlike := unlike_megatron_lm(architecture):
+        return f"it would rotate otherwise ({unlike})"
+    training = run["training"]
+    named = ["training.stages"] * bool(training["stages"]) + ["training.new_rows_rate"] * (
+        training["new_rows_rate"] != 1
+    )
+    return f"it has no {' and no '.join(named)}" if named else None
+
+
 def arguments_script(run: RunSettings, architecture: Architecture, probabilities: dict[str, float]) -> str:
     """Return a bash script that sets the array MEGATRON_LM_ARGUMENTS, a group of arguments in each line.
 
     Args:
         run: run.yaml.
-        architecture: of the model; one that Megatron-LM computes as we do (`unlike_megatron_lm`).
+        architecture: of the model; `why_not` has no objection.
         probabilities: of the shards, by counted name.
     """
     groups = [

@@ -42,12 +42,16 @@ def _capability() -> int | None:
 
 
 class Attention(MegatronModule):
-    """Causal attention by torch's kernels; without a mask in memory where whole sequences are attended to."""
+    """Causal attention by torch's kernels; without a mask in memory where whole sequences are attended to.
+
+    Attributes:
+        kernels: to try, without and with a mask.
+    """
 
     def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: object) -> None:
         super().__init__(config=config)
         self._scale = softmax_scale
-        self._kernels = {
+        self.kernels = {
             has_mask: kernels(_capability(), has_mask, config.deterministic_mode) for has_mask in (False, True)
         }
 
@@ -73,7 +77,7 @@ class Attention(MegatronModule):
         groups = query.shape[1] // key.shape[1]
         if attention_mask is not None and groups > 1:  # that kernel takes no groups of heads
             key, value = (part.repeat_interleave(groups, 1) for part in (key, value))
-        with sdpa_kernel(self._kernels[attention_mask is not None], set_priority=True):
+        with sdpa_kernel(self.kernels[attention_mask is not None], set_priority=True):
             attended = torch.nn.functional.scaled_dot_product_attention(
                 query,
                 key,
