@@ -13,6 +13,7 @@ from pretrain_llama.checkpoints.architecture import Architecture, read_architect
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import read_json
+from pretrain_llama.launch.megatron_lm import why_not
 from pretrain_llama.run.log_file import read_log
 from pretrain_llama.run.stages import check_stages, identified, stage_after
 from pretrain_llama.settings import RunSettings
@@ -134,6 +135,14 @@ def test_only_a_run_with_stages_names_them_in_its_phases(run: RunSettings) -> No
     assert identified(run["training"], 3, {"data": {}})["stage"] == {"iteration": 3, "trains": "embeddings"}
     run["training"]["stages"] = []
     assert identified(run["training"], 3, {"data": {}}) == {"data": {}}, "as earlier versions wrote it"
+
+
+def test_megatron_lm_has_neither_stages_nor_a_rate_of_new_rows(run: RunSettings, architecture: Architecture) -> None:
+    assert why_not(run, architecture) == "it has no stages"
+    run["training"] |= {"stages": [], "new_rows_rate": 2.0}  # type: ignore[typeddict-item]
+    assert why_not(run, architecture) == "it has no new_rows_rate"
+    run["training"]["new_rows_rate"] = 1.0
+    assert why_not(run, architecture) is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -30,9 +30,7 @@ def why_not(run: RunSettings, architecture: Architecture) -> str | None:
     if unlike := unlike_megatron_lm(architecture):
         return f"it would rotate otherwise ({unlike})"
     training = run["training"]
-    named = ["training.stages"] * bool(training["stages"]) + ["training.new_rows_rate"] * (
-        training["new_rows_rate"] != 1
-    )
+    named = ["stages"] * bool(training["stages"]) + ["new_rows_rate"] * (training["new_rows_rate"] != 1)
     return f"it has no {' and no '.join(named)}" if named else None
 
 
