@@ -1,8 +1,8 @@
 """Hooks beside a training: what they run, what is kept of them, and that their failure never stops it."""
 
 import json
+import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pretrain_llama.run.checkpoint_files import prune
 from pretrain_llama.run.history import History
 from pretrain_llama.training.hooks import Hooks
 from project import run_script
-from trainings import Training
+from trainings import Training, copied_with_output
 
 # As lm-eval would be called; it sees what a process of the training sees, but for ranks and GPUs.
 LOOK = """echo looked at
@@ -53,7 +53,7 @@ def test_a_hook_runs_on_an_export_and_its_numbers_are_shown(training: Training, 
 
 
 def test_a_hook_that_fails_or_hangs_does_not_stop_the_training(training: Training, hooked: Training) -> None:
-    set_hooks(hooked, "echo broken >&2; exit 3")
+    set_hooks(hooked, "echo broken >&2; exit 3", every=6)
     printed = hooked.train()
     assert "WARNING: hook_failed: the hook of iteration 6 ended with exit code 3, see " in printed
     assert "broken" in (hooks.folder_of(hooked.output, 6) / "log.txt").read_text()
@@ -78,20 +78,29 @@ def test_one_hook_runs_at_a_time_and_its_checkpoint_stays(tmp_path: Path, monkey
     program.write_text("import time; time.sleep(600)")
     monkeypatch.setattr("pretrain_llama.training.hooks.PROGRAM", program)
     watched = Watched(tmp_path, {"every_iterations": 2})
-    for iteration in (1, 2, 4):
-        (tmp_path / "output" / "checkpoints" / f"iter_000000{iteration}").mkdir(parents=True)
-    watched.hooks.saved(1)
-    assert watched.hooks.in_use == [], "not due"
-    watched.hooks.saved(2)
-    watched.hooks.saved(4)
+    checkpoints = tmp_path / "output" / "checkpoints"
+    for iteration in range(1, 7):
+        (checkpoints / f"iter_000000{iteration}").mkdir(parents=True)
+        watched.hooks.saved(iteration)
     assert watched.said == ["hook_left_out: the hook of iteration 4: that of iteration 2 still runs"]
-    assert [path.name for path in prune(tmp_path / "output" / "checkpoints", 1, None, watched.hooks.in_use)] == [
-        "iter_0000001"
+    assert [path.name for path in watched.hooks.in_use] == ["iter_0000002", "iter_0000006"]
+    prune(checkpoints, 1, None, watched.hooks.in_use)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["iter_0000002", "iter_0000006"]
+    program.write_text("raise SystemExit(3)")
+    watched.hooks._running[1].kill()  # type: ignore[index]
+    watched.hooks.close(wait=True)
+    assert [
+        "iteration 2 ended with exit code -9" in watched.said[1],
+        "6 ended with exit code 3" in watched.said[2],
+    ] == [
+        True,
+        True,
     ]
-    began = time.monotonic()
+    program.write_text("import time; time.sleep(600)")
+    watched.hooks.saved(8)
+    watched.hooks.saved(10)
     watched.hooks.close(wait=False)
-    assert time.monotonic() - began < 60 and watched.hooks.in_use == []
-    assert "the hook of iteration 2 ended with exit code -" in watched.said[-1]
+    assert "the hook of iteration 8 ended with exit code -15" in watched.said[-1] and watched.hooks.in_use == []
 
 
 def test_a_hook_that_does_not_start_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,22 +111,30 @@ def test_a_hook_that_does_not_start_is_a_warning(tmp_path: Path, monkeypatch: py
     assert Watched(tmp_path, None).hooks.every is None
 
 
-def test_a_command_has_a_limit_and_the_export_may_stay(training: Training, llama: Path, tmp_path: Path) -> None:
-    copy = Training(tmp_path / "run", dict(training.run))
-    shutil.copytree(training.folder, copy.folder)
+def test_a_hook_by_hand_keeps_its_export_where_it_should(training: Training, llama: Path, tmp_path: Path) -> None:
+    copy = copied_with_output(training, tmp_path / "run")
     shutil.copytree(llama, copy.folder / "huggingface", ignore=shutil.ignore_patterns("*.safetensors"))
     refused = run_script("run_hook.py", copy.folder, "--iteration", 8)
     assert refused.returncode == 2 and "the run has no hooks" in refused.stderr
-    set_hooks(copy, "echo '{\"seen\": 1}'; sleep 600", time_limit_seconds=30, keep_export=True)
-    assert run_script("run_hook.py", copy.folder, "--iteration", 8).returncode == hooks.TIMED_OUT
+    set_hooks(copy, "echo '{\"seen\": 1}'; exit 5", keep_export=True)
+    assert run_script("run_hook.py", copy.folder, "--iteration", 8).returncode == 5
     folder = hooks.folder_of(copy.output, 8)
-    assert read_json(folder / "result.json")["numbers"] == {"seen": 1}
+    result = read_json(folder / "result.json")
+    assert (result["exit_code"], result["numbers"]) == (5, {"seen": 1})
     assert (folder / "huggingface" / "config.json").exists()
     missing = run_script("run_hook.py", copy.folder, "--iteration", 7)
-    assert (
-        missing.returncode == 2
-        and "no checkpoint of iteration 7" in (hooks.folder_of(copy.output, 7) / "log.txt").read_text()
-    )
+    log = (hooks.folder_of(copy.output, 7) / "log.txt").read_text()
+    assert missing.returncode == 2 and "no checkpoint of iteration 7" in log
+
+
+def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    with open(tmp_path / "log.txt", "wb") as log:
+        command = ["bash", "-c", "echo begun; sleep 600 & echo $!; wait"]
+        code, printed = hooks._run(command, dict(os.environ), log, 2)
+    begun, child = printed.split()
+    assert (code, begun) == (hooks.TIMED_OUT, "begun")
+    assert not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_text()
+    assert (tmp_path / "log.txt").read_text() == printed and not hooks._groups
 
 
 @pytest.mark.parametrize(

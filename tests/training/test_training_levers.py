@@ -158,7 +158,7 @@ def test_a_trace_and_the_slowest_process_are_written(training: Training, tmp_pat
     (trace,) = (copy.output / "profile").iterdir()
     assert trace.name.startswith("rank_00001.") and trace.name.endswith(".pt.trace.json")
     assert "aten::mm" in trace.read_text()
-    assert copy.losses() == pytest.approx(training.losses()[:4], abs=1e-6)
+    assert copy.losses()[:3] == pytest.approx(training.losses()[:3], abs=1e-6), "the schedule is another one"
 
 
 def test_a_process_that_is_not_named_traces_nothing(tmp_path: Path) -> None:

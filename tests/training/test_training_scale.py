@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from megatron.core import dist_checkpointing
 
 from checkpoint_tensors import loaded
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.checkpoints.architecture import read_architecture
-from pretrain_llama.configuration import load_run
+from pretrain_llama.configuration import load_run, validate
 from pretrain_llama.estimate import memory
 from pretrain_llama.training import model as built
-from pretrain_llama.training.optimizer import gradient_norm
-from pretrain_llama.training.optimizer_shards import rectangles
-from pretrain_llama.training.processes import process_groups
-from trainings import Training, copied_with_output, start, train
+from pretrain_llama.training.model import build_model, transformer_config
+from pretrain_llama.training.optimizer import build_optimizer, gradient_norm
+from pretrain_llama.training.optimizer_shards import distributed_optimizer, rectangles, sharded_optimizer
+from pretrain_llama.training.processes import process_groups, seed_everything
+from pretrain_llama.training.step import wrap_model
+from trainings import RUN, Training, copied_with_output, start, train
 
 OVERLAPPED = {"data": 2, "distributed_optimizer": True}
 OFTEN = {"checkpoint_every_iterations": 2, "evaluate_every_iterations": 4}
@@ -141,6 +144,39 @@ def test_a_save_copies_nothing_and_a_load_reads_a_part(overlapped: tuple[Trainin
         read = sum(map(int, re.findall(r"read (\d+)", output)))
         assert 0 < read <= 1.2 * state_bytes / 2, f"{read} of {state_bytes}"
     assert copy.losses() == straight.losses(), "bit for bit"
+
+
+def test_a_save_is_what_megatron_core_would_have_saved(llama: Path, tmp_path: Path) -> None:
+    """In names, sizes and values; and its own loads."""
+    metadata = {"distrib_optim_sharding_type": "fully_reshardable"}
+    with process_groups(1, 1, "a test"):
+        seed_everything(1)
+        run = validate(RUN | {"parallel": {"distributed_optimizer": True}}, "run", "a test")
+        architecture = read_architecture(llama)
+        config = transformer_config(architecture, "bf16", run["parallel"])
+        model = build_model(architecture, config, 32)
+        adamw = build_optimizer(run["training"], config, wrap_model(model, config, run["parallel"]))
+        part = distributed_optimizer(adamw)
+        assert part
+        state = optimizer_tensors(part)
+        for tensor in state:
+            tensor.detach().normal_()
+        wanted = [tensor.clone() for tensor in state]
+        saved = {
+            "ours": sharded_optimizer(part, model.sharded_state_dict()),
+            "theirs": part.sharded_state_dict(model.sharded_state_dict(), metadata=metadata),
+        }
+        for name, sharded in saved.items():
+            (tmp_path / name).mkdir()
+            dist_checkpointing.save({"optimizer": sharded}, str(tmp_path / name))
+        ours, theirs = (loaded(tmp_path / name) for name in saved)
+        assert ours.keys() == theirs.keys() and len(ours) == 3 * 9
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        for tensor in state:
+            tensor.detach().zero_()
+        into = {"optimizer": sharded_optimizer(part, model.sharded_state_dict())}
+        dist_checkpointing.load(into, str(tmp_path / "theirs"))
+        assert all(torch.equal(tensor, was) for tensor, was in zip(state, wanted, strict=True))
 
 
 def test_rectangles_make_up_every_range() -> None:

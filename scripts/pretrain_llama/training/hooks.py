@@ -21,7 +21,7 @@ PROGRAM = Path(__file__).resolve().parents[2] / "run_hook.py"
 
 
 class Hooks:
-    """The hooks of a training, on its first process; one runs at a time."""
+    """The hooks of a training, on its first process; one runs at a time, and the newest that is due waits for it."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Hooks:
         """
         self._run_folder, self._settings, self._warn, self._took = run_folder, settings, warn, took
         self._running: tuple[int, subprocess.Popen] | None = None
+        self._waiting: int | None = None
 
     @property
     def every(self) -> int | None:
@@ -48,19 +49,25 @@ class Hooks:
 
     @property
     def in_use(self) -> list[Path]:
-        """The checkpoints that are being exported, which must stay."""
+        """The checkpoints of the hooks that run and wait, which must stay."""
+        iterations = [self._running[0]] * bool(self._running) + [self._waiting] * bool(self._waiting)
         checkpoints = self._run_folder / "output" / "checkpoints"
-        return [torch_dist.iteration_folder(checkpoints, self._running[0])] if self._running else []
+        return [torch_dist.iteration_folder(checkpoints, iteration) for iteration in iterations if iteration]
 
     def saved(self, iteration: int) -> None:
         """Start the hook of a checkpoint that was saved, where it is due."""
         self.poll()
         if self._settings is None or iteration % self._settings["every_iterations"]:
             return
-        if self._running:
-            running = f"that of iteration {self._running[0]} still runs"
-            self._warn("hook_left_out", f"the hook of iteration {iteration}: {running}", iteration=iteration)
+        if self._running is None:
+            self._start(iteration)
             return
+        if left_out := self._waiting:
+            running = f"that of iteration {self._running[0]} still runs"
+            self._warn("hook_left_out", f"the hook of iteration {left_out}: {running}", iteration=left_out)
+        self._waiting = iteration
+
+    def _start(self, iteration: int) -> None:
         folder = hooks.folder_of(self._run_folder / "output", iteration)
         try:
             (folder / hooks.RESULT).unlink(missing_ok=True)
@@ -79,7 +86,7 @@ class Hooks:
         self._running = iteration, process
 
     def poll(self) -> None:
-        """Take the result of a hook that has ended meanwhile."""
+        """Take the result of a hook that has ended meanwhile, and start the one that waits."""
         if self._running is None or self._running[1].poll() is None:
             return
         iteration, process = self._running
@@ -91,6 +98,9 @@ class Hooks:
             self._warn("hook_failed", failed, iteration=iteration, exit_code=process.returncode)
         if self._took and (numbers := result.get("numbers")):
             self._took(iteration, numbers)
+        if waiting := self._waiting:
+            self._waiting = None
+            self._start(waiting)
 
     def _result(self, iteration: int) -> dict[str, Any]:
         try:
@@ -99,10 +109,11 @@ class Hooks:
             return {}
 
     def close(self, wait: bool) -> None:
-        """Wait for a hook that still runs, which has a time limit; or end it."""
-        if self._running:
+        """Wait for the hooks that run and wait, which have a time limit; or end them."""
+        while self._running:
             process = self._running[1]
             if not wait:
+                self._waiting = None
                 process.terminate()
             process.wait()
             self.poll()
