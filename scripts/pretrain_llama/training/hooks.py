@@ -50,7 +50,7 @@ class Hooks:
     @property
     def in_use(self) -> list[Path]:
         """The checkpoints of the hooks that run and wait, which must stay."""
-        iterations = [self._running[0]] * bool(self._running) + [self._waiting] * bool(self._waiting)
+        iterations = [self._running[0] if self._running else None, self._waiting]
         checkpoints = self._run_folder / "output" / "checkpoints"
         return [torch_dist.iteration_folder(checkpoints, iteration) for iteration in iterations if iteration]
 
