@@ -17,13 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.estimate.flops import flops_per_token, peak_flops
@@ -32,11 +31,13 @@ from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.run.sizes import sequences_after
+from pretrain_llama.run.stages import stage_after
 from pretrain_llama.training import cpu
+from pretrain_llama.training.attention import Attention
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.loop import Trainer
 from pretrain_llama.training.model import build_model, transformer_config
-from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step
+from pretrain_llama.training.optimizer import build_optimizer, build_schedule, clip_and_step, gradient_norm
 from pretrain_llama.training.processes import process_groups, seed_everything
 from pretrain_llama.training.step import Passes, wrap_model
 from pretrain_llama.training.stopping import StopRequest
@@ -59,8 +60,11 @@ NEVER = {
 BILLION = Architecture(24, 2048, 5504, 16, 16, 128, 32000, 4096, 1e-5, 10000.0, None, False)
 LEVERS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "SDPA: efficient, not flash": {"backend": SDPBackend.EFFICIENT_ATTENTION},
-    "SDPA: cuDNN, not flash": {"backend": SDPBackend.CUDNN_ATTENTION},
+    "attention: efficient": {"kernel": SDPBackend.EFFICIENT_ATTENTION},
+    "attention: cuDNN": {"kernel": SDPBackend.CUDNN_ATTENTION},
+    "attention: flash": {"kernel": SDPBackend.FLASH_ATTENTION},
+    "weight gradients in bf16": {"fp32_gradients": False},
+    "megatron-core's gradient norm": {"own_norm": False},
     "AdamW not fused": {"fused": False},
     "SwiGLU not compiled": {"compiled": False},
     "recompute selective": {"recompute": "selective"},
@@ -141,7 +145,7 @@ def bench_steps(folder: Path, steps: int) -> None:
     run = open_run_folder(folder)
     with process_groups(1, 1, "this benchmark") as device:
         run.output.mkdir(exist_ok=True)
-        trainer = Trainer(run, Ranks(), device, 0, [Phase(0, 0, {}, run.manifest["identity"])], StopRequest(None))
+        trainer = Trainer(run, Ranks(), device, 0, [Phase(0, 0, {}, run.manifest["identity"])], StopRequest(None), None)
         trainer.prepare(None, None, Laps())
         bare = bare_steps(run, device)
         ours, theirs = trainer.step, without_cuda_calls(lambda: next(bare))
@@ -176,7 +180,12 @@ def bench_start(folder: Path) -> None:
 
 def lever_steps(architecture: Architecture, length: int, device: torch.device, lever: dict[str, Any]) -> Callable:
     """Return a step of a model with one lever changed, and its tokens."""
-    parallel = {"sequence": False, "recompute": lever.get("recompute", "none"), "distributed_optimizer": False}
+    parallel = {
+        "sequence": False,
+        "recompute": lever.get("recompute", "none"),
+        "distributed_optimizer": False,
+        "overlap": False,
+    }
     micro_batch = lever.get("micro_batch", 1)
     training = {
         "iterations": 1000,
@@ -193,15 +202,21 @@ def lever_steps(architecture: Architecture, length: int, device: torch.device, l
         "adam_beta2": 0.95,
         "adam_epsilon": 1e-8,
         "gradient_clip_norm": 1.0,
+        "stages": [],
     }
     config = transformer_config(architecture, "bf16", parallel)
     config.bias_activation_fusion &= lever.get("compiled", True)
-    model = wrap_model(build_model(architecture, config, length).to(device), config, False)
+    config.gradient_accumulation_fusion &= lever.get("fp32_gradients", True)
+    model = wrap_model(build_model(architecture, config, length).to(device), config, parallel)
     optimizer = build_optimizer(training, config, model)
-    build_schedule(training, optimizer, partial(sequences_after, training))
+    stage = stage_after(training, 0)
+    build_schedule(training, optimizer, partial(sequences_after, training), stage)
     if not lever.get("fused", True):
         for group in optimizer.param_groups:
             group["fused"] = None  # torch's own choice then: its foreach kernels; False would be a loop over tensors
+    for layer in model.modules():
+        if isinstance(layer, Attention) and "kernel" in lever:
+            layer.kernels[False] = [lever["kernel"]]
     passes = Passes(model, training, optimizer)
     tokens = torch.randint(0, architecture.vocab_size, (micro_batch, length + 1), device=device)
     batch = {
@@ -212,10 +227,10 @@ def lever_steps(architecture: Architecture, length: int, device: torch.device, l
     }
 
     def step() -> None:
-        with sdpa_kernel(lever["backend"]) if "backend" in lever else nullcontext():
-            passes.backward(iter([batch] * 4), 4)
+        passes.backward(iter([batch] * 4), 4)
         optimizer.prepare_grads()
-        clip_and_step(optimizer, optimizer.get_grad_norm())
+        norm = gradient_norm(optimizer) if lever.get("own_norm", True) else float(optimizer.get_grad_norm())
+        clip_and_step(optimizer, norm)
 
     return step
 

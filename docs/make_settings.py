@@ -36,6 +36,8 @@ def members(key: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
     others = schema.get("additionalProperties")
     if isinstance(others, dict):
         yield from members(key.removesuffix("s"), others)
+    if "items" in schema:
+        yield from members(key.removesuffix("s"), schema["items"])
     if "properties" in schema:
         yield key, schema
 
@@ -52,7 +54,7 @@ def hint(key: str, schema: dict[str, Any]) -> str:
 
 def _of_kind(key: str, kind: str, schema: dict[str, Any]) -> str:
     if kind == "array":
-        return f"list[{hint(key, schema['items'])}]"
+        return f"list[{hint(key.removesuffix('s'), schema['items'])}]"
     if kind != "object":
         return TYPES[kind]
     if "properties" in schema:

@@ -28,6 +28,9 @@ MFU = 0.4
 GB, TERA = 10**9, 10**12
 
 
+SAVERS = {"own": "our trainer", "megatron_lm": "Megatron-LM's, as it is by default"}
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path, help="run folder, or a folder of config/runs/ with --checkpoint")
@@ -82,6 +85,11 @@ def as_text(f: dict[str, Any]) -> str:
         rows.append(("  of which padding", f"{f['padding_parameters']:,}", "of the vocabulary"))
     rows.append(("memory of the fullest process", "", ""))
     rows += [(f"  {part}", f"{size / GB:,.3f} GB", "") for part, size in f["memory_bytes"].items()]
+    rows += [
+        (f"  more at a save, {place}", f"{size / GB:,.3f} GB", SAVERS[trainer])
+        for trainer, sizes in f["save_memory_bytes"].items()
+        for place, size in sizes.items()
+    ]
     rows += [
         ("tokens", f"{f['tokens']:,}", ""),
         *_begun(f),

@@ -13,7 +13,7 @@ from pathlib import Path
 from pretrain_llama import configuration, stores
 from pretrain_llama.errors import ConfigError, run_program
 from pretrain_llama.status.known import known_of
-from pretrain_llama.status.orphans import orphans, told
+from pretrain_llama.status.orphans import orphans, told_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +46,7 @@ def main() -> None:
     if args.yes:
         print(f"removed: {len(chosen):,} files, {sum(orphan.bytes for orphan in chosen):,} bytes")
     else:
-        print(*told(chosen), sep="\n")
+        print(*told_of(chosen), sep="\n")
 
 
 if __name__ == "__main__":

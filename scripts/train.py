@@ -7,6 +7,7 @@ Plain python under AzureML, Slurm and Open MPI; torchrun works, too. Killed, the
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
@@ -14,6 +15,10 @@ from pretrain_llama.run.folder import open_to_train
 from pretrain_llama.run.ranks import from_environment
 from pretrain_llama.run.start_checks import check_run
 from pretrain_llama.training.laps import Laps
+
+CUDA_SETTINGS = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
+# cuBLAS adds in one order with a workspace of its own; NCCL's choice of an algorithm changes the order of a sum.
+DETERMINISTIC_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +41,11 @@ def main() -> None:
     own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own, Path(__file__).name)
     laps.end("checks")
+    # CUDA reads them when it is first asked for anything, which importing megatron-core does. One queue: communication
+    # starts in the order in which it was asked for (megatron-core, tensor_parallel/layers.py).
+    settings = CUDA_SETTINGS | (DETERMINISTIC_SETTINGS if folder.operation["deterministic"] else {})
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.loop import train
 

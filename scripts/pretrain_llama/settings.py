@@ -133,6 +133,7 @@ class ParallelSettings(TypedDict):
     data: int
     sequence: bool
     distributed_optimizer: bool
+    overlap: bool
     recompute: Literal["none", "selective", "full"]
 
 
@@ -142,6 +143,15 @@ class BatchSizeRampupSettings(TypedDict):
     start_sequences: int
     increment_sequences: int
     length_sequences: int
+
+
+class StageSettings(TypedDict):
+    """The keys of stage."""
+
+    iterations: int
+    trains: Literal["new_rows", "embeddings", "all"]
+    learning_rate: float
+    warmup_iterations: NotRequired[int]
 
 
 class TrainingSettings(TypedDict):
@@ -164,7 +174,28 @@ class TrainingSettings(TypedDict):
     adam_beta2: float
     adam_epsilon: float
     gradient_clip_norm: float
+    stages: list[StageSettings]
+    first_new_id: int | None
+    new_rows_rate: float
     seed: int
+
+
+class HooksSettings(TypedDict):
+    """What to do with the model now and then, while its training goes on; null is nothing. Its files are in
+    output/hooks/, and its failure does not stop the training.
+    """
+
+    every_iterations: int
+    command: str
+    time_limit_seconds: float
+    keep_export: bool
+
+
+class ProfileSettings(TypedDict):
+    """Trace some iterations, for TensorBoard and Perfetto; null is none."""
+
+    iterations: list[int]
+    ranks: list[int]
 
 
 class OperationSettings(TypedDict):
@@ -178,6 +209,9 @@ class OperationSettings(TypedDict):
     evaluate_every_iterations: int
     evaluation_sequences: int | None
     time_limit_seconds: float | None
+    hooks: HooksSettings | None
+    profile: ProfileSettings | None
+    deterministic: bool
     data_cache: Literal["run", "node"]
     on_not_finite: Literal["stop", "skip", "rewind"]
     on_spike: Literal["ignore", "stop", "skip", "rewind"]

@@ -130,17 +130,10 @@ MISMATCHES = {
 def test_a_checkpoint_that_is_not_what_its_passport_says_is_refused(tmp_path: Path, source: Path, case: str) -> None:
     change, message = MISMATCHES[case]
     converted = convert(source, tmp_path / "converted")
-    passport.check(converted, tensor_parallel=1)
+    passport.check(converted)
     change(converted)
     with pytest.raises(PretrainError, match=message):
-        passport.check(converted, tensor_parallel=1)
-
-
-def test_a_checkpoint_padded_for_another_size_is_refused(tmp_path: Path, source: Path) -> None:
-    converted = convert(source, tmp_path / "converted", multiple=64)
-    passport.check(converted, tensor_parallel=1)
-    with pytest.raises(PretrainError, match=r"padded vocabulary: 320 -> 384 as the model is built"):
-        passport.check(converted, tensor_parallel=2)
+        passport.check(converted)
 
 
 # Says what torch would find, in place of torch, which takes seconds.
@@ -160,21 +153,6 @@ def test_logits_are_compared_on_the_cpu_whatever_gpus_there_are(tmp_path: Path, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     paths = ["--source", tmp_path, "--checkpoint", tmp_path, "--output", tmp_path / "logits.json"]
     assert run_script("compare_logits.py", *paths).stderr == "CUDA_VISIBLE_DEVICES=''\n"
-
-
-def test_a_training_goes_on_only_with_the_rows_that_it_was_trained_with(tmp_path: Path, source: Path) -> None:
-    """300 ids are padded to 320 rows on one tensor parallel process, to 384 on two."""
-    converted = convert(source, tmp_path / "converted", multiple=64)
-    trained = converted / "release"
-    passport.check_padding(converted, 1, trained)
-    with pytest.raises(PretrainError, match=r"has 320 rows .* size 2 and a multiple of 64 the model has 384") as caught:
-        passport.check_padding(converted, 2, trained)
-    action = "go on with the tensor parallel size that it was trained with; or set conversion.vocab_multiple: 160 in"
-    assert action in str(caught.value)
-    passport.check_padding(convert(source, tmp_path / "again", tensor=2, multiple=160), 2, trained)
-    narrow = convert(source, tmp_path / "narrow", multiple=101)
-    with pytest.raises(PretrainError, match=r"next:  go on with the tensor parallel size that it was trained with$"):
-        passport.check_padding(converted, 2, narrow / "release")
 
 
 def test_an_exported_folder_is_no_megatron_checkpoint(tmp_path: Path, source: Path) -> None:

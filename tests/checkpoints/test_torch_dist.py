@@ -48,7 +48,7 @@ def test_gate_and_up_may_have_a_name_each(tmp_path: Path, source: Path) -> None:
     architecture = read_architecture(source)
     with process_groups(1, 1, "a test"):
         model = build_model(architecture, transformer_config(architecture, "fp32"), 128)
-        load_weights(model, newest(converted))
+        load_weights(model, newest(converted), architecture.vocab_size)
         dist_checkpointing.save(
             {"model": model.sharded_state_dict(metadata={"singleton_local_shards": True})}, str(saved)
         )

@@ -113,7 +113,7 @@ def test_a_model_that_megatron_lm_computes_otherwise_has_no_arguments_for_it(fol
     rope |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
     config = json.loads((tmp_path / "run" / "checkpoint" / "config.json").read_text())
     (tmp_path / "run" / "checkpoint" / "config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
-    with pytest.raises(Failed, match=r"it would rotate otherwise, rope_scaling_factor: 32.0 -> 8.0"):
+    with pytest.raises(Failed, match=r"it would rotate otherwise \(rope_scaling_factor: 32.0 -> 8.0\)"):
         check_megatron_lm(tmp_path / "run", tmp_path)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.distributed.checkpoint import FileSystemReader, load
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from checkpoint_tensors import loaded
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.conversion import to_huggingface, to_megatron
 from pretrain_llama.checkpoints.opening import open_tensors
@@ -116,12 +116,4 @@ def export(checkpoint: Path, like: Path, output: Path) -> Path:
 
 def load_plain(converted: Path) -> dict[str, torch.Tensor]:
     """What torch reads of a checkpoint, with nothing of ours."""
-    release = converted / "release"
-    described = FileSystemReader(release).read_metadata().state_dict_metadata
-    tensors = {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype)
-        for name, entry in described.items()
-        if hasattr(entry, "chunks")
-    }
-    load(tensors, storage_reader=FileSystemReader(release), no_dist=True)
-    return tensors
+    return loaded(converted / "release")

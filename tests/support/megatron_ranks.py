@@ -72,7 +72,7 @@ def save(folder: Path, tensor: int, pipeline: int) -> None:
     parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(tensor, pipeline)
     model = build_model(architecture, transformer_config(architecture, "fp32"), 128)
-    load_weights(model, torch_dist.latest(folder / "megatron"))
+    load_weights(model, torch_dist.latest(folder / "megatron"), architecture.vocab_size)
     place = f"mp_rank_{parallel_state.get_tensor_model_parallel_rank():02d}"
     if pipeline > 1:
         place += f"_{parallel_state.get_pipeline_model_parallel_rank():03d}"

@@ -84,6 +84,12 @@ def test_it_rewinds_and_leaves_out_what_led_there(training: Training, tmp_path: 
     assert train_poisoned(resumed)[0] == 0
     assert resumed.losses() == copy.losses(), "a kill after the rewind changes nothing"
 
+    parallel = {"data": 2, "distributed_optimizer": True}
+    cut = training.copied(tmp_path / "cut", parallel=parallel, operation={"on_not_finite": "rewind"})
+    code, printed = start(train_on_poison, cut.folder, outputs=tmp_path / "cut.out", processes=2).wait()
+    assert code == 0, printed
+    assert cut.losses() == pytest.approx(copy.losses(), abs=1e-6), "weights that were not gathered yet are gone, too"
+
 
 def test_rewinds_are_counted_since_the_start(training: Training, tmp_path: Path) -> None:
     policy = {"on_not_finite": "rewind", "anomaly_limit": 1}

@@ -137,14 +137,11 @@ def verification_path(folder: Path) -> Path | None:
     return next((location for location in locations if location.exists()), None)
 
 
-def check(
-    folder: str | Path, tensor_parallel: int | None = None, trained: Path | None = None, like: Path | None = None
-) -> None:
+def check(folder: str | Path, trained: Path | None = None, like: Path | None = None) -> None:
     """Check that a converted Megatron checkpoint is what its passport says.
 
     Args:
         folder: of config.json, conversion.json, and the checkpoint.
-        tensor_parallel: size that the model is built with; its padding has to be the checkpoint's.
         trained: a checkpoint of a training that started from it, which is looked at instead of its own weights. Its
             vocabulary may be padded otherwise: the tensor parallel size may have changed since.
         like: a folder whose config.json has to describe the same model.
@@ -160,7 +157,7 @@ def check(
             where=folder,
             action="give a folder that convert_checkpoint.py wrote",
         )
-    differences = [*_differences(folder, passport, tensor_parallel, trained)]
+    differences = [*_differences(folder, passport, trained)]
     differences += _other_architecture(passport, read_architecture(like), f"{like}/config.json") if like else []
     if differences:
         raise OperatorError(
@@ -174,36 +171,6 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def check_padding(folder: str | Path, tensor_parallel: int, trained: Path) -> None:
-    """Check that a training may go on from a checkpoint of its own: the rows of its vocabulary are the model's.
-
-    With another tensor parallel size, the vocabulary may be padded to another number of rows. Megatron would load the
-    rows that both have, and leave the others, and what the optimizer knows of them, as a new model has them.
-
-    Args:
-        folder: of the converted checkpoint that the training began with.
-        tensor_parallel: size that the model is built with.
-        trained: the checkpoint to go on from.
-
-    Raises:
-        OperatorError: they are not; says how the sizes can be made to fit.
-    """
-    architecture = read_architecture(folder)
-    stored, built = TorchDistTensors(trained, architecture).padded_vocab_size, architecture.padded_vocab_size
-    if stored == built(tensor_parallel):
-        return
-    action = "go on with the tensor parallel size that it was trained with"
-    if stored % tensor_parallel == 0:
-        multiple = stored // tensor_parallel
-        action += f"; or set conversion.vocab_multiple: {multiple} in config.yaml, and write the run folder again"
-    raise OperatorError(
-        f"the checkpoint has {stored} rows of the vocabulary, padding included; with tensor parallel size "
-        f"{tensor_parallel} and a multiple of {architecture.vocab_multiple} the model has {built(tensor_parallel)}",
-        where=trained,
-        action=action,
-    )
-
-
 def _other_architecture(passport: dict[str, Any], architecture: Architecture, where: str) -> Iterator[str]:
     found = _described(architecture)
     for key, value in passport["architecture"].items():
@@ -211,13 +178,11 @@ def _other_architecture(passport: dict[str, Any], architecture: Architecture, wh
             yield f"{where}: {key}: {shown(value)} -> {shown(found.get(key))}"
 
 
-def _differences(
-    folder: Path, passport: dict[str, Any], tensor_parallel: int | None, trained: Path | None
-) -> Iterator[str]:
+def _differences(folder: Path, passport: dict[str, Any], trained: Path | None) -> Iterator[str]:
     architecture = read_architecture(folder)
     others = list(_other_architecture(passport, architecture, "config.json"))
     yield from others
-    padded = architecture.padded_vocab_size(tensor_parallel or passport["padding"]["tensor_parallel"])
+    padded = architecture.padded_vocab_size(passport["padding"]["tensor_parallel"])
     if padded != passport["padding"]["padded_vocab_size"]:
         yield f"padded vocabulary: {passport['padding']['padded_vocab_size']} -> {padded} as the model is built"
     if passport["verification"] and passport["verification"].get("conversion") != sha256(folder / PASSPORT):

@@ -20,6 +20,17 @@ keeps, in elements a token (H hidden size, F feed-forward size, Q query and K ke
 Tensor parallelism cuts the last two, sequence parallelism the first, too. Where documents are masked, a pair of tokens
 of a sequence has one element, for all layers together. tests/estimate/test_estimate_run.py holds the count without such
 kernels against what autograd saves.
+
+A save takes more, bytes a parameter of the process, D data parallel processes:
+
+                                            on the device    on the host
+    our trainer, each process               0                what it writes: (weights + optimizer) / D
+    Megatron-LM's distributed optimizer     4                12 + 12 / D
+
+Ours copies what a process writes to the host, where it is written from; each state is written by one process. For
+Megatron-LM's, that is what megatron-core's `fully_reshardable` gathers before anything is written
+(distrib_optimizer.py:1262), a tensor at a time on the device. tests/training/test_training_scale.py holds the first
+row against what the writer is given.
 """
 
 import math
@@ -56,6 +67,26 @@ def estimate(run: RunSettings, a: Architecture, fused: bool = True) -> dict[str,
         _stage(run, a, fused, last, 1, has_loss=True),
     ]
     return max(ends, key=lambda parts: sum(parts.values()))
+
+
+def at_save(run: RunSettings, a: Architecture) -> dict[str, dict[str, float]]:
+    """Return the bytes that a save takes beyond a step's, of the fullest process, on its device and its host.
+
+    Args:
+        run: run.yaml.
+        a: of the model.
+
+    Returns:
+        "device" and "host" by trainer: "own", and "megatron_lm" where its distributed optimizer would gather.
+    """
+    parallel, precision = run["parallel"], run["training"]["precision"]
+    data, distributed = parallel["data"], parallel["distributed_optimizer"]
+    parameters = max(on_outer_stages(a, parallel["tensor"], parallel["pipeline"]))
+    # The distributed optimizer writes parameters of its own, also where they are the fp32 weights.
+    optimizer = OPTIMIZER_BYTES["bf16" if distributed else precision]
+    own = {"device": 0.0, "host": (BYTES[precision] + optimizer) * parameters / data}
+    gathered = {"device": 4.0 * parameters, "host": 12 * (1 + 1 / data) * parameters}
+    return {"own": own} | ({"megatron_lm": gathered} if distributed else {})
 
 
 def _stage(

@@ -55,6 +55,7 @@ def estimate(
         "parameters": by_part | {"total": sum(by_part.values())},
         "padding_parameters": (rows - a.vocab_size) * a.hidden_size * (1 if a.tied else 2),
         "memory_bytes": in_memory | {"total": sum(in_memory.values())},
+        "save_memory_bytes": memory.at_save(run, a),
         "processes": processes,
         "tokens": tokens,
         "tokens_trained": account.trained,

@@ -9,8 +9,10 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
+from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.checkpoints.torch_dist import iteration_of
 from pretrain_llama.mixture.outputs import positional
 from pretrain_llama.run.folder import RunFolder
@@ -81,12 +83,29 @@ def words(arguments: Arguments) -> list[str]:
     return [word for option, values in arguments.items() for word in (f"--{option}", *values)]
 
 
+def why_not(run: RunSettings, architecture: Architecture) -> str | None:
+    """Return why Megatron-LM's pretrain_gpt.py cannot train a run; None where it can.
+
+    It rotates in one way, and its arguments have no word for stages and for a rate of new rows: --decoupled-lr is of
+    the whole embedding and output layer.
+
+    Args:
+        run: run.yaml.
+        architecture: of the model.
+    """
+    if unlike := unlike_megatron_lm(architecture):
+        return f"it would rotate otherwise ({unlike})"
+    training = run["training"]
+    named = ["stages"] * bool(training["stages"]) + ["new_rows_rate"] * (training["new_rows_rate"] != 1)
+    return f"it has no {' and no '.join(named)}" if named else None
+
+
 def arguments_script(run: RunSettings, architecture: Architecture, probabilities: dict[str, float]) -> str:
     """Return a bash script that sets the array MEGATRON_LM_ARGUMENTS, an argument in each line.
 
     Args:
         run: run.yaml.
-        architecture: of the model; one that Megatron-LM computes as we do (`unlike_megatron_lm`).
+        architecture: of the model; `why_not` has no objection.
         probabilities: of the shards, by counted name.
     """
     engine, local = (own_arguments(run, has_engine) for has_engine in (True, False))
@@ -163,7 +182,7 @@ def _model(a: Architecture) -> Arguments:
     return _as_words(found)
 
 
-def _as_words(values: dict[str, list]) -> Arguments:
+def _as_words(values: dict[str, Any]) -> Arguments:
     return {option: [str(value) for value in given] for option, given in values.items()}
 
 

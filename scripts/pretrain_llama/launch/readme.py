@@ -5,13 +5,13 @@ from pretrain_llama.launch.megatron_lm import FILE
 from pretrain_llama.settings import RunSettings
 
 
-def text(name: str, run: RunSettings, unlike: str | None) -> str:
+def text(name: str, run: RunSettings, no_megatron_lm: str | None) -> str:
     """Return README.md.
 
     Args:
         name: of the run.
         run: run.yaml.
-        unlike: what Megatron-LM would compute otherwise; None where it can train the run.
+        no_megatron_lm: why Megatron-LM cannot train the run; None where it can.
     """
     parallel, training, layout = run["parallel"], run["training"], Layout.of(run)
     return TEXT.format(
@@ -22,7 +22,7 @@ def text(name: str, run: RunSettings, unlike: str | None) -> str:
         checkpoint=run["checkpoint"],
         processes=layout.nodes * layout.processes_per_node,
         nodes=layout.nodes,
-        megatron_lm=f"not at all, for it would rotate otherwise ({unlike})" if unlike else f"`{FILE}` says how",
+        megatron_lm=f"not at all, for {no_megatron_lm}" if no_megatron_lm else f"`{FILE}` says how",
         **{key: parallel[key] for key in ("tensor", "pipeline", "data")},
     )
 

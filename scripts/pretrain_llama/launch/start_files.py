@@ -6,7 +6,6 @@ from pathlib import Path
 import yaml
 
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.files import write_text
 from pretrain_llama.launch import azureml_job, megatron_lm, readme, slurm_script
 from pretrain_llama.settings import RunSettings
@@ -31,7 +30,7 @@ def write_launch_files(
 ) -> None:
     """Write NAMES, and environment/ with all that its image is built from, into a run folder.
 
-    Arguments for Megatron-LM are left out where it would compute another model.
+    Arguments for Megatron-LM are left out where it cannot train the run.
 
     Args:
         output: the run folder; its data, checkpoint and sources are there.
@@ -50,11 +49,11 @@ def write_launch_files(
     write_text(output / "launch.sbatch", slurm_script.script(name, run))
     write_text(output / "job.yaml", job)
     write_text(output / ".amlignore", azureml_job.IGNORED)
-    unlike = unlike_megatron_lm(architecture)
+    no_megatron_lm = megatron_lm.why_not(run, architecture)
     (output / megatron_lm.FILE).unlink(missing_ok=True)
-    if not unlike:
+    if not no_megatron_lm:
         write_text(output / megatron_lm.FILE, megatron_lm.arguments_script(run, architecture, probabilities))
-    write_text(output / "README.md", readme.text(name, run, unlike))
+    write_text(output / "README.md", readme.text(name, run, no_megatron_lm))
     environment = output / "environment"
     environment.mkdir()
     for file in ("Dockerfile", "install.py", "requirements.lock"):

@@ -17,12 +17,11 @@ from pretrain_llama.checklist import Failed, Passed, Report, Unknown
 from pretrain_llama.checkpoints import passport, torch_dist
 from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.checkpoints.copying import hash_tensors
-from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import PretrainError, listed
 from pretrain_llama.files import read_json, sha256
-from pretrain_llama.launch.megatron_lm import FILE
+from pretrain_llama.launch.megatron_lm import FILE, why_not
 from pretrain_llama.launch.megatron_lm_check import parse
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.mixture.mixture import TrainingLength
@@ -107,7 +106,7 @@ def _check_counts(folder: Path, manifest: dict[str, Any]) -> Passed:
 
 def _check_checkpoint(folder: Path) -> Passed:
     try:
-        passport.check(folder / "checkpoint", load_run(folder)["parallel"]["tensor"])
+        passport.check(folder / "checkpoint")
     except (OSError, PretrainError) as error:
         raise Failed(str(error).partition("\n  where")[0], "bring the checkpoint back, or convert it again") from None
     return Passed("it is what its passport says")
@@ -240,10 +239,11 @@ def _check_packages(folder: Path, manifest: dict[str, Any]) -> Passed:
 
 def check_megatron_lm(folder: Path, checkout: Path) -> Passed:
     """Check that Megatron-LM's own parser accepts the arguments of a run; checkout: of Megatron-LM."""
-    if unlike := unlike_megatron_lm(read_architecture(folder / "checkpoint")):
-        raise Failed(f"it would rotate otherwise, {unlike}", "train with the trainer here; see docs/megatron_lm.md")
+    run = load_run(folder)
+    if reason := why_not(run, read_architecture(folder / "checkpoint")):
+        raise Failed(reason, "train with the trainer here; see docs/megatron_lm.md")
     try:
-        parsed = parse(folder / FILE, checkout, process_count(load_run(folder)))
+        parsed = parse(folder / FILE, checkout, process_count(run))
     except PretrainError as error:
         raise Failed(str(error).partition("\n  where")[0], "see docs/megatron_lm.md") from None
     return Passed(f"it takes them: {len(parsed):,} values")

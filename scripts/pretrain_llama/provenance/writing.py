@@ -71,7 +71,7 @@ def write_run_folder(
         mixture = read_json(mixture_path(output))
         _check_tokenizer(mixture["tokenizer"], tokenizer)
         resolved = load_run(run)
-        passport.check(checkpoint, resolved["parallel"]["tensor"])
+        passport.check(checkpoint)
         check_rewriting(run, indexed, tokenizer, checkpoint, tokenized, output)
         names = list(mixture["probabilities"])
         frame = recorded_frame(tokenized, names, indexed, tokenizer) if tokenized else None

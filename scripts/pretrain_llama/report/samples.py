@@ -14,10 +14,11 @@ def samples(run_folder: Path, heading: Callable[[str], str] = html.heading) -> l
         run_folder: of the run.
         heading: of the section.
     """
-    logged = read_log(run_folder / "output", SAMPLES)
+    records = read_log(run_folder / "output", SAMPLES)
+    earlier = [(record["iteration"], "\n----\n".join(record["texts"])) for record in records]
+    newest = earlier.pop() if earlier else None
     at_end = run_folder / "sample.txt"
     shown = [html.preformatted(at_end.read_text(encoding="utf-8"))] if at_end.exists() else []
-    *earlier, newest = [(record["iteration"], "\n----\n".join(record["texts"])) for record in logged] or [None]
     if newest and not shown:
         shown = [html.paragraph(f"At iteration {newest[0]:,}."), html.preformatted(newest[1])]
     elif newest:

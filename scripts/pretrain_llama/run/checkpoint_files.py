@@ -109,18 +109,20 @@ def remove_unfinished(checkpoints: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(checkpoints: Path, keep_last: int | None, keep_every: int | None) -> list[Path]:
+def prune(checkpoints: Path, keep_last: int | None, keep_every: int | None, in_use: Iterable[Path] = ()) -> list[Path]:
     """Delete the checkpoints that need not be kept, and return them.
 
     Args:
         checkpoints: their folder.
         keep_last: newest to keep; None keeps all.
         keep_every: multiples of so many iterations are kept; None keeps none of them.
+        in_use: are kept for now.
     """
     if keep_last is None:
         return []
     older = list(torch_dist.numbered(checkpoints).items())[keep_last:]
-    removed = [path for iteration, path in older if not keep_every or iteration % keep_every]
+    unkept = [path for iteration, path in older if not keep_every or iteration % keep_every]
+    removed = [path for path in unkept if path not in in_use]
     for path in removed:
         doomed = path.rename(path.with_name(f".{path.name}.pruned.part"))  # half a checkpoint never has its name
         shutil.rmtree(doomed)

@@ -40,9 +40,15 @@ class History:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event} | details
         append_line(Path(self._output) / EVENTS, line)
 
-    def note_start(self, event: str, iteration: int, seconds: dict[str, float], processes: int) -> None:
-        """Note that a training began or resumed at an iteration, on what; seconds: of its start-up, by stage."""
-        self.note(event, iteration=iteration, seconds=seconds, processes=processes, packages=installed())
+    def note_start(
+        self, event: str, iteration: int, seconds: dict[str, float], processes: int, computing: dict[str, str]
+    ) -> None:
+        """Note that a training began or resumed at an iteration, on what, and how it computes.
+
+        seconds: of its start-up, by stage.
+        """
+        about = {"seconds": seconds, "processes": processes, "computing": computing, "packages": installed()}
+        self.note(event, iteration=iteration, **about)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the noted events of a kind."""

@@ -31,7 +31,7 @@ from pretrain_llama.settings import RunSettings, TrainingSettings
 # Hyperparameters that change how the work is cut, but not what is learnt.
 CUTTING_KEYS = ("micro_batch_size_sequences",)
 # Hyperparameters of later versions, with what earlier ones did: a training that one of those began does not name them.
-LATER_KEYS = {"reset_attention_mask": False}
+LATER_KEYS = {"reset_attention_mask": False, "stages": [], "first_new_id": None, "new_rows_rate": 1.0}
 LATER_PARTS = {"trainer": OWN}  # the same for whole parts
 # Of conversion.json: how the vocabulary is padded for a tensor parallel size, and the files that this makes.
 LAYOUT_KEYS = ("padding", "files")

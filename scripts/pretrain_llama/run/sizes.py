@@ -7,6 +7,7 @@ from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.errors import ConfigError
+from pretrain_llama.run.stages import check_stages
 from pretrain_llama.settings import ParallelSettings, RunSettings, TrainingSettings
 
 # What run.yaml's words are for megatron-core and Megatron-LM, whose arguments have the same names.
@@ -89,6 +90,7 @@ def check_sizes(run: RunSettings, architecture: Architecture, tokenizer_vocab_si
     _check_sequence_parallel(parallel, training, where)
     _check_batches(training, data_parallel(run), where)
     _check_schedule(training, where)
+    check_stages(training, parallel, architecture, where)
     if training["sequence_length_tokens"] > architecture.max_positions:
         raise ConfigError(
             f"sequence_length_tokens {training['sequence_length_tokens']} is over the model's "

@@ -40,7 +40,7 @@ def check_run(folder: RunFolder, own: Ranks, program: str) -> None:
     allow_open_files(len(folder.probabilities) + len(sets))
     if own.local == 0:
         pretrained_checkpoint(folder)
-        passport.check(folder.path / "checkpoint", folder.run["parallel"]["tensor"])
+        passport.check(folder.path / "checkpoint")
         for name in folder.probabilities:
             _check_pair(folder, name)
         for prefix in sets:

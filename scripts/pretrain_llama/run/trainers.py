@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
@@ -90,9 +91,15 @@ def check_engine(run: RunSettings, where: Path) -> None:
 
 
 # Section, key, and the values that Megatron-LM can do. It stops at a number that is none, and looks for no spikes; it
-# masks documents by ids that end them, which not all shards have.
-UNABLE = (
+# masks documents by ids that end them, which not all shards have. Its --decoupled-lr is of the whole embedding and
+# output layer; traces and determinism are arguments of its own.
+UNABLE: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("training", "reset_attention_mask", (False,)),
+    ("training", "stages", ([],)),
+    ("training", "new_rows_rate", (1,)),
+    ("operation", "hooks", (None,)),
+    ("operation", "profile", (None,)),
+    ("operation", "deterministic", (False,)),
     ("operation", "on_not_finite", ("stop",)),
     ("operation", "on_spike", ("ignore",)),
 )

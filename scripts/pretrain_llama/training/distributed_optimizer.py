@@ -1,20 +1,13 @@
-"""Patch megatron-core 0.19.2's distributed optimizer so that it resumes with torch's AdamW.
+"""Have megatron-core 0.19.2's distributed optimizer resume with torch's AdamW.
 
 It was written for Transformer Engine's and Apex's fused Adam, which keep their step count elsewhere. Line numbers are
-those of megatron/core/optimizer/distrib_optimizer.py. With the patch, a resumed training continues exactly, on the same
-parallel layout and on another one.
-
-Besides cpu.py, this is the only patch of megatron-core.
+those of megatron/core/optimizer/distrib_optimizer.py. What a checkpoint holds of it: optimizer_shards.py.
 """
 
 from typing import Any
 
 import torch
 from megatron.core.optimizer import MegatronOptimizer
-from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
-
-# Saved as whole tensors by parameter, which load on any layout, and as those of the ordinary optimizer.
-SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 
 
 def create_adam_state(optimizer: MegatronOptimizer) -> None:
@@ -29,22 +22,6 @@ def create_adam_state(optimizer: MegatronOptimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-
-
-def fix_distributed_optimizer() -> None:
-    """Patch line 1223 to skip `step`, which the checkpoint lacks (KeyError), and to run without autograd."""
-    DistributedOptimizer._set_main_param_and_optimizer_states = _set_main_param_and_optimizer_states
-
-
-@torch.no_grad()
-def _set_main_param_and_optimizer_states(
-    self: DistributedOptimizer, model_param: torch.nn.Parameter, tensors: dict[str, torch.Tensor]
-) -> None:
-    group, order = self.model_param_group_index_map[model_param]
-    main = self.optimizer.param_groups[group]["params"][order]
-    for name, target in {"param": main, **self.optimizer.state[main]}.items():
-        if name != "step":
-            target.copy_(tensors[name])
 
 
 def own_steps(optimizer: MegatronOptimizer) -> None:

@@ -139,7 +139,7 @@ def megatron_logits(
     parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(tensor, pipeline)
     model = build_model(architecture, transformer_config(architecture, precision), tokens.shape[1]).eval()
-    load_weights(model, torch_dist.newest(checkpoints))
+    load_weights(model, torch_dist.newest(checkpoints), architecture.vocab_size)
     output = local_logits(model, tokens)
     if output is not None:
         logits = tensor_parallel.gather_from_tensor_model_parallel_region(output).float()

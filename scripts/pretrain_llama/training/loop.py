@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations, checkpoints, rewinds, and the end."""
 
+import gc
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,20 +10,21 @@ from typing import Any
 import torch
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.files import write_json
 from pretrain_llama.run.checkpoint_files import prune
-from pretrain_llama.run.evaluations import MARKER
-from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
+from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.run.sizes import batch_size
+from pretrain_llama.run.stages import WHOLE, stage_after
 from pretrain_llama.run.start_checks import pretrained_checkpoint
 from pretrain_llama.run.timelines import Position
 from pretrain_llama.training.anomalies import KINDS, REWIND, SKIP, AnomalyDetector, AnomalyPolicy
 from pretrain_llama.training.data.training_data import TrainingData
+from pretrain_llama.training.ending import forget_end, record_end
 from pretrain_llama.training.engine import Engine
 from pretrain_llama.training.evaluating import Evaluator
+from pretrain_llama.training.hooks import Hooks
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
@@ -38,6 +40,7 @@ from pretrain_llama.training.resumption import (
 from pretrain_llama.training.saving import CheckpointWriter
 from pretrain_llama.training.start_warnings import warn_of_rate, warn_of_validation
 from pretrain_llama.training.stopping import REASONS, StopRequest
+from pretrain_llama.training.watching import Tracer
 
 
 def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
@@ -63,12 +66,18 @@ def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: La
         with process_groups(parallel["tensor"], parallel["pipeline"], where, own) as device, output_lock(folder.output):
             laps.end("processes")
             identity = on_first_process(lambda: check_unchanged(folder))
-            point = find_resume_point(folder.output)
-            timeline, phases = on_first_process(lambda: begin_timeline(folder, point, identity))
-            laps.end("past")
-            trainer = Trainer(folder, own, device, timeline, phases, stop)
-            trainer.prepare(point, live_tensorboard, laps)
-            trainer.run()
+            while True:  # for each stage
+                point = find_resume_point(folder.output)
+                timeline, phases = on_first_process(partial(begin_timeline, folder, point, identity))
+                laps.end("past")
+                trainer = Trainer(folder, own, device, timeline, phases, stop, point)
+                trainer.prepare(point, live_tensorboard, laps)
+                if trainer.run():
+                    break
+                laps = Laps()
+                del trainer  # before the next stage's model is built
+                gc.collect()
+                torch.cuda.empty_cache()
     finally:
         stop.close()
 
@@ -84,59 +93,69 @@ class Trainer:
         timeline: dict[str, Any],
         phases: list[Phase],
         stop: StopRequest,
+        point: ResumePoint | None,
     ) -> None:
-        """Build them; timeline: what manifests say of the one that begins; phases: up to the present one."""
+        """Build them; timeline: what manifests say of the one that begins; phases: up to the present one.
+
+        point: to go on from; None begins with the pretrained weights, and evaluates them.
+        """
         self._folder, self._training, self._operation = folder, folder.training, folder.operation
         self._own, self._device, self._stop = own, device, stop
         self._timeline, self._phases, self._phase = timeline, phases, phases[-1]
         self._is_first = own.rank == 0
         self._history, self._checkpoints = History(folder.output), folder.output / "checkpoints"
-        self._engine = Engine(folder, device, partial(trained_after, phases))
+        self._stage = stage_after(folder.training, point.iteration if point else 0)
+        self._engine = Engine(folder, device, partial(trained_after, phases), self._stage)
         self._state = self._engine.state
         self._data = TrainingData(folder, self._phase, own, device)
         self._writer = CheckpointWriter(self._checkpoints, self._operation["save_in_background"])
         self._evaluator = Evaluator(folder, self._engine, self._data.validation)
         self._policy = AnomalyPolicy(self._operation, folder.output, self._warn)
+        self._tracer = Tracer(self._operation["profile"], own.rank, folder.output)
 
     def prepare(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> None:
-        """Load weights and data, and open the log; see `train` for the arguments.
-
-        Args:
-            point: to go on from; None begins with the pretrained weights, and evaluates them.
-        """
+        """Load weights and data, and open the log; see `train` and `__init__` for the arguments."""
         laps.end("model")
         self._load(point)
         laps.end("weights")
         self._reach_end()
         laps.end("data")
-        self._log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
+        self._log = log = self._open_log(point, live_tensorboard, laps) if self._is_first else None
+        self._hooks = Hooks(self._folder.path, self._operation["hooks"], self._warn, log.hook if log else None)
         if point is None:
             self._evaluate()
-        elif self._is_first and self._state.iteration == self._phase.iteration:
+        elif self._is_first and self._state.iteration == self._phase.iteration != self._stage.begin:
             warn_of_rate(self._folder.output, self._history, self._state.iteration, self._engine.learning_rate)
 
-    def run(self) -> None:
-        """Train to the last iteration, with evaluations and checkpoints now and then and at the end."""
+    def run(self) -> bool:
+        """Train to the end of the stage, with evaluations and checkpoints now and then and at the end.
+
+        Returns:
+            whether the training ended; else, another stage comes.
+        """
         reason = None
-        while self._state.iteration < self._training["iterations"] and not reason:
+        while self._state.iteration < self._stage.end and not reason:
             outcome = self.step()
             if outcome == REWIND:
                 continue
             reason = outcome
             if self._is_due(self._operation["evaluate_every_iterations"]):
                 self._evaluate()
-            if reason or self._is_due(self._operation["checkpoint_every_iterations"]):
+            if reason or self._is_due(self._operation["checkpoint_every_iterations"], self._hooks.every):
                 self._save()
             self._writer.finish(wait=False)
+            self._hooks.poll()
         self._writer.finish(wait=True)
         self._data.close()
+        self._hooks.close(wait=not reason)
         if self._is_first:
             self._end(reason)
+        return bool(reason) or self._state.iteration >= self._training["iterations"]
 
-    def _is_due(self, every: int) -> bool:
-        """Say whether what is done every so many iterations is due; at the end, all is."""
+    def _is_due(self, *every: int | None) -> bool:
+        """Say whether what is done every so many iterations is due; at the end of a stage, all is."""
         iteration = self._state.iteration
-        return iteration == self._training["iterations"] or iteration % every == 0
+        return iteration == self._stage.end or any(each and iteration % each == 0 for each in every)
 
     def _load(self, point: ResumePoint | None) -> None:
         """Take the whole state of a checkpoint; after a rewind, nothing is left of what was done since."""
@@ -145,7 +164,10 @@ class Trainer:
         if point is None:
             self._state.start(pretrained_checkpoint(self._folder))
             return
-        self._state.resume(point.checkpoint, point.position.consumed)
+        if point.manifest.get("stage", WHOLE) == self._stage.mark:
+            self._state.resume(point.checkpoint, point.position.consumed)
+        else:
+            self._state.begin_stage(point.checkpoint, point.iteration, point.position.consumed)
         self._policy.restore(point.manifest["skipped_steps"], point.manifest["skips_in_a_row"], point.rewinds)
         if point.iteration > self._phase.iteration:  # a new phase has losses of its own
             self._anomalies.restore(point.manifest["anomalies"])
@@ -156,21 +178,16 @@ class Trainer:
         self._data.reach(self._state.consumed + left)
 
     def _open_log(self, point: ResumePoint | None, live_tensorboard: Path | None, laps: Laps) -> TrainingLog:
-        for name in (FINISHED, UNFINISHED, MARKER):
-            (self._folder.output / name).unlink(missing_ok=True)
+        forget_end(self._folder.output)
         kind, iteration = ("resumed", point.logged) if point else ("started", -1)
-        log = TrainingLog(
-            self._folder.output,
-            iteration,
-            self._operation["log_every_iterations"],
-            live_tensorboard,
-            self._folder.path.resolve().name,
-        )
+        every, name = self._operation["log_every_iterations"], self._folder.path.resolve().name
+        log = TrainingLog(self._folder.output, iteration, every, live_tensorboard, name)
         self._figures = Figures(self._folder, self._phase, self._own.world_size, self._device)
         domains = {*self._data.validation, *self._figures.consumption(self._position())}
         log.describe(domains, self._folder.path / "README.md")
         laps.end("logs")
-        self._history.note_start(kind, self._state.iteration, laps.seconds, self._own.world_size)
+        about = self._state.iteration, laps.seconds, self._own.world_size, self._engine.computing
+        self._history.note_start(kind, *about)
         print(f"{kind} at iteration {self._state.iteration}, after {laps}", flush=True)
         warn_of_validation(self._folder, self._history)
         return log
@@ -183,6 +200,7 @@ class Trainer:
         """
         began = time.perf_counter()
         training, state = self._training, self._state
+        self._tracer.begin(state.iteration + 1)
         size = batch_size(training, state.trained)
         next_size = batch_size(training, state.trained + size) if state.iteration + 1 < training["iterations"] else 0
         loss, norm = self._engine.gradients(*self._data.read(state.consumed, size, next_size))
@@ -198,8 +216,11 @@ class Trainer:
         else:
             self._engine.take_step(norm)
         state.advance(size)
+        self._tracer.end(state.iteration)
         if self._log:
             self._report(loss, norm, learning_rate, size, time.perf_counter() - began)
+        if self._own.world_size > 1 and self._is_due(self._operation["log_every_iterations"]):
+            self._engine.tell_slowest_and_fastest()
         return REASONS[reason]
 
     def _warn(self, event: str, message: str, **details: Any) -> None:
@@ -227,17 +248,13 @@ class Trainer:
         return Position(self._state.consumed, self._data.drawn(self._state.consumed), self._left_out)
 
     def _report(self, loss: float, norm: float, learning_rate: float, size: int, seconds: float) -> None:
-        iteration, consumed = self._state.iteration, self._state.consumed
+        iteration = self._state.iteration
         record = {
             "iteration": iteration,
             "loss": loss,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
-            "batch_sequences": size,
-            "consumed_tokens": consumed * self._training["sequence_length_tokens"],
-            "trained_tokens": (consumed - sum(self._left_out.values())) * self._training["sequence_length_tokens"],
-            **self._figures.speed(size, seconds),
-            "memory_bytes": self._figures.memory_bytes(),
+            **self._figures.step(size, seconds, self._state.consumed, sum(self._left_out.values())),
             "skipped_steps": self._policy.skipped_steps,
             "rewinds": self._policy.rewinds,
         }
@@ -259,6 +276,7 @@ class Trainer:
             "skipped_steps": self._policy.skipped_steps,
             "skips_in_a_row": self._policy.skips_in_a_row,
             "anomalies": self._anomalies.state(),
+            "stage": self._stage.mark,
         }
         if self._log:
             self._log.keep()
@@ -266,27 +284,15 @@ class Trainer:
 
     def _saved(self, checkpoint: Path, seconds: float) -> None:
         keep = self._operation["keep_last_checkpoints"], self._operation["keep_every_iterations"]
-        removed = [path.name for path in prune(self._checkpoints, *keep)]
-        self._history.note(
-            "saved", iteration=torch_dist.iteration_of(checkpoint), seconds=round(seconds, 3), removed=removed
-        )
+        removed = [path.name for path in prune(self._checkpoints, *keep, self._hooks.in_use)]
+        iteration = torch_dist.iteration_of(checkpoint)
+        self._history.note("saved", iteration=iteration, seconds=round(seconds, 3), removed=removed)
+        self._hooks.saved(iteration)
 
     def _end(self, reason: str | None) -> None:
-        """Record in a file that the training ended, or that the same command continues it; only then wait for servers.
-
-        Raises:
-            OperatorError: the run folder became another meanwhile.
-        """
+        """Record how it ended; only then wait for servers."""
         assert self._log, "of the first process"
         self._log.close_files()
-        newest = torch_dist.newest(self._checkpoints)
-        end = {"iteration": self._state.iteration, "checkpoint": str(newest.relative_to(self._folder.path))}
-        if self._state.iteration >= self._training["iterations"]:
-            check_not_rewritten(self._folder)
-            self._history.note("finished", iteration=self._state.iteration)
-            write_json(self._folder.output / FINISHED, end)
-        else:
-            self._history.note("stopped", iteration=self._state.iteration, reason=reason)
-            write_json(self._folder.output / UNFINISHED, end | {"reason": reason})
-            print(f"{reason}: saved iteration {self._state.iteration}; the same command continues", flush=True)
+        if reason or self._state.iteration >= self._training["iterations"]:
+            record_end(self._folder, self._checkpoints, self._state.iteration, reason)
         self._log.close_trackers()

@@ -4,13 +4,14 @@ import importlib.util
 import math
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 import torch
 from megatron.core import parallel_state
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
-from megatron.core.tensor_parallel.layers import _grad_accum_fusion_available
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -18,24 +19,29 @@ from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.run.sizes import RECOMPUTE
 from pretrain_llama.settings import ParallelSettings
 from pretrain_llama.training.attention import Attention
+from pretrain_llama.training.weight_gradients import can_accumulate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def transformer_config(
-    architecture: Architecture, precision: str, parallel: ParallelSettings | None = None
+    architecture: Architecture,
+    precision: str,
+    parallel: ParallelSettings | None = None,
+    deterministic: bool = False,
 ) -> TransformerConfig:
     """Return megatron-core's configuration of a Llama on the parallel sizes of this process's groups.
 
     Dropout is set to 0 explicitly: TransformerConfig's default is 0.1. Fusions that need Transformer Engine are off;
-    SwiGLU is compiled on a GPU where there is a compiler, and gradients are accumulated by Apex's kernel where that is
-    installed. Weights are initialized although a checkpoint is always loaded: without, megatron-core does not mark
-    them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
+    SwiGLU is compiled on a GPU where that is possible, and weight gradients are accumulated in fp32 there (see
+    weight_gradients.py). Weights are initialized although a checkpoint is always loaded: without, megatron-core does
+    not mark them as parts of a tensor parallel whole, and the norm of the gradient leaves them out (layers.py:978).
 
     Args:
         architecture: of the model.
         precision: fp32 or bf16.
         parallel: of run.yaml, for a training.
+        deterministic: avoid what a GPU computes in an order that changes.
     """
     tensor = parallel_state.get_tensor_model_parallel_world_size()
     return TransformerConfig(
@@ -59,19 +65,25 @@ def transformer_config(
         pipeline_model_parallel_size=parallel_state.get_pipeline_model_parallel_world_size(),
         sequence_parallel=bool(parallel and parallel["sequence"]),
         use_cpu_initialization=not torch.cuda.is_available(),
-        gradient_accumulation_fusion=torch.cuda.is_available() and _grad_accum_fusion_available,
+        gradient_accumulation_fusion=precision == "bf16" and can_accumulate(),
         masked_softmax_fusion=False,
-        bias_activation_fusion=torch.cuda.is_available() and _can_compile(),
+        bias_activation_fusion=torch.cuda.is_available() and can_compile(),
         bias_dropout_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,
+        deterministic_mode=deterministic,
         **RECOMPUTE[parallel["recompute"] if parallel else "none"],
     )
 
 
-def _can_compile() -> bool:
-    """Say whether torch.compile can make a kernel: triton calls a C compiler."""
-    return importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "gcc")) is not None
+def can_compile() -> bool:
+    """Say whether torch.compile can make a kernel: triton has a C compiler build a module for Python, with its headers.
+
+    Debian's python3 has them in a package of their own, python3-dev.
+    """
+    has_compiler = shutil.which(os.environ.get("CC", "gcc")) is not None
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
 
 
 def build_model(architecture: Architecture, config: TransformerConfig, sequence_length: int) -> GPTModel:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
-from pretrain_llama.errors import EXIT_CODE, ConfigError, OperatorError, PretrainError
+from pretrain_llama.errors import EXIT_CODE, ConfigError, OperatorError, PretrainError, end_at_once
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.training import cpu
 
@@ -73,14 +73,16 @@ def meeting(own: Ranks) -> Iterator[torch.device]:
             ) from None
         try:
             yield device
-        finally:
+        except BaseException as error:
+            if own.world_size > 1:
+                # Leaving the groups would wait for the others, who wait for this process: NCCL's for half an hour.
+                end_at_once(error)
             dist.destroy_process_group()
+            raise
+        dist.destroy_process_group()
 
 
 def _take_device(own: Ranks) -> torch.device:
-    # megatron-core counts on one queue for kernels and communication (tensor_parallel/layers.py:621); CUDA reads this
-    # when it is first asked for anything.
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     if not torch.cuda.is_available():
         if "OMP_NUM_THREADS" not in os.environ:  # torch would give each process all cores
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // own.local_world_size))

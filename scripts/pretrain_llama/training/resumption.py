@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pretrain_llama.checkpoints import passport, torch_dist
+from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import OperatorError
 from pretrain_llama.run import checkpoint_files, earlier, lock, submissions
 from pretrain_llama.run.folder import RunFolder, mixture_path
@@ -25,6 +25,7 @@ from pretrain_llama.run.phases import (
     epochs_at_end,
     trained_after,
 )
+from pretrain_llama.run.stages import identified
 from pretrain_llama.run.timelines import Position, latest_rewind, shared_until
 from pretrain_llama.training import earlier_draws
 from pretrain_llama.training.processes import agreed, on_first_process
@@ -237,16 +238,16 @@ def begin_timeline(
         what manifests say of it, and the phases up to the one that is trained now.
 
     Raises:
-        OperatorError: the checkpoint is of the other kind of optimizer, or its vocabulary is padded otherwise.
+        OperatorError: the checkpoint is of the other kind of optimizer.
         ConfigError: the phase would train nothing, or repeat shards more often than the mixture allows.
     """
     history = History(folder.output)
+    now = identified(folder.training, point.iteration if point else 0, now)
     if point is None:
         begun = Phase(0, 0, {}, now)
         phases = [begun]
     else:
         _check_optimizer(folder, point)
-        passport.check_padding(folder.path / "checkpoint", folder.run["parallel"]["tensor"], point.checkpoint)
         begun = Phase(point.iteration, point.position.consumed, point.position.drawn, now)
         phases = continued(point.phases, begun)
     is_new = phases[-1] not in history.begun_phases()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,21 +14,51 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from pretrain_llama.settings import TrainingSettings
+from pretrain_llama.settings import ParallelSettings, TrainingSettings
 from pretrain_llama.training.attention import document_mask
 from pretrain_llama.training.data.batches import MicroBatch
+from pretrain_llama.training.watching import Clock
+
+# Of what is sent at once, parallel to computation, in parameters; None takes megatron-core's 40 million, or 1 million a
+# data parallel process where that is more.
+BUCKET_PARAMETERS: int | None = None
 
 
-def wrap_model(model: GPTModel, config: TransformerConfig, distributed_optimizer: bool) -> DistributedDataParallel:
-    """Wrap a model for data parallelism; in bf16 its gradients are summed in fp32."""
+def wrap_model(model: GPTModel, config: TransformerConfig, parallel: ParallelSettings) -> DistributedDataParallel:
+    """Wrap a model for data parallelism; in bf16 its gradients are summed in fp32.
+
+    With the distributed optimizer and overlap, gradients are reduced during the backward pass, and weights gathered
+    during the forward pass that needs them: after a step, a process has new values only of its own part. `settle`
+    gathers the rest.
+    """
+    distributed = parallel["distributed_optimizer"]
+    overlap = distributed and parallel["overlap"] and parallel_state.get_data_parallel_world_size() > 1
     ddp_config = DistributedDataParallelConfig(
-        grad_reduce_in_fp32=config.bf16, use_distributed_optimizer=distributed_optimizer
+        grad_reduce_in_fp32=config.bf16,
+        use_distributed_optimizer=distributed,
+        overlap_grad_reduce=overlap,
+        overlap_param_gather=overlap,
+        bucket_size=BUCKET_PARAMETERS,
     )
-    return DistributedDataParallel(config, ddp_config, Float16Module(config, model) if config.bf16 else model)
+    wrapped = DistributedDataParallel(config, ddp_config, Float16Module(config, model) if config.bf16 else model)
+    if overlap:
+        config.no_sync_func = wrapped.no_sync  # or each micro batch's gradients would be reduced
+    return wrapped
+
+
+@torch.no_grad()
+def settle(model: DistributedDataParallel) -> None:
+    """Gather the weights that a step has changed, where the next forward pass would; every process calls it."""
+    if model.ddp_config.overlap_param_gather:
+        model.start_param_sync(force_sync=True)
 
 
 class Passes:
-    """Forward and backward passes of a wrapped model, through megatron-core's schedules."""
+    """Forward and backward passes of a wrapped model, through megatron-core's schedules.
+
+    Attributes:
+        clock: of the last backward pass.
+    """
 
     def __init__(
         self, model: DistributedDataParallel, training: TrainingSettings, optimizer: MegatronOptimizer
@@ -38,19 +69,26 @@ class Passes:
         self._sequence_length = training["sequence_length_tokens"]
         self._optimizer = optimizer
         self._run = get_forward_backward_func()
-        model.config.finalize_model_grads_func = finalize_model_grads
+        self.clock = Clock()
+        model.config.finalize_model_grads_func = self._finalize
         model.config.grad_scale_func = optimizer.scale_loss
 
     def backward(self, batches: Iterator[MicroBatch], count: int) -> float:
         """Compute the gradients of one global batch; return its loss in nats a token, the same on every process."""
+        self.clock.begin()
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()  # the gradients are views of that buffer: kept, they would count twice
         loss, tokens = self._pass(batches, count, forward_only=False)
         return loss / tokens
 
+    def _finalize(self, *args: Any, **kwargs: Any) -> None:
+        self.clock.ready()
+        finalize_model_grads(*args, **kwargs)
+
     @torch.no_grad()
     def evaluate(self, batches: Iterator[MicroBatch], count: int) -> tuple[float, float]:
         """Return the sum of the losses of some micro batches in nats, and their tokens."""
+        settle(self._model)
         self._model.eval()
         sums = self._pass(batches, count, forward_only=True)
         self._model.train()

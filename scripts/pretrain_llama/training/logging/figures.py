@@ -23,6 +23,16 @@ class Figures:
         self._peak = peak_flops(name, folder.training["precision"])
         self._names = list(phase.drawn | folder.probabilities)
 
+    def step(self, sequences: int, seconds: float, consumed: int, left_out: int) -> dict[str, float]:
+        """Return the figures of a step, the last of so many consumed sequences, of which some were left out."""
+        return {
+            "batch_sequences": sequences,
+            "consumed_tokens": consumed * self._sequence_length,
+            "trained_tokens": (consumed - left_out) * self._sequence_length,
+            **self.speed(sequences, seconds),
+            "memory_bytes": self.memory_bytes(),
+        }
+
     def speed(self, sequences: int, seconds: float) -> dict[str, float]:
         """Return tokens and FLOPs a second of a step, and the share of the peak where that is known."""
         tokens_per_second = sequences * self._sequence_length / seconds

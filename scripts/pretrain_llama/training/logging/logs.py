@@ -98,6 +98,10 @@ class TrainingLog:
         groups = {"consumed_tokens": "tokens", "trained_tokens": "trained", "epochs": "epochs"}
         self._add({group: record[key] for group, key in groups.items()}, iteration)
 
+    def hook(self, iteration: int, numbers: dict[str, float]) -> None:
+        """Log the numbers of a hook that ran on the checkpoint of an iteration."""
+        self._add({"hooks": numbers}, iteration)
+
     def _add(self, groups: dict[str, dict[str, float]], iteration: int) -> None:
         scalars = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
         self._board.add(scalars, iteration)

@@ -22,6 +22,7 @@ from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
 from pretrain_llama.run.ranks import Ranks
+from pretrain_llama.run.stages import stages
 from pretrain_llama.training.data.training_data import TrainingData, open_validation
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
@@ -102,7 +103,7 @@ class _Training:
         has_engine = importlib.util.find_spec("transformer_engine") is not None
         arguments = megatron_lm.fixed_arguments(self._folder.run, self._folder.architecture)
         arguments |= megatron_lm.own_arguments(self._folder.run, has_engine)
-        arguments |= megatron_lm.folder_arguments(self._folder, point and point.checkpoint)
+        arguments |= megatron_lm.folder_arguments(self._folder, point.checkpoint if point else None)
         if self._device.type == "cpu":
             arguments["distributed-backend"] = ["gloo"]
         words, sys.argv = sys.argv, [sys.argv[0], *megatron_lm.words(arguments)]
@@ -126,19 +127,22 @@ class _Training:
             (self._folder.output / name).unlink(missing_ok=True)
         history = History(self._folder.output)
         laps.end("arguments")
-        history.note_start(kind, iteration, laps.seconds, self._own.world_size)
+        args = get_args()
+        computing = {"transformer": args.transformer_impl, "attention": args.attention_backend.name}
+        history.note_start(kind, iteration, laps.seconds, self._own.world_size, computing)
         print(f"{kind} at iteration {iteration}, after {laps}", flush=True)
         warn_of_validation(self._folder, history)
 
     def _schedule(self, optimizer: Any) -> Any:
-        return build_schedule(self._folder.training, optimizer, partial(trained_after, self._phases))
+        (stage,) = stages(self._folder.training)  # it takes no others: check_trainer_settings
+        return build_schedule(self._folder.training, optimizer, partial(trained_after, self._phases), stage)
 
     def _pretrain(self) -> str | None:
         """Train; return why it ended before the last iteration, or None."""
         args = get_args()
         model = gpt_config_from_args(args)
         model.pre_wrap_hooks.append(self._mask_padding)
-        self._datasets.__func__.is_distributed = True  # every process calls it
+        type(self)._datasets.is_distributed = True  # type: ignore[attr-defined]  # every process calls it
         try:
             pretrain(
                 pretrain_cfg_container_from_args(args, model),
