@@ -116,6 +116,10 @@ class LogHandler(LogHandlerBase):
             self._stages.fail(job["jobid"])
             logs = [str(path) for path in job["log"] or []]
             self._write(f"failed: {job['rule_name']} {', '.join(map(str, job['output'] or []))}")
+            if job["rule_msg"]:
+                self._write(f"  {job['rule_msg']}")
+            for what, detail in job["aux"].items():
+                self._write(f"  {what}: {detail}")
             for path in map(Path, logs):
                 if path.is_file():
                     with path.open(encoding="utf-8", errors="replace") as file:
