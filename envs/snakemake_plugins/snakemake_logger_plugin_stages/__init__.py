@@ -30,6 +30,7 @@ NOISE = (
     "Using profile",
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
+    "Using shell",
     "Provided cores",
     "Provided resources",
     "Rules claiming more threads",

@@ -17,7 +17,8 @@ def samples(run_folder: Path, heading: Callable[[str], str] = html.heading) -> l
     logged = read_log(run_folder / "output", SAMPLES)
     at_end = run_folder / "sample.txt"
     shown = [html.preformatted(at_end.read_text(encoding="utf-8"))] if at_end.exists() else []
-    *earlier, newest = [(record["iteration"], "\n----\n".join(record["texts"])) for record in logged] or [None]
+    texts = [(record["iteration"], "\n----\n".join(record["texts"])) for record in logged]
+    earlier, newest = texts[:-1], texts[-1] if texts else None
     if newest and not shown:
         shown = [html.paragraph(f"At iteration {newest[0]:,}."), html.preformatted(newest[1])]
     elif newest:
