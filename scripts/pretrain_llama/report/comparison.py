@@ -63,7 +63,7 @@ def page(runs: Sequence[ComparedRun]) -> str:
 
 def _ends(runs: Sequence[ComparedRun]) -> Table:
     header = ("", "iterations", "tokens trained", "loss", "tokens/s", "hours of steps", "skipped", "rewinds")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             run.name,
             f"{run.account.iteration:,} of {run.account.iterations:,}",

@@ -26,8 +26,9 @@ class Sampler:
     def __init__(self, folder: RunFolder, engine: Engine) -> None:
         """Encode the prompts of run.yaml."""
         bos, eos = map(read_frame(folder.path).get, ("bos", "eos"))
-        named = {"bos_token": bos and bos.token, "eos_token": eos and eos.token}
-        self._tokenizer = load_reference(next(folder.path.glob("tokenizer.*")), **named)
+        model = next(folder.path.glob("tokenizer.*"))
+        bos_token, eos_token = bos.token if bos else None, eos.token if eos else None
+        self._tokenizer = load_reference(model, bos_token=bos_token, eos_token=eos_token)
         sample = folder.run["sample"]
         head = [bos.id] if bos else []
         where = folder.path / "run.yaml"
