@@ -41,6 +41,7 @@ NOISE = (
     "This was a dry-run",
     "The run involves checkpoint jobs",
     "DAG of jobs will be updated after completion",
+    "Updating checkpoint dependencies",
     "Removing temporary output",
     "Unlocking working directory",
 )
