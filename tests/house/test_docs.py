@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from functools import cache
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +141,8 @@ def test_every_reason_of_a_rejection_is_explained() -> None:
 OTHERS = {
     "snakemake: command not found",
     "Error: No Snakefile found",
-    "MissingRuleException: No rule to produce mixtur",
+    "No rule to produce",  # of Snakemake
+    "argument --logger: invalid choice: 'stages'",
     "LockException: Error: Directory cannot be locked",
     "No solution found",  # of uv
     "Failed to fetch",
@@ -156,7 +157,7 @@ def messages() -> list[str]:
     found = re.findall(
         r'f"([^"]+)"', re.sub(r"\{[^{}]*(\{[^{}]*\})*[^{}]*\}", "\0", (ROOT / "rules/config.smk").read_text())
     )
-    for path in (ROOT / "scripts").rglob("*.py"):
+    for path in chain.from_iterable((ROOT / part).rglob("*.py") for part in ("scripts", "envs/snakemake_plugins")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 found.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))

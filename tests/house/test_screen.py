@@ -127,12 +127,16 @@ def test_a_failure_is_shown_with_the_end_of_its_log(tmp_path: Path) -> None:
     made = handler(stream)
     begin(made, 0, "merge")
     fields = {"jobid": 0, "rule_name": "merge", "output": ["a.jsonl"], "log": [log], "shellcmd": "false"}
+    fields |= {"rule_msg": None, "aux": {}}
     say(made, event=LogEvent.JOB_ERROR, **fields)
-    fields |= {"log": [], "rule_name": "copy"}
+    fields |= {"log": [], "rule_name": "copy", "rule_msg": "the task is gone", "aux": {"stderr": "az://results/1"}}
     say(made, event=LogEvent.GROUP_ERROR, job_error_info=[fields])
     shown = stream.getvalue()
     assert "failed: merge a.jsonl\n  | line 30\n" in shown and shown.count("  | ") == 10
-    assert f"its log: {log}" in shown and "failed: copy a.jsonl\n  false\n" in shown
+    assert (
+        f"its log: {log}" in shown
+        and "failed: copy a.jsonl\n  the task is gone\n  stderr: az://results/1\n  false\n" in shown
+    )
 
 
 def test_errors_are_shown_and_a_misspelt_target_is_guessed() -> None:

@@ -108,7 +108,7 @@ def test_lost_metadata_hides_no_new_vendor_file(copy: Project, target: str) -> N
 
 def test_a_mixture_is_looked_at_and_checked_before_it_is_paid_for(copy: Project) -> None:
     copy.choose("data_ratio.json", {"books": 2, "news": 1})
-    assert copy.pending("mixture") == {"compute_probabilities": 1, "plot_mixture": 1, "check_mixture": 1, "mixture": 1}
+    assert copy.pending("mixture") == {"compute_probabilities": 1, "plot_mixture": 1, "check_mixture": 1}
 
 
 def test_a_moved_tokenizer_model_rebuilds_no_shard(copy: Project, tmp_path: Path) -> None:
@@ -130,7 +130,6 @@ def test_each_tokenizer_has_its_own_folder_and_signature(copy: Project, tmp_path
         "check_conservation": 1,
         "find_duplicates": 1,
         "plot_documents": 1,
-        "data": 1,
     }
     expected |= {"join_held_out": 2, "check_held_out": 1}
     assert copy.pending("data") == expected

@@ -138,7 +138,7 @@ def test_a_new_vendor_file_submits_its_own_jobs(built: Project, tmp_path: Path) 
     project = built.copied_to(tmp_path / "copy")
     project.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
     own = {"merge_shard": 1, "tokenize_shard": 1, "check_mixture": 1}
-    here = {"sign_data": 1, "check_conservation": 1, "compute_probabilities": 1, "plot_mixture": 1, "mixture": 1}
+    here = {"sign_data": 1, "check_conservation": 1, "compute_probabilities": 1, "plot_mixture": 1, "plot_documents": 1}
     assert project.pending(*SLURM, "mixture") == own | here
 
     succeed(project.snakemake(*SLURM, "mixture"))

@@ -74,6 +74,16 @@ def test_losses_are_compared_after_the_same_tokens(folders: list[Path], tmp_path
     assert ["training.learning_rate", "0.001", "0.003"] in shown.rows
 
 
+def test_a_run_whose_first_step_took_more_has_no_loss_there(folders: list[Path]) -> None:
+    log = folders[1] / "output/log.jsonl"
+    log.write_text(
+        log.read_text().splitlines(keepends=True)[0].replace('"consumed_tokens": 32', '"consumed_tokens": 16')
+    )
+    runs = read_runs(folders)
+    assert common_tokens(runs) == 16
+    assert ["training", "—", "7.9000", "—"] in [row.split() for row in as_text(runs).splitlines()]
+
+
 def test_runs_that_are_alike_and_of_one_name(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / part / "run", 9.0, 3, []) for part in ("a", "b")]
     runs = read_runs(folders)

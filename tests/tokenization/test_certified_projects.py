@@ -43,7 +43,7 @@ def old(tmp_path: Path, normalizing_model: Path, llama: Path) -> Project:
 
 def identity(project: Project) -> str:
     """Of its tokenizer, as a dry-run names it."""
-    shown = project.snakemake("--dry-run", "data").stdout
+    shown = project.snakemake("--dry-run", "--verbose", "data").stdout
     return next(word.split("/")[2] for word in shown.split() if word.startswith("results/tokenized/toy."))
 
 

@@ -65,7 +65,7 @@ def test_tensorboard_shows_all_that_was_measured(training: Training) -> None:
 
 
 def test_tensorboard_groups_the_scalars_and_shows_what_the_run_is_and_says(training: Training, tmp_path: Path) -> None:
-    copy = training.copied(tmp_path / "run", training={"iterations": 1})
+    copy = training.copied(tmp_path / "run", training={"iterations": 2})
     sample(copy)
     copy.train()
     board = read_board(copy.output / "tensorboard")
@@ -77,7 +77,7 @@ def test_tensorboard_groups_the_scalars_and_shows_what_the_run_is_and_says(train
     assert shown == {"validation_loss/en_books"}
     texts = {tag: board.Tensors(f"{tag}/text_summary") for tag in ("run", "samples/1", "samples/2")}
     assert texts["run"][0].tensor_proto.string_val[0].decode() == (copy.folder / "README.md").read_text()
-    assert [event.step for event in texts["samples/1"]] == [0, 1]
+    assert [event.step for event in texts["samples/1"]] == [0, 2]
     first = read_log(copy.output, SAMPLES)[0]["texts"][0]
     assert texts["samples/1"][0].tensor_proto.string_val[0].decode() == "    " + first.replace("\n", "\n    ")
 

@@ -80,7 +80,7 @@ def identity_of(project: Project) -> str:
     record = project.folder / "results" / "expansions" / "toy-ar.json"
     if record.exists():
         return json.loads(record.read_text())["identity"]
-    shown = project.snakemake("--dry-run").stdout
+    shown = project.snakemake("--dry-run", "--verbose").stdout
     return "toy-ar." + shown.partition("expansions/toy-ar.")[2][:8]
 
 

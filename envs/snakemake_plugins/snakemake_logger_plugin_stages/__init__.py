@@ -30,6 +30,7 @@ NOISE = (
     "Using profile",
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
+    "Using shell",
     "Provided cores",
     "Provided resources",
     "Rules claiming more threads",
@@ -40,6 +41,7 @@ NOISE = (
     "This was a dry-run",
     "The run involves checkpoint jobs",
     "DAG of jobs will be updated after completion",
+    "Updating checkpoint dependencies",
     "Removing temporary output",
     "Unlocking working directory",
 )
@@ -116,6 +118,10 @@ class LogHandler(LogHandlerBase):
             self._stages.fail(job["jobid"])
             logs = [str(path) for path in job["log"] or []]
             self._write(f"failed: {job['rule_name']} {', '.join(map(str, job['output'] or []))}")
+            if job["rule_msg"]:
+                self._write(f"  {job['rule_msg']}")
+            for what, detail in job["aux"].items():
+                self._write(f"  {what}: {detail}")
             for path in map(Path, logs):
                 if path.is_file():
                     with path.open(encoding="utf-8", errors="replace") as file:

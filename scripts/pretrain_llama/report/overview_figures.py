@@ -7,6 +7,7 @@ from pretrain_llama.mixture.mixture import Mixture
 from pretrain_llama.report.svg import BLUE, FAINT, SERIES, legend, rows_axes, short, style, svg
 
 OTHERS = "others"
+LEGEND_COLUMNS, LEGEND_ROW = 3, 0.2  # inches
 
 
 def languages_figure(tokens: dict[str, dict[str, int]]) -> str:
@@ -38,7 +39,8 @@ def languages_figure(tokens: dict[str, dict[str, int]]) -> str:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda count, _: short(count))
         axes.set_xlabel("tokens")
-        legend(figure, columns=3)
+        legend(figure, columns=LEGEND_COLUMNS)
+        figure.set_figheight(figure.get_figheight() + LEGEND_ROW * -(-len(parts) // LEGEND_COLUMNS))
         return svg(figure)
 
 
@@ -49,6 +51,6 @@ def shares_figure(mixture: Mixture) -> str:
         figure, axes = rows_axes([line.Index for line in lines])
         bars = axes.barh(range(len(lines)), [100 * line.probability for line in lines], 0.6, color=BLUE)
         axes.bar_label(bars, [f"{line.epochs:.3g} epochs" for line in lines], padding=3)
-        axes.margins(x=0.3)
+        axes.margins(x=0.45)
         axes.set_xlabel("percent of the training")
         return svg(figure)

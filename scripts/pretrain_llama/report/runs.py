@@ -40,9 +40,12 @@ class ComparedRun:
         return self.account.steps
 
     def loss(self, tokens: int) -> float:
-        """Return the mean training loss of the last steps up to so many consumed tokens, in nats a token."""
+        """Return the mean training loss of the last steps up to so many consumed tokens, in nats a token.
+
+        NaN where the first step took more.
+        """
         taken = [step["loss"] for step in self.steps if step["consumed_tokens"] <= tokens]
-        return statistics.fmean(taken[-LAST_STEPS:])
+        return statistics.fmean(taken[-LAST_STEPS:]) if taken else float("nan")
 
     def validation(self, tokens: int) -> dict[str, float]:
         """Return the loss of each validation set at the last evaluation up to so many consumed tokens."""

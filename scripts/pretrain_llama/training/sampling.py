@@ -26,11 +26,8 @@ class Sampler:
     def __init__(self, folder: RunFolder, engine: Engine) -> None:
         """Encode the prompts of run.yaml."""
         bos, eos = map(read_frame(folder.path).get, ("bos", "eos"))
-        model, bos_token, eos_token = (
-            next(folder.path.glob("tokenizer.*")),
-            bos.token if bos else None,
-            eos.token if eos else None,
-        )
+        model = next(folder.path.glob("tokenizer.*"))
+        bos_token, eos_token = bos.token if bos else None, eos.token if eos else None
         self._tokenizer = load_reference(model, bos_token=bos_token, eos_token=eos_token)
         sample = folder.run["sample"]
         head = [bos.id] if bos else []
