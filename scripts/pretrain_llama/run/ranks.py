@@ -92,6 +92,8 @@ def _slurm(environment: Mapping[str, str]) -> Ranks | None:
     rank, size, local, job = numbers.values()
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     address = environment.get("MASTER_ADDR") or first_node(nodes) or environment.get("SLURM_LAUNCH_NODE_IPADDR")
+    if environment.get("SLURM_STEP_NUM_NODES") == "1" and not environment.get("MASTER_ADDR"):
+        address = "127.0.0.1"  # where nobody else on the network reaches it
     if not address:
         raise _incomplete("SLURM_STEP_NODELIST", environment)
     # Two jobs may share a node: each has a port of its own, which all its processes can tell.
