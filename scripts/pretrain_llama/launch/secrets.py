@@ -30,7 +30,8 @@ _VALUES = re.compile(
     | (?<=SharedAccessKey=)[\w+/=]{20,}            # of its event hubs and service buses
     | (?<=authorization:[ ])(?:basic|bearer|token)[ ]\S+
     | \bbearer[ ](?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}
-    | \b(?:hf|gh[opsur]|github_pat|glpat|gldt|sk|rk|xox[abprs]|xapp|npm|dop_v1|pypi|nvapi|r8|tskey)[_-](?=\S*\d)[\w-]{20,}
+    | \b(?:hf|gh[opsur]|github_pat|glpat|gldt|sk|rk|xox[abprs]|xapp|npm|dop_v1|pypi|nvapi|r8|tskey)[_-]
+      (?=\S*\d)[\w-]{20,}
     | \bdapi[0-9a-f]{32}\b                         # Databricks
     | \bA(?:KIA|SIA)[0-9A-Z]{16}\b                 # AWS
     | \bAIza[\w-]{35}                              # Google
