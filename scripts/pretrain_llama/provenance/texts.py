@@ -9,6 +9,7 @@ from pretrain_llama.files import write_json, write_text
 from pretrain_llama.launch.secrets import redacted
 from pretrain_llama.mappings import YAML_SUFFIXES
 from pretrain_llama.mixture import choices
+from pretrain_llama.run.sweeps import MARK
 
 REDACTED = "redacted.json"
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -58,7 +59,7 @@ class Texts:
 def chosen_files(run: Path) -> list[Path]:
     """Return the files of config/runs/<run>/ that say what a run is; says which others lie there, and stay there."""
     suffixes = (".json", *YAML_SUFFIXES)
-    known = {"run.yaml", *(f"{name}{suffix}" for name in choices.FILES for suffix in suffixes)}
+    known = {"run.yaml", MARK, *(f"{name}{suffix}" for name in choices.FILES for suffix in suffixes)}
     chosen = [path for path in sorted(run.iterdir()) if path.name in known and path.is_file()]
     if others := [path.name for path in sorted(run.iterdir()) if path not in chosen]:
         print(f"left alone in {run}, since they are no part of a run: {listed(others)}", flush=True)
