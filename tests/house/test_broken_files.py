@@ -1,4 +1,4 @@
-"""Each file that a person writes or may edit, broken in 100 to 220 ways: a message with its place, never a traceback."""
+"""Each file that a person writes or may edit, broken in 100 to 220 ways: a message with its place, no traceback."""
 
 import json
 import traceback
