@@ -22,7 +22,7 @@ EMULATOR := tests/azure_emulator
 .PHONY: install help demo demo-inputs demo-dry-run report status tensorboard test test-azure test-slurm bench-inputs bench-shards
 .PHONY: gpu-check bench-training bench-duplicates bench-mixture bench-checkpoints bench-azure plan-estimate simulate-shards
 .PHONY: test-batch azure-contract azure-cli megatron-0.16 lint format lock clean distclean azurite azure-doctor azureml docs-test
-.PHONY: reference
+.PHONY: reference test-quick
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED) ## the virtual environment, with what is locked; TORCH=cpu: 1 GB in place of 5; EXTRAS=data: no torch, 0.7 GB
@@ -131,6 +131,12 @@ azure-doctor: $(INSTALLED) ## what is wrong with the subscription, before the fi
 # xdist has it, the longest would come last, alone.
 test: demo-inputs ## all tests but the whole workflow on Slurm and on emulated Azure: in about 10 minutes
 	pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore-glob 'tests/launch/test_slurm*.py' --ignore tests/on_azure/test_azure_batch.py
+
+QUICK := house/test_values house/test_corpora_table house/test_broken_files house/test_names house/test_house \
+	house/test_files run/test_ranks run/test_phases run/test_sizes run/test_account shards/test_listing \
+	stores/test_folder_walk provenance/test_texts tokenization/test_indexed launch/test_local
+test-quick: | $(INSTALLED) ## the tests that start no workflow and no training: before each commit, in under 90 seconds
+	pytest -n 2 --dist loadfile $(QUICK:%=tests/%.py)
 
 test-batch: demo-inputs $(if $(shell command -v npm),azurite) ## the whole workflow on emulated Azure, in 4 minutes
 	pytest tests/on_azure/test_azure_batch.py

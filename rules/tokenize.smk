@@ -159,6 +159,7 @@ rule tokenize_shard:
         " --eos-token={params.eos_token:q}"
         " --max-rejected-fraction {config[max_rejected_fraction]}"
         " --max-rejected-lines {config[max_rejected_lines]}"
+        " --max-rejected-bytes {config[max_rejected_bytes]}"
         " --max-line-bytes {config[max_line_bytes]}"
         " --held-out-fraction {config[held_out_fraction]}"
         " --on-engine-difference {config[on_engine_difference]}"

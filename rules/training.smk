@@ -139,7 +139,7 @@ rule launch_training:
     params:
         folder=subpath(input[0], parent=True),
     shell:
-        "python {SCRIPTS:q}/launch_training.py {params.folder:q} 2>&1 | tee {log:q}"
+        "python {SCRIPTS:q}/launch_training.py {params.folder:q} 2>&1 | tee -i {log:q}"
 
 
 # For runs that another launcher starts (launch.launcher): submits a job, and waits for it.

@@ -57,6 +57,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-rejected-lines", type=int, default=3, help="number of lines that may be rejected whatever the fraction"
     )
+    parser.add_argument(
+        "--max-rejected-bytes", type=count, default=1 << 26, help="bytes of rejected lines that are kept at most"
+    )
     parser.add_argument("--max-line-bytes", type=count, default=1 << 24, help="bytes of the longest line that is read")
     parser.add_argument(
         "--certificate",
@@ -129,7 +132,7 @@ def main() -> None:
             jsonl=args.jsonl,
             text_key=args.text_key,
             max_line_bytes=args.max_line_bytes,
-            limits=RejectionLimits(args.max_rejected_fraction, args.max_rejected_lines),
+            limits=RejectionLimits(args.max_rejected_fraction, args.max_rejected_lines, args.max_rejected_bytes),
             held_out_fraction=args.held_out_fraction,
             prefix=args.output_prefix,
             first_new_id=first_new_id(args.unchanged, args.tokenizer, args.shard),

@@ -14,6 +14,7 @@ SHOWN = 5  # of what a message lists
 SHOWN_TOGETHER = 50  # of what is wrong with many things alike
 SHOWN_CHARACTERS = 200  # of what others wrote
 EXIT_CODE = 2  # of a program that has said what a person can act on
+INTERRUPTED = 128 + signal.SIGINT  # as a shell tells it
 STDOUT = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -146,6 +147,9 @@ def run_program(main: Callable[[], None]) -> None:
     """
     try:
         main()
+    except KeyboardInterrupt:
+        print("ended by Ctrl-C: nothing half-written is left, and the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except PretrainError as error:
         _end(error)
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pretrain_llama import files, stores
 from pretrain_llama.errors import DataError
+from pretrain_llama.shapes import misfit
 
 
 @dataclass
@@ -30,7 +31,10 @@ class Receipt(ABC):
             DataError: there is none, or another version of the programs wrote it.
         """
         try:
-            return cls(**stores.read_json(path))
+            found = stores.read_json(path)
+            if bad := misfit(found, cls):
+                raise TypeError(bad)
+            return cls(**found)
         except (DataError, TypeError, ValueError) as error:
             raise DataError(
                 f"no receipt of this version: {error}".partition("\n")[0],

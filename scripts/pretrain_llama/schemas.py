@@ -104,9 +104,8 @@ def _range(inner: dict[str, Any]) -> str:
     """Say which numbers a schema allows: "a whole number from 1", "a number above 0 and below 1, or null"."""
     allowed = types_of(inner)
     words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    limits = [f"{word} {inner[limit]:,}".replace("e+", "e") for limit, word in words.items() if limit in inner]
-    if not {"maximum", "exclusiveMaximum"} & inner.keys():
-        limits.append(f"to {LARGEST:.0e}".replace("+", ""))
+    ends = inner if {"maximum", "exclusiveMaximum"} & inner.keys() else inner | {"maximum": LARGEST}
+    limits = [f"{word} {ends[limit]:.10g}".replace("e+", "e") for limit, word in words.items() if limit in ends]
     kind = "a number" if "number" in allowed else "a whole number"
     return " ".join([kind, *limits]) + (", or null" if "null" in allowed else "")
 

@@ -43,6 +43,7 @@ class ConfigSettings(TypedDict):
     duplicates_memory_bytes: int
     max_rejected_fraction: float
     max_rejected_lines: int
+    max_rejected_bytes: int
     max_line_bytes: int
     held_out_fraction: float
     on_engine_difference: Literal["fallback", "fail"]

@@ -16,7 +16,7 @@ from azure_emulator.subscription import KINDS, STORAGE_ACCOUNT
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-START_SECONDS = 60
+START_SECONDS = 600  # for what hangs; it takes one where the machine is idle
 
 
 class Azurite:

@@ -15,7 +15,7 @@ PACKAGE = SCRIPTS / "pretrain_llama"
 # Rooms and single modules, from the ground up: each may import what stands on a floor below its own.
 FLOORS = """
     errors library_warnings
-    mappings files progress names arguments tables checklist settings schemas
+    mappings files progress names arguments tables checklist settings schemas shapes
     stores
     receipts
     configuration

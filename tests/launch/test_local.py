@@ -1,12 +1,15 @@
 """Processes that are launched together, and end together."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pretrain_llama.errors import run_program
+from pretrain_llama.training.stopping import REASONS, SIGNALS, StopRequest
 from processes import wait_for
 from project import SCRIPTS
 
@@ -18,10 +21,15 @@ from pretrain_llama.launch.local import run_processes
 run_program(lambda: run_processes([sys.executable, "-c", sys.argv[1]], 2))
 """
 WAITING = """
-import os, pathlib, signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+import os, pathlib, signal, time
+from pretrain_llama.training.stopping import StopRequest
+stop = StopRequest(None)
 pathlib.Path("started_" + os.environ["RANK"]).touch()
-signal.pause()
+while not stop.reason():
+    time.sleep(0.01)
+if stop.reason() == "SIGINT":
+    pathlib.Path("asked_" + os.environ["RANK"]).touch()
+    time.sleep(600)
 """
 FAILING = """
 import os, sys, time
@@ -47,12 +55,45 @@ def launch_light(program: str, folder: Path) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_launch_passes_sigterm_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_launch_passes_signals_on(tmp_path: Path, number: int) -> None:
     launcher = launch_light(WAITING, tmp_path)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2, 120)
-    launcher.terminate()
+    launcher.send_signal(number)
     _, printed = launcher.communicate(timeout=60)
     assert launcher.returncode == 0, printed
+
+
+def test_a_second_interrupt_ends_a_launch_at_once(tmp_path: Path) -> None:
+    launcher = launch_light(WAITING, tmp_path)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2, 120)
+    launcher.send_signal(signal.SIGINT)
+    wait_for(lambda: len(list(tmp_path.glob("asked_*"))) == 2, 120)
+    assert launcher.poll() is None, "the first lets them save"
+    launcher.send_signal(signal.SIGINT)
+    _, printed = launcher.communicate(timeout=60)
+    assert (launcher.returncode, printed) == (130, "")
+
+
+def test_an_interrupt_before_there_is_anything_to_save_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_program(main)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_training_is_asked_to_stop_by(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    stop = StopRequest(None)
+    assert stop.reason() is None
+    os.kill(os.getpid(), number)
+    assert stop.reason() == number.name and number.name in REASONS
+    stop.close()
+    assert signal.getsignal(number) is before
 
 
 def test_a_failing_process_ends_the_launch(tmp_path: Path) -> None:

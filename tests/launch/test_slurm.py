@@ -23,7 +23,7 @@ PROFILES = {name: yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_te
 # The queue is looked at from 1 second on; as shipped, from 40 on.
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
 SHARDS = ("ar_news_daily_split_0000", *(f"en_books_tales_split_000{number}" for number in range(3)))
-WAIT_SECONDS = 60
+WAIT_SECONDS = 600  # for what hangs
 
 
 @pytest.fixture(scope="module", autouse=True)

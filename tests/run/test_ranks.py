@@ -21,6 +21,8 @@ SLURM = {
     "SLURM_STEP_NODELIST": "gpu[003-004,007]",
     "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
 }
+# The shell that salloc opens, which is a step that srun did not start.
+SALLOC = {"SLURM_STEP_ID": "4294967290", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "2"}
 
 
 def test_without_a_launcher_there_is_one_process() -> None:
@@ -41,6 +43,9 @@ def test_without_a_launcher_there_is_one_process() -> None:
         (SLURM | TORCH | {"RANK": "3", "TORCHELASTIC_RUN_ID": "x"}, Ranks(3, 8, 1, 2, "node0", 6105)),
         (MPI | {"MASTER_ADDR": "a", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, Ranks(5, 8, 1, 4, "a", 29500)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, Ranks()),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "1"}, Ranks(5, 8, 1, 4, "127.0.0.1", 24567)),
+        (SALLOC | TORCH | {"WORLD_SIZE": "2", "RANK": "1"}, Ranks(1, 2, 1, 2, "node0", 6105)),
+        (SALLOC | {"SLURM_NTASKS": "1"}, Ranks()),
     ],
     ids=[
         "torch",
@@ -54,6 +59,9 @@ def test_without_a_launcher_there_is_one_process() -> None:
         "torchrun",
         "mpirun in sbatch",
         "sbatch",
+        "srun on a node",
+        "launch.sh in salloc",
+        "train.py in salloc",
     ],
 )
 def test_each_launcher_is_understood(environment: dict[str, str], ranks: Ranks) -> None:
@@ -84,6 +92,7 @@ def without(environment: dict[str, str], *names: str) -> dict[str, str]:
         (SLURM | TORCH | {"RANK": "3"}, "this is process 3 of 8 by one launcher, and 5 by another"),
         (without(SLURM, "SLURM_STEP_NODELIST"), "SLURM_STEP_NODELIST is not set"),
         (without(SLURM, "SLURM_STEP_ID"), "one process in a Slurm job of 8 tasks"),
+        (SALLOC, "one process in a Slurm job of 2 tasks"),
     ],
 )
 def test_half_or_contradictory_settings_are_refused_with_their_values(environment, problem: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 from processes import free_ports, wait_for
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-START_SECONDS, STOP_SECONDS, POLL_SECONDS = 30, 10, 0.1
+START_SECONDS, STOP_SECONDS, POLL_SECONDS = 300, 60, 0.1  # for what hangs
 
 # The node claims more CPUs and memory (MB) than this machine has, so that the shipped profile fits as it is. Ended jobs
 # stay known for MinJobAge seconds; a requeued job waits cred_expire seconds, and the next look of the scheduler.

@@ -10,10 +10,11 @@ import time
 from functools import partial
 from types import FrameType
 
-from pretrain_llama.errors import EXIT_CODE, OperatorError
+from pretrain_llama.errors import EXIT_CODE, INTERRUPTED, OperatorError
 from pretrain_llama.launch.parent import end_with_parent
 
 POLL_SECONDS = 0.2
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 LAST_WORDS_SECONDS = 5.0  # one process may end without a message while another still writes it
 
 
@@ -21,7 +22,8 @@ def run_processes(command: list[str], count: int) -> None:
     """Run a command as `count` processes that find each other through the environment; wait for all.
 
     A single process replaces this one. Of several, the first that fails ends the others, a moment later, and
-    SIGTERM is passed on, so that they save and end by themselves. Where one has said what a person can act on, that
+    PASSED_ON are passed on, so that they save and end by themselves; they are a process group of their own, so that a
+    terminal's Ctrl-C comes to them once. Where one has said what a person can act on, that
     stays the last message, and its exit code is this program's.
 
     Raises:
@@ -35,21 +37,28 @@ def run_processes(command: list[str], count: int) -> None:
             command,
             env=os.environ | _ranks(rank, count, port),
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
+            process_group=0,
         )
         for rank in range(count)
     ]
+    interrupts = 0
 
     def pass_on(number: int, _: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
         for process in processes:
             process.send_signal(number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
     try:
         codes = _wait(processes)
     finally:
         for process in processes:
             process.kill()
             process.wait()
+    if interrupts > 1:
+        sys.exit(INTERRUPTED)
     _check(processes, codes)
 
 

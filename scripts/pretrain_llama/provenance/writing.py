@@ -3,7 +3,8 @@
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,20 @@ from pretrain_llama.errors import DataError, OperatorError
 from pretrain_llama.exports.small_files import write_small_files
 from pretrain_llama.exports.tokenizer_files import RECORD
 from pretrain_llama.files import link_or_copy, link_or_copy_tree, read_json, sha256, write_json, write_text
-from pretrain_llama.launch import secrets
 from pretrain_llama.launch import start_files as launch_files
+from pretrain_llama.launch.secrets import redact
 from pretrain_llama.names import parse_counted
 from pretrain_llama.provenance.begun import check_rewriting, standing_still
 from pretrain_llama.provenance.recorded_frame import recorded_frame
+from pretrain_llama.provenance.texts import Texts, chosen_files
 from pretrain_llama.run.folder import SMALL_FILES, has_targets, mixture_path
 from pretrain_llama.run.identity import identity, recorded_hashes
+from pretrain_llama.settings import RunSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "megatron-core", "transformers", "sentencepiece", "tokenizers", "gigatoken", "numpy", "snakemake")
 WRITTEN_FOLDERS = ("data", "validation", "checkpoint", SMALL_FILES, "sources", "code", "environment")
+BESIDE = ".parts"  # of a run folder, while its parts are built
 UNHASHED_SUFFIXES = (".bin", ".distcp")
 SIGNATURE, CONSERVATION, DIFF = "data_signature.json", "conservation.json", "git.diff"
 
@@ -77,50 +81,108 @@ def write_run_folder(
         frame = recorded_frame(tokenized, names, indexed, tokenizer) if tokenized else None
         if exported_tokenizer:
             _check_exported(exported_tokenizer, tokenizer, frame)
-        (output / "manifest.json").unlink(missing_ok=True)
-        for folder in WRITTEN_FOLDERS:
-            shutil.rmtree(output / folder, ignore_errors=True)
-        for name in names:
-            for suffix in (".bin", ".idx"):
-                link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
-        for idx in sorted(validation.glob("*.idx")) if validation else []:
-            if has_targets(idx.with_suffix("")):
-                for path in (idx, idx.with_suffix(".bin")):
-                    link_or_copy(path, output / "validation" / path.name)
-            else:
-                print(f"validation set {idx.stem} is left out: of fewer than two tokens, there is none to predict")
-        link_or_copy_tree(checkpoint, output / "checkpoint")
-        if verification := passport.verification_path(checkpoint):
-            link_or_copy(verification, output / "checkpoint" / passport.VERIFICATION)
-        shutil.copyfile(tokenizer, output / tokenizer.name)
-        if exported_tokenizer:
-            write_small_files(checkpoint, exported_tokenizer, output / SMALL_FILES)
-        (output / "sources").mkdir()
-        for source in [*sorted(run.iterdir()), *sources]:
-            shutil.copy(source, output / "sources" / source.name)
-        if tokenized:
-            for name in (SIGNATURE, CONSERVATION):
-                write_json(output / "sources" / name, stores.read_json(f"{tokenized}/{name}"))
-        _copy_plans(plans, {parse_counted(name).shard.corpus for name in names}, output / "sources" / "plan")
-        if diff := _git("diff", "HEAD"):
-            write_text(output / "sources" / DIFF, secrets.redact(diff) + "\n")
-        for part in ("scripts", "config/schemas"):
-            shutil.copytree(ROOT / part, output / "code" / part, ignore=shutil.ignore_patterns("__pycache__"))
-        write_text(output / "run.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-        architecture = read_architecture(output / "checkpoint")
-        launch_files.write_launch_files(output, ROOT, resolved, architecture, mixture["probabilities"])
-        blake3 = recorded_hashes(tokenized, names) if tokenized else {}
-        manifest = {
-            "identity": identity(output, resolved, tokenizer.parent.name, blake3),
-            "files": {str(path.relative_to(output)): sha256(path) for path in hashed_files(output)},
-            "sizes": {str(path.relative_to(output)): path.stat().st_size for path in large_files(output)},
-            "blake3": blake3,
-            "frame": frame,
-            "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-            # Marked if the programs were changed since: sources/git.diff.
-            "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
-        }
+        with _built_beside(output) as built:
+            _build(
+                built,
+                run,
+                resolved,
+                names,
+                indexed,
+                validation,
+                tokenizer,
+                checkpoint,
+                sources,
+                tokenized,
+                plans,
+                exported_tokenizer,
+            )
+            architecture = read_architecture(built / "checkpoint")
+            launch_files.write_launch_files(built, ROOT, resolved, architecture, mixture["probabilities"])
+            blake3 = recorded_hashes(tokenized, names) if tokenized else {}
+            manifest = {
+                "identity": identity(built, resolved, tokenizer.parent.name, blake3),
+                "files": {str(path.relative_to(built)): sha256(path) for path in hashed_files(built)},
+                "sizes": {str(path.relative_to(built)): path.stat().st_size for path in large_files(built)},
+                "blake3": blake3,
+                "frame": frame,
+                "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+                # Marked if the programs were changed since: sources/git.diff.
+                "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+            }
         write_json(output / "manifest.json", manifest)
+
+
+@contextmanager
+def _built_beside(output: Path) -> Iterator[Path]:
+    """Yield a folder to build a run folder in, of its name; when the block ends, its parts take the places of the old.
+
+    What was there stays whole until then, and an error leaves it as it was. Where it is killed in the middle of the
+    exchange, which are renames, the manifest is missing, and the same command writes the folder again.
+    """
+    beside = output / BESIDE
+    shutil.rmtree(beside, ignore_errors=True)
+    built, old = beside / output.resolve().name, beside / "old"
+    built.mkdir(parents=True)
+    old.mkdir()
+    (built / "mixture").symlink_to(mixture_path(output).parent.resolve())
+    try:
+        yield built
+        (built / "mixture").unlink()
+        (output / "manifest.json").unlink(missing_ok=True)
+        tokenizers = [path.name for path in output.glob("tokenizer.*")]
+        for name in {*WRITTEN_FOLDERS, *launch_files.NAMES, *tokenizers, *(path.name for path in built.iterdir())}:
+            if (output / name).exists():
+                (output / name).rename(old / name)
+            if (built / name).exists():
+                (built / name).rename(output / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _build(
+    output: Path,
+    run: Path,
+    resolved: RunSettings,
+    names: list[str],
+    indexed: Path,
+    validation: Path | None,
+    tokenizer: Path,
+    checkpoint: Path,
+    sources: list[Path],
+    tokenized: str | None,
+    plans: Sequence[str],
+    exported_tokenizer: Path | None,
+) -> None:
+    """Write all parts of a run folder but those that start it, and the manifest; see `write_run_folder`."""
+    for name in names:
+        for suffix in (".bin", ".idx"):
+            link_or_copy(indexed / f"{name}{suffix}", output / "data" / f"{name}{suffix}")
+    for idx in sorted(validation.glob("*.idx")) if validation else []:
+        if has_targets(idx.with_suffix("")):
+            for path in (idx, idx.with_suffix(".bin")):
+                link_or_copy(path, output / "validation" / path.name)
+        else:
+            print(f"validation set {idx.stem} is left out: of fewer than two tokens, there is none to predict")
+    link_or_copy_tree(checkpoint, output / "checkpoint")
+    if verification := passport.verification_path(checkpoint):
+        link_or_copy(verification, output / "checkpoint" / passport.VERIFICATION)
+    shutil.copyfile(tokenizer, output / tokenizer.name)
+    if exported_tokenizer:
+        write_small_files(checkpoint, exported_tokenizer, output / SMALL_FILES)
+    write_text(output / "run.yaml", redact(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)))
+    texts = Texts()
+    (output / "sources").mkdir()
+    for source in [*chosen_files(run), *sources]:
+        texts.copy(source, output / "sources" / source.name)
+    if tokenized:
+        for name in (SIGNATURE, CONSERVATION):
+            write_json(output / "sources" / name, stores.read_json(f"{tokenized}/{name}"))
+    _copy_plans(plans, {parse_counted(name).shard.corpus for name in names}, output / "sources" / "plan")
+    if diff := _git("diff", "HEAD"):
+        texts.write(diff + "\n", output / "sources" / DIFF)
+    for part in ("scripts", "config/schemas"):
+        texts.copy_tree(ROOT / part, output / "code" / part)
+    texts.tell(output / "sources")
 
 
 def _copy_plans(plans: Sequence[str], corpora: set[str], output: Path) -> None:

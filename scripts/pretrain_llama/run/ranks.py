@@ -18,6 +18,8 @@ from pretrain_llama.errors import OperatorError
 
 MPI_PORT = 29500  # torch's own default
 SLURM_PORTS = range(20_000, 30_000)
+# Steps that srun did not start, such as the shell of salloc and a batch script (slurm.h, SLURM_INTERACTIVE_STEP).
+FIRST_OWN_STEP = 0xFFFFFFFA
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _mpi(environment: Mapping[str, str]) -> Ranks | None:
 
 
 def _slurm(environment: Mapping[str, str]) -> Ranks | None:
-    if "SLURM_STEP_ID" not in environment:
+    if not _is_in_step(environment):
         if _integer(environment, "SLURM_NTASKS", 1) > 1:
             raise OperatorError(
                 f"one process in a Slurm job of {environment['SLURM_NTASKS']} tasks",
@@ -92,11 +94,18 @@ def _slurm(environment: Mapping[str, str]) -> Ranks | None:
     rank, size, local, job = numbers.values()
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     address = environment.get("MASTER_ADDR") or first_node(nodes) or environment.get("SLURM_LAUNCH_NODE_IPADDR")
+    if environment.get("SLURM_STEP_NUM_NODES") == "1" and not environment.get("MASTER_ADDR"):
+        address = "127.0.0.1"  # where nobody else on the network reaches it
     if not address:
         raise _incomplete("SLURM_STEP_NODELIST", environment)
     # Two jobs may share a node: each has a port of its own, which all its processes can tell.
     port = _integer(environment, "MASTER_PORT", SLURM_PORTS[job % len(SLURM_PORTS)])
     return Ranks(rank, size, local, _tasks_here(environment, local), address, port)
+
+
+def _is_in_step(environment: Mapping[str, str]) -> bool:
+    """Say whether srun started this process as a task of a step."""
+    return "SLURM_STEP_ID" in environment and _integer(environment, "SLURM_STEP_ID") < FIRST_OWN_STEP
 
 
 def _tasks_here(environment: Mapping[str, str], local: int) -> int:
@@ -142,7 +151,7 @@ def _check_within(ranks: Ranks, environment: Mapping[str, str]) -> None:
 def _check_alike(ranks: Ranks, environment: Mapping[str, str]) -> None:
     """Check that RANK agrees with the outer launcher; skipped under torchrun, which assigns its own."""
     others = [("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")]
-    if "SLURM_STEP_ID" in environment:
+    if _is_in_step(environment):
         others.append(("SLURM_PROCID", "SLURM_NTASKS"))
     for name, size in others if "TORCHELASTIC_RUN_ID" not in environment else []:
         other = environment.get(name, str(ranks.rank))

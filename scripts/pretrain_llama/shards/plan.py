@@ -23,6 +23,7 @@ from pathlib import Path
 from pretrain_llama import files, names, stores
 from pretrain_llama.configuration import Corpus
 from pretrain_llama.errors import DataError, OperatorError, made_of_each
+from pretrain_llama.shapes import misfit
 from pretrain_llama.shards.changes import (
     Finished,
     Lost,
@@ -68,9 +69,36 @@ def plan_corpus(corpus: Corpus, recorded: Plan, target_bytes: int, finished: Fin
 
 
 def load(path: str | Path, corpus: Corpus) -> Plan:
-    """Return the recorded plan of a corpus, or an empty one; see `stores.find_json`."""
-    recorded = stores.find_json(path)
+    """Return the recorded plan of a corpus, or an empty one.
+
+    Raises:
+        DataError: it is no plan.
+    """
+    recorded = _find(path)
     return empty(corpus) if recorded is None else recorded
+
+
+def _find(path: str | Path) -> Plan | None:
+    """Return a recorded plan, once it is known to be one; None where there is none."""
+    recorded = stores.find_json(path)
+    bad = None if recorded is None else misfit(recorded, Plan)
+    if recorded and not bad:
+        ranges = [part for shard in recorded["shards"] for part in shard["ranges"]]
+        strange = [part for part in ranges if part["path"] not in recorded["files"]]
+        strange += [
+            part
+            for part in ranges
+            if not 0 <= part["start"] <= (part["start"] if part["stop"] is None else part["stop"])
+        ]
+        bad = f"a range is {strange[0]}, which no file of it has" if strange else None
+    if bad:
+        raise DataError(
+            f"no plan of this version: {bad}",
+            where=path,
+            action=f"bring it back from a copy, such as sources/plan of a run folder; or start the corpus over: delete "
+            f"{START_OVER}",
+        )
+    return recorded
 
 
 def empty(corpus: Corpus) -> Plan:
@@ -84,7 +112,7 @@ def record(path: str | Path, plan: Plan) -> None:
     Raises:
         OperatorError: another run has recorded one meanwhile that this plan does not go on from.
     """
-    recorded = stores.find_json(path)
+    recorded = _find(path)
     if recorded == plan:
         return
     if recorded is not None and not goes_on_from(recorded, plan):
@@ -115,7 +143,7 @@ def read(path: str | Path, shard: str) -> Plan:
     Raises:
         OperatorError: the plan is not there, or does not hold the shard.
     """
-    plan = stores.find_json(path)
+    plan = _find(path)
     if plan is None or shard not in shard_names(plan):
         raise OperatorError(
             f"shard {shard} is not planned", where=path, action="run snakemake, which records the plan before it merges"

@@ -178,9 +178,10 @@ def find_json(location: str | Path) -> Any:
     content = read_small(location)
     try:
         return None if content is None else json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DataError(
-            f"no JSON: {error}",
+            f"no JSON: {told}",
             where=location,
             action="write it anew, or bring it back from a copy; run folders keep plans in sources/plan",
         ) from None

@@ -27,7 +27,7 @@ from pretrain_llama.tokenization.keys import KEY_BYTES, KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import Batch, ShardReader, sort_lines
 from pretrain_llama.tokenization.normalizing import Normalize
 from pretrain_llama.tokenization.origins import Origins
-from pretrain_llama.tokenization.quarantine import Quarantine, RejectionLimits
+from pretrain_llama.tokenization.quarantine import LimitsPassed, Quarantine, RejectionLimits
 from pretrain_llama.tokenization.texts import Texts
 from pretrain_llama.tokenization.withdrawn import are_among
 
@@ -114,7 +114,7 @@ def tokenize(
             replacing(f"{prefix}{KEYS_SUFFIX}") as keys,
             replacing(f"{held_out_prefix}{KEYS_SUFFIX}") as held_out_keys,
         ):
-            quarantine = Quarantine(rejected, receipt.shard)
+            quarantine = Quarantine(rejected, receipt.shard, limits, jsonl.stat().st_size, merged.lines)
             reader = ShardReader(file, max_line_bytes)
             written = Written(trained, held_out, keys, held_out_keys)
             outcome = Outcome(written, quarantine, Origins(merged), receipt, progress)
@@ -136,7 +136,9 @@ def tokenize(
                 of_trained = int(text_bytes[~are_out].sum())
                 return Tokenized(batch, trained, out, keys, are_out, of_trained, new, int(are_gone.sum()))
 
-            _encode_all(reader, encode, engine.at_once, outcome)
+            passed = _encode_all(reader, encode, engine.at_once, outcome)
+        if passed:  # now that its rejected lines are written
+            raise passed
         receipt.sequences = receipt.documents
         receipt.rejected = dict(sorted(quarantine.reasons.items()))
         receipt.bin_blake3 = outcome.digest.hexdigest()
@@ -144,7 +146,7 @@ def tokenize(
         receipt.jsonl_blake3 = reader.digest.hexdigest()
         receipt.check_handover(merged, jsonl)
         documents = receipt.documents + receipt.held_out_documents
-        quarantine.check(limits, documents, receipt.lines, receipt.jsonl_bytes)
+        quarantine.check(documents, receipt.lines)
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,10 @@ def _count_new(ids: np.ndarray, lengths: np.ndarray, first: int | None) -> int:
     return int(np.count_nonzero(np.maximum.reduceat(ids, np.cumsum(lengths) - lengths) >= first))
 
 
-def _encode_all(reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome) -> None:
+def _encode_all(
+    reader: ShardReader, encode: Callable[[memoryview], Tokenized], at_once: int, outcome: Outcome
+) -> LimitsPassed | None:
+    """Encode a shard, up to where so much of it is rejected that the rest does not matter; return that error."""
     in_flight: deque[tuple[memoryview, Future[Tokenized]]] = deque()
 
     def take_until(left: int) -> None:
@@ -238,12 +243,16 @@ def _encode_all(reader: ShardReader, encode: Callable[[memoryview], Tokenized], 
             block, tokenized = in_flight.popleft()
             outcome.take(block, tokenized.result())
 
-    with ThreadPoolExecutor(at_once) as threads:
-        for block in reader.blocks():
-            if isinstance(block, memoryview):
-                take_until(at_once)
-                in_flight.append((block, threads.submit(encode, block)))
-            else:
-                take_until(0)
-                outcome.take_long_line(block)
-        take_until(0)
+    try:
+        with ThreadPoolExecutor(at_once) as threads:
+            for block in reader.blocks():
+                if isinstance(block, memoryview):
+                    take_until(at_once)
+                    in_flight.append((block, threads.submit(encode, block)))
+                else:
+                    take_until(0)
+                    outcome.take_long_line(block)
+            take_until(0)
+    except LimitsPassed as passed:
+        return passed
+    return None

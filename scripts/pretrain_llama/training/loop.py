@@ -46,7 +46,7 @@ from pretrain_llama.training.watching import Tracer
 def train(folder: RunFolder, own: Ranks, live_tensorboard: Path | None, laps: Laps) -> None:
     """Train a run to its end, from where it stands: its newest checkpoint, or else the pretrained weights.
 
-    Every process of the training calls it. Writes output/finished.json last; or output/continue.json, after SIGTERM
+    Every process of the training calls it. Writes output/finished.json last; or output/continue.json, after a signal
     or when the time limit is over, with a checkpoint from which the same command continues.
 
     Args:

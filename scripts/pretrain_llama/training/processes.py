@@ -1,6 +1,8 @@
 """Set up process groups: torch.distributed and megatron-core's parallel groups, on CPU (gloo) or GPU (nccl)."""
 
+import errno
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ from pretrain_llama.training import cpu
 # megatron-core's groups have the same. NCCL's default, 10 minutes, is too short for the first.
 TIMEOUT = timedelta(minutes=30)
 ALONE = Ranks()
+LOOPBACK = "127.0.0.1"
+BACKLOG = 4096  # processes that come at once; the system's somaxconn limits it
 
 
 @contextmanager
@@ -60,12 +64,11 @@ def meeting(own: Ranks) -> Iterator[torch.device]:
     cpu.install()
     device = _take_device(own)
     with tempfile.TemporaryDirectory() as folder:
-        # A single process meets nobody: a file needs no free port.
-        place = f"tcp://{own.address}:{own.port}" if own.address else f"file://{folder}/store"
         backend = "nccl" if device.type == "cuda" else "gloo"
         try:
-            dist.init_process_group(backend, place, TIMEOUT, rank=own.rank, world_size=own.world_size)
-        except dist.DistNetworkError as error:
+            store = meeting_store(own, folder)
+            dist.init_process_group(backend, None, TIMEOUT, rank=own.rank, world_size=own.world_size, store=store)
+        except (dist.DistNetworkError, OSError, OverflowError) as error:
             raise OperatorError(
                 f"process {own.rank} of {own.world_size} cannot meet the others: {str(error).splitlines()[0]}",
                 where=f"MASTER_ADDR and MASTER_PORT: {own.address}:{own.port}",
@@ -80,6 +83,54 @@ def meeting(own: Ranks) -> Iterator[torch.device]:
             dist.destroy_process_group()
             raise
         dist.destroy_process_group()
+
+
+def meeting_store(own: Ranks, folder: str) -> dist.Store:
+    """Return the store through which the processes of a training find each other.
+
+    The first process listens at MASTER_ADDR alone, where torch's own rendezvous listens on all interfaces, to
+    whoever asks. Between processes of one machine, what gloo and NCCL open stays on loopback, too. Under torchrun, its
+    agent has the store.
+
+    Args:
+        own: this process's ranks.
+        folder: private, for a process that is alone: it meets nobody, and a file needs no free port.
+
+    Raises:
+        OSError, DistNetworkError: the port is taken, or the first process cannot be reached.
+    """
+    if own.address is None or own.port is None:
+        _stay_on_loopback()
+        return dist.FileStore(f"{folder}/store", own.world_size)
+    listening = None
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and own.rank == 0:
+        listening = _listen(own.address, own.port)
+    if own.address == LOOPBACK:
+        _stay_on_loopback()
+    return dist.TCPStore(
+        own.address,
+        own.port,
+        own.world_size,
+        listening is not None,
+        TIMEOUT,
+        multi_tenant=listening is None,
+        master_listen_fd=listening.detach() if listening else None,
+    )
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address; on all of this machine, where that is a translated one."""
+    try:
+        return socket.create_server((address, port), backlog=BACKLOG)
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        return socket.create_server(("", port), backlog=BACKLOG)
+
+
+def _stay_on_loopback() -> None:
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
 
 
 def _take_device(own: Ranks) -> torch.device:
