@@ -138,13 +138,16 @@ class Hooks:
         return result
 
     def _evaluate_and_print_results(self, theirs: Callable, *args: Any, **named: Any) -> None:
-        """Log an evaluation; the one after the last step is not done again at the end."""
+        """Log an evaluation, whole; the one after the last step is not done again at the end."""
         if self._evaluated == self.iteration:
             return
         self._evaluated, self._losses = self.iteration, []
+        options = get_args()
+        limit, options.exit_duration_in_mins = options.exit_duration_in_mins, None  # it would stop half done
         theirs(*args, **named)
-        names = get_args().validation_set_names
-        if self.log and len(self._losses) == len(names):  # fewer where its time was over
+        options.exit_duration_in_mins = limit
+        names = options.validation_set_names
+        if self.log:
             consumed = get_args().consumed_train_samples * self.folder.training["sequence_length_tokens"]
             self.log.validation(self.iteration, consumed, dict(zip(names, self._losses, strict=True)))
 
