@@ -31,7 +31,7 @@ from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
 from pretrain_llama.training.megatron_lm import cpu
 from pretrain_llama.training.megatron_lm.hooks import Hooks
-from pretrain_llama.training.megatron_lm.steps import TrainingSequences, ValidationSequences, forward_step
+from pretrain_llama.training.megatron_lm.steps import TrainingSequences, ValidationBatches, forward_step
 from pretrain_llama.training.model import mask_padding_in_evaluation
 from pretrain_llama.training.optimizer import build_schedule
 from pretrain_llama.training.processes import meeting, on_first_process
@@ -181,7 +181,8 @@ class _Training:
             return None, [None] * len(names), None
         length = trained_after(self._phases, self._folder.training["iterations"])
         processes = parallel_state.get_data_parallel_world_size()
-        validation = [ValidationSequences(each, processes) for each in open_validation(self._folder).values()]
+        size = self._folder.training["micro_batch_size_sequences"]
+        validation = [ValidationBatches(each, size, processes) for each in open_validation(self._folder).values()]
         return TrainingSequences(data.blend, self._phase.consumed, length), validation or None, None
 
 
