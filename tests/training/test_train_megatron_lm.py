@@ -15,7 +15,7 @@ from trainings import Training, copied_with_output, program, start
 
 STEPS = 20
 LONG = {"training": {"iterations": STEPS}, "operation": {"checkpoint_every_iterations": 6}}
-# Workers that read ahead are processes, which cost a test seconds.
+# torch's workers that read ahead cannot be forked from a process of the tests' fork server.
 MEGATRON_LM = {"trainer": "megatron_lm", "megatron_lm": {"arguments": {"num-workers": 0}}}
 
 
