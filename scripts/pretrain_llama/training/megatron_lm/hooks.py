@@ -6,7 +6,7 @@ puts ours around seven of them. Each calls the one that was there.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -206,7 +206,7 @@ class Hooks:
 
 
 @contextmanager
-def _writing_with(save: Callable[..., None]):
+def _writing_with(save: Callable[..., None]) -> Iterator[None]:
     """Have Megatron-LM's save_checkpoint call this in place of megatron-core's save, for the length of a block."""
     checkpointing.dist_checkpointing = SimpleNamespace(**vars(dist_checkpointing) | {"save": save})
     try:

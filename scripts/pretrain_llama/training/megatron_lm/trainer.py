@@ -142,11 +142,12 @@ class _Training:
         args = get_args()
         model = gpt_config_from_args(args)
         model.pre_wrap_hooks.append(self._mask_padding)
-        self._datasets.__func__.is_distributed = True  # every process calls it
+        provider: Any = partial(self._datasets)
+        provider.is_distributed = True  # every process calls it
         try:
             pretrain(
                 pretrain_cfg_container_from_args(args, model),
-                self._datasets,
+                provider,
                 ModelType.encoder_or_decoder,
                 forward_step,
             )
