@@ -1,4 +1,4 @@
-"""Train a run by Megatron-LM, or resume it, where its run.yaml says `trainer: megatron_lm`; as train.py otherwise.
+"""Train a run, or resume it, by Megatron-LM's own loop: one whose run.yaml says `trainer: megatron_lm`.
 
     python scripts/train_megatron_lm.py results/runs/demo
     srun python scripts/train_megatron_lm.py results/runs/demo
