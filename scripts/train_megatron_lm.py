@@ -1,4 +1,4 @@
-"""Train a run by Megatron-LM, or resume it, where its run.yaml says `trainer: megatron_lm`; as train.py otherwise.
+"""Train a run, or resume it, by Megatron-LM's own loop: one whose run.yaml says `trainer: megatron_lm`.
 
     python scripts/train_megatron_lm.py results/runs/demo
     srun python scripts/train_megatron_lm.py results/runs/demo
@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
-from pretrain_llama.launch.megatron_lm_check import check_own_arguments
 from pretrain_llama.run.folder import open_to_train
 from pretrain_llama.run.ranks import from_environment
 from pretrain_llama.run.start_checks import check_run
@@ -37,8 +36,6 @@ def main() -> None:
     own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own, Path(__file__).name)
     check_engine(folder.run, folder.path)
-    if own.local == 0:
-        check_own_arguments(folder.run, folder.architecture, f"{folder.path / 'run.yaml'}")
     laps.end("checks")
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.megatron_lm.trainer import train

@@ -288,8 +288,9 @@ def folder_arguments(folder: RunFolder, checkpoint: Path | None) -> Arguments:
         "no-load-rng": [],
     }
     if validation:
-        # Megatron-LM evaluates a whole set in batches of one sequence for each process.
-        whole = {"eval-micro-batch-size": ["1"], "eval-global-batch-size": [str(data_parallel(folder.run))]}
+        # A whole set is evaluated a micro batch of each process at a time.
+        at_once = folder.training["micro_batch_size_sequences"] * data_parallel(folder.run)
+        whole = {"eval-global-batch-size": [str(at_once)]}
         names = {"multiple-validation-sets": [], "full-validation": [], "validation-set-names": validation}
         found |= whole | names
     if checkpoint:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,7 +69,7 @@ def parse(script: Path, checkout: Path, processes: int) -> dict[str, Any]:
     environment = {"PYTHONPATH": str(checkout), "MEGATRON_LM": str(checkout)}
     try:
         return _ask([words(script)], processes, environment)[0]
-    except _RefusedError as refused:
+    except RefusedError as refused:
         raise OperatorError(
             f"Megatron-LM does not take the arguments: {refused}",
             where=script,
@@ -76,7 +77,7 @@ def parse(script: Path, checkout: Path, processes: int) -> dict[str, Any]:
         ) from None
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """What Megatron-LM says of arguments that it does not take."""
 
 
@@ -87,12 +88,27 @@ def _ask(lists: list[list[str]], processes: int, environment: dict[str, str]) ->
     command = [sys.executable, "-c", PARSER]
     result = subprocess.run(command, env=environment, input=json.dumps(lists), capture_output=True, text=True)
     if result.returncode:
-        raise _RefusedError(result.stderr.strip().splitlines()[-1].removeprefix("-c: error: "))
+        raise RefusedError(result.stderr.strip().splitlines()[-1].removeprefix("-c: error: "))
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def check_own_arguments(run: RunSettings, architecture: Architecture, where: str) -> None:
-    """Check `megatron_lm: arguments` by Megatron-LM's own parser, and against the rest of the run; takes 10 seconds.
+def parsed_apart(lists: list[list[str]], processes: int) -> list[dict[str, Any]]:
+    """Parse lists of words in a process of its own, which takes 10 seconds, by the installed megatron-core.
+
+    Raises:
+        RefusedError: the parser takes them not; says why.
+    """
+    site = Path(str(distribution("megatron-core").locate_file(""))).resolve()
+    return _ask(lists, processes, {"MEGATRON_LM": str(site)})
+
+
+def check_own_arguments(
+    run: RunSettings,
+    architecture: Architecture,
+    where: str,
+    parsed: Callable[[list[list[str]], int], list[dict[str, Any]]] = parsed_apart,
+) -> None:
+    """Check `megatron_lm: arguments` by Megatron-LM's own parser, and against the rest of the run.
 
     megatron_arguments.yaml says of each argument what it is about. Where megatron-core is not installed, nothing is
     checked: the trainer does it.
@@ -101,6 +117,7 @@ def check_own_arguments(run: RunSettings, architecture: Architecture, where: str
         run: run.yaml, which may have none.
         architecture: of the model.
         where: path of run.yaml.
+        parsed: returns the values of each list of words, by name; given the processes of the run, too.
 
     Raises:
         ConfigError: the parser takes them not, alone or with the others; or one contradicts what the run fixes.
@@ -110,12 +127,11 @@ def check_own_arguments(run: RunSettings, architecture: Architecture, where: str
     _check_left_out(run, fixed, where)
     if not run["megatron_lm"]["arguments"] or find_spec("megatron") is None:
         return
-    site = Path(str(distribution("megatron-core").locate_file(""))).resolve()
     # The last word counts: ours are said first, so that one which contradicts them is seen, by whatever name.
     lists = [words_of(fixed) + words_of(each) for each in (default_arguments(run, True), own)]
     try:
-        before, now = _ask(lists, process_count(run), {"MEGATRON_LM": str(site)})
-    except _RefusedError as refused:
+        before, now = parsed(lists, process_count(run))
+    except RefusedError as refused:
         raise ConfigError(
             f"Megatron-LM does not take them: {refused}",
             where=where,

@@ -1,7 +1,7 @@
 """Keep this project's edges around Megatron-LM's training: its log, its checkpoints, its evaluations.
 
 Megatron-LM 0.19.2 offers no callbacks; it looks its functions up in megatron.training.training, where `Hooks.install`
-puts ours around five of them. Each calls the one that was there.
+puts ours around seven of them. Each calls the one that was there.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from pretrain_llama.run.history import History
 from pretrain_llama.run.timelines import Position
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
-from pretrain_llama.training.megatron_lm.steps import LOSS
+from pretrain_llama.training.megatron_lm.steps import LOSS, ValidationBatches
 from pretrain_llama.training.optimizer import after_loading, before_loading, prepare
 from pretrain_llama.training.saving import CheckpointWriter
 
@@ -64,6 +64,7 @@ class Hooks:
         for name in ("train", "train_step", "evaluate", "evaluate_and_print_results", "save_checkpoint"):
             self._around(name)
         self._around("get_megatron_optimizer")
+        self._around("build_pretraining_data_loader")
         if self.schedule:
             megatron_lm.get_optimizer_param_scheduler = self.schedule
 
@@ -83,6 +84,15 @@ class Hooks:
 
         optimizer.load_state_dict = load_state_dict
         return optimizer
+
+    def _build_pretraining_data_loader(self, theirs: Callable, dataset: Any, *args: Any) -> Any:
+        """Read validation sets in this process: else each of them would keep processes of its own all the time."""
+        options = get_args()
+        workers = options.num_workers
+        options.num_workers = 0 if isinstance(dataset, ValidationBatches) else workers
+        loader = theirs(dataset, *args)
+        options.num_workers = workers
+        return loader
 
     def _train(self, theirs: Callable, *args: Any, **named: Any) -> Any:
         """Evaluate what a run begins with, as our own trainer does."""
@@ -138,13 +148,16 @@ class Hooks:
         return result
 
     def _evaluate_and_print_results(self, theirs: Callable, *args: Any, **named: Any) -> None:
-        """Log an evaluation; the one after the last step is not done again at the end."""
+        """Log an evaluation, whole; the one after the last step is not done again at the end."""
         if self._evaluated == self.iteration:
             return
         self._evaluated, self._losses = self.iteration, []
+        options = get_args()
+        limit, options.exit_duration_in_mins = options.exit_duration_in_mins, None  # it would stop half done
         theirs(*args, **named)
-        names = get_args().validation_set_names
-        if self.log and len(self._losses) == len(names):  # fewer where its time was over
+        options.exit_duration_in_mins = limit
+        names = options.validation_set_names
+        if self.log:
             consumed = get_args().consumed_train_samples * self.folder.training["sequence_length_tokens"]
             self.log.validation(self.iteration, consumed, dict(zip(names, self._losses, strict=True)))
 

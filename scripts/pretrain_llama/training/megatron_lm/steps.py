@@ -38,20 +38,26 @@ class TrainingSequences(torch.utils.data.Dataset):
         return self._blend[number - self._first]
 
 
-class ValidationSequences(torch.utils.data.Dataset):
-    """A validation set with as many sequences for each process; what fills it up is masked, so that nothing repeats."""
+class ValidationBatches(torch.utils.data.Dataset):
+    """A validation set as micro batches, as many for each process; what fills it up is masked, so that nothing repeats.
+
+    Megatron-LM takes items of a set that it evaluates whole one at a time; an item here is (micro batch, sequence).
+    """
 
     split = Split.valid
 
-    def __init__(self, sequences: IndexedSequences, processes: int) -> None:
-        """Fill up a set; processes: data parallel ones."""
-        self._sequences, self._length = sequences, -(-len(sequences) // processes) * processes
+    def __init__(self, sequences: IndexedSequences, size: int, processes: int) -> None:
+        """Cut a set; size: sequences in a micro batch; processes: data parallel ones."""
+        self._sequences, self._size = sequences, size
+        self._length = -(-len(sequences) // (size * processes)) * processes
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        return self._sequences[number if number < len(self._sequences) else None]
+        wanted = range(number * self._size, (number + 1) * self._size)
+        items = [self._sequences[each if each < len(self._sequences) else None] for each in wanted]
+        return {name: torch.stack([item[name] for item in items]) for name in PARTS}
 
 
 def forward_step(batches: Batches, model: GPTModel) -> tuple[torch.Tensor, partial]:
@@ -68,7 +74,8 @@ def _batch(batches: Batches, stage: int | None) -> list[Any]:
     args, rank = get_args(), parallel_state.get_tensor_model_parallel_rank()
     batch: dict[str, Any] = {"attention_mask": None, "cu_seqlens": None}
     if rank == 0:
-        batch |= {name: part.cuda(non_blocking=True) for name, part in next(batches).items()}
+        # Of a validation set, a batch is one item, (1, micro batch, sequence).
+        batch |= {name: part.cuda(non_blocking=True).flatten(0, -2) for name, part in next(batches).items()}
     batch = get_batch_on_this_tp_rank(
         batch,
         has_cu_seqlens=False,
@@ -78,8 +85,7 @@ def _batch(batches: Batches, stage: int | None) -> list[Any]:
         broadcast_group=parallel_state.get_tensor_model_parallel_group(),
         cp_size=args.context_parallel_size,
         tp_rank=rank,
-        # Megatron-LM evaluates whole sets a sequence at a time.
-        micro_batch_size=args.micro_batch_size if torch.is_grad_enabled() else args.eval_micro_batch_size,
+        micro_batch_size=args.micro_batch_size,
         seq_length=args.seq_length,
         mtp_on_this_rank=False,
         pipeline_model_parallel_size=args.pipeline_model_parallel_size,

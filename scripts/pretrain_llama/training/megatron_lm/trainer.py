@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from megatron.core import datasets, parallel_state
 from megatron.core.enums import ModelType
 from megatron.training import get_args, pretrain
 from megatron.training.argument_utils import gpt_config_from_args, pretrain_cfg_container_from_args
-from megatron.training.arguments import parse_and_validate_args
+from megatron.training.arguments import parse_and_validate_args, parse_args
 
 from pretrain_llama.checkpoints import torch_dist
-from pretrain_llama.errors import OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError
 from pretrain_llama.files import write_json
 from pretrain_llama.launch import megatron_lm
+from pretrain_llama.launch.megatron_lm_check import check_own_arguments
 from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
@@ -29,7 +32,7 @@ from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
 from pretrain_llama.training.megatron_lm import cpu
 from pretrain_llama.training.megatron_lm.hooks import Hooks
-from pretrain_llama.training.megatron_lm.steps import TrainingSequences, ValidationSequences, forward_step
+from pretrain_llama.training.megatron_lm.steps import TrainingSequences, ValidationBatches, forward_step
 from pretrain_llama.training.model import mask_padding_in_evaluation
 from pretrain_llama.training.optimizer import build_schedule
 from pretrain_llama.training.processes import meeting, on_first_process
@@ -106,9 +109,10 @@ class _Training:
         arguments |= megatron_lm.folder_arguments(self._folder, point.checkpoint if point else None)
         if self._device.type == "cpu":
             arguments["distributed-backend"] = ["gloo"]
-        words, sys.argv = sys.argv, [sys.argv[0], *megatron_lm.words(arguments)]
-        args = parse_and_validate_args()
-        sys.argv = words
+        where = f"{self._folder.path / 'run.yaml'}"
+        check_own_arguments(self._folder.run, self._folder.architecture, where, _parsed)
+        with _command_line(megatron_lm.words(arguments)):
+            args = parse_and_validate_args()
         limit = self._folder.operation["time_limit_seconds"]
         args.exit_duration_in_mins = limit and limit / 60  # of which its option takes whole ones
         if len(self._phases) > 1:
@@ -142,11 +146,12 @@ class _Training:
         args = get_args()
         model = gpt_config_from_args(args)
         model.pre_wrap_hooks.append(self._mask_padding)
-        type(self)._datasets.is_distributed = True  # type: ignore[attr-defined]  # every process calls it
+        provider: Any = partial(self._datasets)
+        provider.is_distributed = True  # every process calls it
         try:
             pretrain(
                 pretrain_cfg_container_from_args(args, model),
-                self._datasets,
+                provider,
                 ModelType.encoder_or_decoder,
                 forward_step,
             )
@@ -181,8 +186,38 @@ class _Training:
             return None, [None] * len(names), None
         length = trained_after(self._phases, self._folder.training["iterations"])
         processes = parallel_state.get_data_parallel_world_size()
-        validation = [ValidationSequences(each, processes) for each in open_validation(self._folder).values()]
+        size = self._folder.training["micro_batch_size_sequences"]
+        validation = [ValidationBatches(each, size, processes) for each in open_validation(self._folder).values()]
         return TrainingSequences(data.blend, self._phase.consumed, length), validation or None, None
+
+
+def _parsed(lists: list[list[str]], _: int) -> list[dict[str, Any]]:
+    """Parse lists of words, for `check_own_arguments`."""
+    found = []
+    for words in lists:
+        with _command_line(words):
+            found.append(vars(parse_args()))
+    return found
+
+
+@contextmanager
+def _command_line(words: list[str]) -> Iterator[None]:
+    """Have Megatron-LM find these words on the command line, for the length of a block.
+
+    Raises:
+        ConfigError: it does not take them.
+    """
+    before, sys.argv = sys.argv, [sys.argv[0], *words]
+    try:
+        yield
+    except (AssertionError, ValueError, SystemExit) as error:
+        raise ConfigError(
+            f"Megatron-LM does not take its arguments: {error}",
+            where="parallel, training and megatron_lm of run.yaml",
+            action="see its message above; docs/megatron_lm.md says what each default is",
+        ) from None
+    finally:
+        sys.argv = before
 
 
 def _note_end(folder: RunFolder, reason: str | None) -> None:
