@@ -102,9 +102,11 @@ def test_padding_is_made_and_cut_where_the_tensor_parallel_size_changes(
     straight = copied_with_output(copy, tmp_path / "straight")
     straight.train()
     copy.change(parallel={"tensor": 2, "data": 1}, operation={"checkpoint_every_iterations": 5})
-    copy.start().wait_for(lambda: History(copy.output).events("saved")[1:])
+    started = copy.start()
+    started.wait_for(lambda: History(copy.output).events("saved")[1:])
+    started.kill()
     copy.change(parallel=parallel | {"tensor": 1})
-    copy.train()
+    assert "resumed at iteration 5" in copy.train()
     stored = [torch_dist.iteration_folder(copy.output / "checkpoints", iteration) for iteration in (3, 5)]
     rows = [read_metadata(folder).tensors["embedding.word_embeddings.weight"].size[0] for folder in stored]
     assert rows == [480, 576]
