@@ -18,6 +18,7 @@ from pretrain_llama.checkpoints.architecture import read_architecture
 from pretrain_llama.configuration import load_run, validate
 from pretrain_llama.estimate import memory
 from pretrain_llama.training import model as built
+from pretrain_llama.training.distributed_optimizer import create_adam_state
 from pretrain_llama.training.model import build_model, transformer_config
 from pretrain_llama.training.optimizer import build_optimizer, gradient_norm
 from pretrain_llama.training.optimizer_shards import distributed_optimizer, rectangles, sharded_optimizer
@@ -45,9 +46,9 @@ def watched_training(folder: Path) -> None:
         stale = any(not torch.equal(was, now) for was, now in zip(before, model.parameters(), strict=True))
         print(f"stale before {before_what}: {stale}, {len(model.buffers[0].buckets)} buckets", flush=True)
 
-    def sharding(optimizer, model):
+    def sharding(optimizer, model, is_loading):
         own = {tensor.untyped_storage().data_ptr() for tensor in optimizer_tensors(optimizer)}
-        result = sharded(optimizer, model)
+        result = sharded(optimizer, model, is_loading)
         shards = result["param_state"].values()
         copied = sum(shard.data.nbytes for shard in shards if shard.data.untyped_storage().data_ptr() not in own)
         held = sum(tensor.nbytes for tensor in optimizer_tensors(optimizer))
@@ -146,7 +147,9 @@ def test_a_save_copies_nothing_and_a_load_reads_a_part(overlapped: tuple[Trainin
     assert copy.losses() == straight.losses(), "bit for bit"
 
 
-def test_a_save_is_what_megatron_core_would_have_saved(llama: Path, tmp_path: Path) -> None:
+def test_a_save_is_what_megatron_core_would_have_saved(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In names, sizes and values; and its own loads."""
     metadata = {"distrib_optim_sharding_type": "fully_reshardable"}
     with process_groups(1, 1, "a test"):
@@ -177,6 +180,12 @@ def test_a_save_is_what_megatron_core_would_have_saved(llama: Path, tmp_path: Pa
         into = {"optimizer": sharded_optimizer(part, model.sharded_state_dict())}
         dist_checkpointing.load(into, str(tmp_path / "theirs"))
         assert all(torch.equal(tensor, was) for tensor, was in zip(state, wanted, strict=True))
+
+        part.optimizer.state.clear()  # as Transformer Engine's Adam begins
+        monkeypatch.setattr(part, "state_dict", dict)
+        monkeypatch.setattr(part, "load_state_dict", lambda _: create_adam_state(adamw))
+        made = sharded_optimizer(part, model.sharded_state_dict(), is_loading=True)
+        assert len(made["param_state"]) == len(into["optimizer"]["param_state"])
 
 
 def test_rectangles_make_up_every_range() -> None:

@@ -27,13 +27,18 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 SHARDING = "fully_reshardable"
 
 
-def sharded_optimizer(optimizer: DistributedOptimizer, model: dict[str, Any]) -> dict[str, Any]:
+def sharded_optimizer(
+    optimizer: DistributedOptimizer, model: dict[str, Any], is_loading: bool = False
+) -> dict[str, Any]:
     """Return the state of a distributed optimizer for a checkpoint; loading writes into its own tensors.
 
     Args:
-        optimizer: with its moments, which have been created.
+        optimizer: of this process.
         model: the model's sharded state.
+        is_loading: moments that the optimizer has not made yet are made.
     """
+    if is_loading and not optimizer.optimizer.state:  # Transformer Engine's and Apex's Adam make them at a step
+        optimizer.load_state_dict(optimizer.state_dict())
     state = optimizer.state_dict()
     ranges = own_ranges(optimizer)
     described = get_param_id_to_sharded_param_map(model, iter(ranges))

@@ -145,5 +145,5 @@ class TrainingState:
 
     def _sharded_optimizer(self, model: dict[str, Any], is_loading: bool) -> dict[str, Any]:
         if distributed := distributed_optimizer(self._optimizer):
-            return sharded_optimizer(distributed, model)
+            return sharded_optimizer(distributed, model, is_loading)
         return self._optimizer.sharded_state_dict(model, is_loading=is_loading)
