@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def blocks_of(
         if len(inside):
             taken = np.ones(count, bool)
             taken[inside - start] = False
-        yield Block(first + start, lambda at=start, n=count: read(at, n), taken, count - len(inside))
+        yield Block(first + start, partial(read, start, count), taken, count - len(inside))
 
 
 def _write_at(file: int, values: np.ndarray, offset: int) -> None:
