@@ -62,16 +62,16 @@ def main() -> None:
     index = kept(args.prefix, args.output_prefix)
     for suffix in (".bin", ".idx"):
         source, output = f"{args.prefix}{suffix}", f"{args.output_prefix}{suffix}"
-        is_new = suffix == ".idx" and index is not None
+        new = index if suffix == ".idx" else None
         if args.store:
             target = f"{args.store}{suffix}"
-            if is_new:
-                stores.write_small(target, index)
-            etag = stores.etag_of(target) if is_new else stores.copy(source, target)
-            references.write(output, target, etag)
-        elif is_new:
+            if new is not None:
+                stores.write_small(target, new)
+            etag = stores.copy(source, target) if new is None else stores.etag_of(target)
+            references.write(output, target, str(etag))
+        elif new is not None:
             with replacing(output) as file:
-                file.write(index)
+                file.write(new)
         else:
             link_or_copy(source, output)
             os.utime(output)  # of a link, the pair's, which the receipt is newer than

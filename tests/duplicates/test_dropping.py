@@ -71,7 +71,7 @@ def test_a_bin_that_is_too_long_is_damaged_where_the_name_does_not_say_so(
 
 
 def test_a_bin_that_is_too_short_is_damaged_whatever_the_name_says(named: Path, tmp_path: Path) -> None:
-    (tmp_path / f"{NAMED}.bin").write_bytes(named.with_name(f"{NAMED}.bin").read_bytes()[:-6])
+    (tmp_path / f"{NAMED}.bin").write_bytes(named.with_name(f"{NAMED}.bin").read_bytes()[:-10])
     (tmp_path / f"{NAMED}.idx").write_bytes(named.with_name(f"{NAMED}.idx").read_bytes())
     with pytest.raises(DataError, match=r"the .idx speaks of 15"):
         IndexedReader(tmp_path / NAMED)

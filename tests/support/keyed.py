@@ -7,7 +7,6 @@ from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.tokenization.indexed import IndexedReader
 from pretrain_llama.tokenization.keys import keys_of
-from pretrain_llama.tokenization.texts import Texts
 
 
 def tokenized(folder: Path, shard: str, texts: list[str], held_out: list[str] | None = None) -> None:
@@ -15,7 +14,7 @@ def tokenized(folder: Path, shard: str, texts: list[str], held_out: list[str] | 
     held_out = held_out or []
     for suffix, documents in ((PREFIX_SUFFIX, texts), (HELD_OUT_SUFFIX, held_out)):
         write_pair(folder / f"{shard}{suffix}", [[ord(letter) for letter in text] for text in documents])
-        (folder / f"{shard}{suffix}.keys").write_bytes(keys_of(Texts.of(t.encode() for t in documents)).tobytes())
+        (folder / f"{shard}{suffix}.keys").write_bytes(keys_of([t.encode() for t in documents]).tobytes())
     receipt = TokenizeReceipt(shard, "", "toy.01234567", False, False, 400, "uint16")
     receipt.lines = len(texts) + len(held_out)
     receipt.documents = receipt.sequences = len(texts)
@@ -26,7 +25,7 @@ def tokenized(folder: Path, shard: str, texts: list[str], held_out: list[str] | 
 
 def key_of(text: str) -> str:
     """The key of a text, in hexadecimal digits."""
-    return keys_of(Texts.of([text.encode()])).tobytes().hex()
+    return keys_of([text.encode()]).tobytes().hex()
 
 
 def texts_of(prefix: Path) -> list[str]:

@@ -86,7 +86,8 @@ def conserve(
         DataError: something does not add up; names the first of it.
     """
     ledgers: dict[str, Ledger] = {}
-    names, receipts, dropped = [], [], dropped or {}
+    names, receipts = [], []
+    left_out: Mapping[str, Copies] = dropped or {}
     for path in plans:
         plan = stores.read_json(path)
         ledger = ledgers[plan["corpus"]] = Ledger(files=len(plan["files"]))
@@ -94,11 +95,11 @@ def conserve(
         _check_ranges(plan, ledger)
         with ThreadPoolExecutor(stores.ASKED_AT_ONCE) as threads:
             found = list(
-                threads.map(lambda shard: _find(shard, shards, tokenized, shard in dropped), live_shards(plan))
+                threads.map(lambda shard: _find(shard, shards, tokenized, shard in left_out), live_shards(plan))
             )
         receipts += [one.receipt for one in found]
         for planned, one in zip(live_shards(plan).values(), found, strict=True):
-            names.append(_check_shard(planned, one, ledger, dropped.get(one.receipt.shard, NOTHING_DROPPED)))
+            names.append(_check_shard(planned, one, ledger, left_out.get(one.receipt.shard, NOTHING_DROPPED)))
             for part in one.merged.ranges:
                 if part.stop is not None:
                     taken[part.path] += part.bytes

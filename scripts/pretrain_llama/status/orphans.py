@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError
@@ -48,13 +48,20 @@ def orphans(results: str, known: Known) -> list[Orphan]:
         results: where results lie: a folder, or az://container/path.
         known: see `Known`.
     """
+    owner_of = _Owners(results, known)
+    named = ((owner_of(path.removeprefix(f"{results}/")), path, size) for path, size in _files(results))
+    return [Orphan(owner, path, size) for owner, path, size in named if owner]
+
+
+def _files(results: str) -> list[tuple[str, int]]:
+    """Return all files or blobs, with their bytes, by location; here, many are links to one another."""
+    if not stores.is_blob(results):
+        paths = sorted(Path(results).rglob("*"))
+        return [(str(path), path.lstat().st_size) for path in paths if path.is_symlink() or path.is_file()]
     try:
-        listing = stores.list_files(f"{results}/**", "results")
+        return [(file.path, file.size_bytes) for file in stores.list_files(f"{results}/**", "results")]
     except ConfigError:  # nothing is there
         return []
-    owner_of = _Owners(results, known)
-    named = ((owner_of(file.path.removeprefix(f"{results}/")), file) for file in listing)
-    return [Orphan(owner, file.path, file.size_bytes) for owner, file in named if owner]
 
 
 def told_of(found: Iterable[Orphan]) -> list[str]:

@@ -1,5 +1,6 @@
 """Make the keys of a pair that has none from its merged shard: an earlier version tokenized it. Nothing is encoded."""
 
+from itertools import compress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ from pretrain_llama.names import HELD_OUT_SUFFIX
 from pretrain_llama.progress import Progress
 from pretrain_llama.receipts import TokenizeReceipt
 from pretrain_llama.tokenization.engines import Reference
-from pretrain_llama.tokenization.held_out import are_chosen, as_hashed
+from pretrain_llama.tokenization.held_out import Hashed, are_chosen, as_hashed
 from pretrain_llama.tokenization.keys import KEYS_SUFFIX, keys_of
 from pretrain_llama.tokenization.lines import ShardReader, sort_lines
 from pretrain_llama.tokenization.texts import Texts
@@ -80,13 +81,13 @@ def write_keys(
             )
 
 
-def _hashed(texts: Texts, reference: Reference) -> Texts:
+def _hashed(texts: Texts, reference: Reference) -> list[Hashed]:
     """Return texts as they are hashed, without those that the tokenizer gives no token, which are no documents."""
     hashed = as_hashed(texts, reference.normalize)
-    blank = np.array([not text.strip() for text in hashed], bool)
+    blank = np.array([not bytes(text[:64]).strip() and not bytes(text).strip() for text in hashed], bool)
     if not blank.any():
         return hashed
     _, lengths = reference.encode(texts.chosen(blank))
     is_document = ~blank
     is_document[blank] = lengths > 0
-    return hashed.chosen(is_document)
+    return list(compress(hashed, is_document))

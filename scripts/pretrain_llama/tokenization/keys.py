@@ -6,7 +6,7 @@ of the .idx. Among 10^9 different texts, two have the same key with a probabilit
 """
 
 import glob
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,15 @@ from xxhash import xxh3_128_digest
 
 from pretrain_llama import stores
 from pretrain_llama.errors import ConfigError, DataError
-from pretrain_llama.tokenization.texts import Texts
+from pretrain_llama.tokenization.held_out import Hashed
 
 KEY_BYTES = 16
 KEYS_SUFFIX = ".keys"
 
 
-def keys_of(hashed: Texts) -> np.ndarray:
+def keys_of(hashed: Sequence[Hashed]) -> np.ndarray:
     """Return the keys of texts that are as they are hashed (`held_out.as_hashed`): (texts, 16) uint8."""
-    data = hashed.data.data
-    digests = [xxh3_128_digest(data[start:end]) for start, end in pairwise(hashed.offsets.tolist())]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
+    return np.frombuffer(b"".join(map(xxh3_128_digest, hashed)), np.uint8).reshape(-1, KEY_BYTES)
 
 
 def read_keys(prefix: str | Path, documents: int, first: int = 0, count: int | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -129,7 +129,8 @@ def tokenize(
                 are_gone = are_among(keys, no_keys if withdrawn is None else withdrawn)
                 if are_gone.any():
                     (ids, lengths), _ = divide((ids, lengths), are_gone)
-                    hashed, keys, text_bytes = hashed.chosen(~are_gone), keys[~are_gone], text_bytes[~are_gone]
+                    hashed = list(compress(hashed, ~are_gone))
+                    keys, text_bytes = keys[~are_gone], text_bytes[~are_gone]
                 are_out = are_chosen(hashed, held_out_fraction)
                 trained, out = divide(frame.around((ids, lengths)), are_out)
                 new = _count_new(ids, lengths, first_new_id)
