@@ -79,11 +79,11 @@ def of_files(results: Path, files: Mapping[str, list[str]]) -> Scope:
                 )
         scope.retired += shards_with(plan, paths)
     for shard in scope.retired:
-        for found in sorted(results.glob(f"tokenized/*/{glob.escape(shard)}{RECEIPT}")):
-            receipt = TokenizeReceipt.read(found)
+        for location in sorted(results.glob(f"tokenized/*/{glob.escape(shard)}{RECEIPT}")):
+            receipt = TokenizeReceipt.read(location)
             scope.documents += receipt.documents + receipt.held_out_documents
             scope.tokens += receipt.tokens + receipt.held_out_tokens
-            domains.add((found.parent.name, *_domain(shard)))
+            domains.add((location.parent.name, *_domain(shard)))
     _add_files(results, scope, domains, scope.retired)
     return scope
 
