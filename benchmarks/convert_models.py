@@ -62,7 +62,7 @@ def main() -> None:
             dist_checkpointing.save({"model": ours.sharded_state_dict()}, str(release))
             torch_dist.write_tracker(megatron, "release")
         else:
-            load_weights(ours, torch_dist.latest(megatron))
+            load_weights(ours, torch_dist.latest(megatron), architecture.vocab_size)
             for their, own in pairs(theirs, ours, architecture):
                 their.copy_(own)
             theirs.save_pretrained(target[0])

@@ -71,10 +71,10 @@ def announced(output: str) -> dict[str, int]:
     lines = iter(output.splitlines())
     jobs: dict[str, int] = {}
     for line in lines:
-        if line.split() == ["job", "count"]:
-            next(lines)
+        if line.split()[:2] in (["rule", "jobs"], ["job", "count"]):  # of this project's screen, of Snakemake's own
             while (words := next(lines).split()) and words[0] != "total":
-                jobs[words[0]] = int(words[1])
+                if words[1].isdigit():
+                    jobs[words[0]] = int(words[1])
             break
     return jobs
 

@@ -145,6 +145,11 @@ OTHERS = {
     "argument --logger: invalid choice: 'stages'",
     "LockException: Error: Directory cannot be locked",
     "No solution found",  # of uv
+    "salloc",
+    # Of parts that are put together.
+    "6.5 is not a whole number from 1 to 1e15",
+    "'demo_8k' does not match '^[A-Za-z0-9][A-Za-z0-9-]*$'",
+    "left alone in config/runs/…, since they are no part of a run",
     "Failed to fetch",
     "no YAML: … found character '\\t' that cannot start any token …, line 43",
     *(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES)),

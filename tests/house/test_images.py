@@ -163,5 +163,12 @@ def test_a_training_saves_with_the_packages_of_its_image_alone(training: Trainin
     assert result.returncode == 0, result.stdout + result.stderr
     assert (copy.output / "finished.json").exists()
     lines = [line for line in (result.stdout + result.stderr).splitlines() if line]
-    said = ("phase 1,", "index of the training sequences", "started at iteration 0", "iteration ")
+    said = (
+        "phase 1,",
+        "evaluating ",
+        "evaluated in ",
+        "index of the training sequences",
+        "started at iteration 0",
+        "iteration ",
+    )
     assert [line for line in lines if not line.startswith(said)] == [], "and no library says a word"

@@ -69,7 +69,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, tokenizer_model:
     shard = ["--shard", SHARD, "--jsonl", tmp_path / "shard.jsonl", "--merge-receipt", tmp_path / "merge.json"]
     tokenizer = ["--text-key", "text", "--tokenizer", "toy.01234567", "--tokenizer-model", tokenizer_model]
     prefix = ["--output-prefix", tmp_path / PREFIX]
-    check_screen(with_little_room("tokenize_shard.py", *shard, *tokenizer, *prefix), PREFIX, "make room there")
+    check_screen(with_little_room("tokenize_shard.py", *shard, *tokenizer, *prefix), SHARD, "make room there")
     converted = ["--source", llama, "--output", tmp_path / "converted"]
     check_screen(with_little_room("convert_checkpoint.py", *converted), f"{tmp_path}/converted", "make room there")
     assert sorted(tmp_path.iterdir()) == before
@@ -123,7 +123,7 @@ def test_a_taken_port_is_told() -> None:
         )
         environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
         result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    check_screen(result, "address already in use", f"127.0.0.1:{port}", "choose another MASTER_PORT")
+    check_screen(result, "Address already in use", f"127.0.0.1:{port}", "choose another MASTER_PORT")
 
 
 def test_the_screen_ends_with_what_failed(project: Project) -> None:

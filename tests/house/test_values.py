@@ -40,8 +40,8 @@ def example(inner: dict[str, Any], name: str = "") -> Any:
                 made["x"].pop(ONE_OF.get(name, ""), None)
         return made
     if kind == "array":
-        return [example(inner["items"])]
-    tried = {"string": TEXTS, "boolean": [True], "integer": [1], "number": [0.5, 1]}[kind]
+        return [example(inner["items"])] * inner.get("minItems", 1)
+    tried = {"string": TEXTS, "boolean": [True], "integer": [1, inner.get("minimum")], "number": [0.5, 1]}[kind]
     for value in tried:
         probe = {"properties": {"x": inner}}
         if not list(VALIDATOR(probe).iter_errors({"x": value})):
@@ -108,12 +108,13 @@ def test_a_whole_number_may_be_written_in_any_way(name: str) -> None:
     for path, inner in keys_of(schema(name)):
         if "integer" not in types_of(inner):
             continue
-        found = validate(placed(whole, path, 12.0), name, "file")
+        whole_number = max(12, inner.get("minimum", 0))
+        found = validate(placed(whole, path, float(whole_number)), name, "file")
         for key in path:
             found = found[key]
-        assert (found, type(found)) == (12, int), path
-        with pytest.raises(ConfigError, match=r"12\.5 is not a whole number from"):
-            validate(placed(whole, path, 12.5), name, "file")
+        assert (found, type(found)) == (whole_number, int), path
+        with pytest.raises(ConfigError, match=r"\.5 is not a whole number from"):
+            validate(placed(whole, path, whole_number + 0.5), name, "file")
         counted += 1
     assert counted >= 5
 

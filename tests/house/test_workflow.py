@@ -55,6 +55,8 @@ def test_a_run_accounts_for_every_document_and_learns(built: Project) -> None:
         "held_out": 0,
         "blank": 0,
         "rejected": 0,
+        "duplicates": 0,
+        "withdrawn": 0,
         "tokenized": 0,
     }
     assert sum(row["documents"] for row in summary["corpora"]) == tokenized

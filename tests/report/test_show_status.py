@@ -99,7 +99,8 @@ def test_of_a_store_each_receipt_is_read_once(azure: EmulatedAzure, built: Proje
     shown = status(built, "--results", "az://results/here")
     assert shown == status(built)
     of_runs, certificate, corpora, shards = 9, 1, 2, 4
-    asked = of_runs + certificate + corpora * (1 + 2) + shards  # of a corpus, its plan and two listings; receipts
+    orphans = 1 + corpora  # a listing of all, and each plan again
+    asked = of_runs + certificate + corpora * (1 + 2) + shards + orphans  # a plan and two listings; receipts
     assert azure.traffic.count(BLOB_HOST).requests == asked
 
 

@@ -116,7 +116,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     ("grid", "said"),
     [
         ({"training.learning_rat": [1e-3]}, "unknown key 'learning_rat'"),
-        ({"training.learning_rate": [1e-3, -1.0]}, "less than or equal to the minimum"),
+        ({"training.learning_rate": [1e-3, -1.0]}, "-1.0 is not a number above 0"),
         ({"training.learning_rate": []}, "grid.training.learning_rate"),
         ({}, "grid"),
         ({"lang_prob.xx": [0.5]}, "language 'xx' has no share"),

@@ -52,7 +52,7 @@ def test_killed_at_thirty_moments_the_results_are_the_same_bytes(tmp_path: Path,
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.monotonic() - start)
     expected = {path.name: path.read_bytes() for path in golden.iterdir()}
-    assert len(expected) == 8
+    assert len(expected) == 10
 
     moments = random.Random(0)
     deaths = [0, 0]

@@ -179,8 +179,9 @@ class Project:
         lines = iter(result.stdout.splitlines())
         counts = {}
         for line in lines:
-            if line.split()[:2] == ["rule", "jobs"]:
+            if line.split()[:2] in (["rule", "jobs"], ["job", "count"]):  # of this project's screen, of Snakemake's own
                 while (words := next(lines).split()) and words[0] != "total":
-                    counts[words[0]] = int(words[1])
+                    if words[1].isdigit():
+                        counts[words[0]] = int(words[1])
                 break
         return counts

@@ -13,9 +13,9 @@ from pretrain_llama.checkpoints.architecture import Architecture, read_architect
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import ConfigError
 from pretrain_llama.files import read_json
-from pretrain_llama.launch.megatron_lm import why_not
 from pretrain_llama.run.log_file import read_log
 from pretrain_llama.run.stages import check_stages, identified, stage_after
+from pretrain_llama.run.trainers import why_not
 from pretrain_llama.settings import RunSettings
 from pretrain_llama.training import new_rows, optimizer, step
 from pretrain_llama.training.model import build_model, transformer_config

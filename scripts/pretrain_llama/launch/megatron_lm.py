@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
-from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
 from pretrain_llama.checkpoints.torch_dist import iteration_of
 from pretrain_llama.mixture.outputs import positional
 from pretrain_llama.run.folder import RunFolder
@@ -81,23 +80,6 @@ def own_arguments(run: RunSettings, has_engine: bool) -> Arguments:
 def words(arguments: Arguments) -> list[str]:
     """Return arguments as a program gets them."""
     return [word for option, values in arguments.items() for word in (f"--{option}", *values)]
-
-
-def why_not(run: RunSettings, architecture: Architecture) -> str | None:
-    """Return why Megatron-LM's pretrain_gpt.py cannot train a run; None where it can.
-
-    It rotates in one way, and its arguments have no word for stages and for a rate of new rows: --decoupled-lr is of
-    the whole embedding and output layer.
-
-    Args:
-        run: run.yaml.
-        architecture: of the model.
-    """
-    if unlike := unlike_megatron_lm(architecture):
-        return f"it would rotate otherwise ({unlike})"
-    training = run["training"]
-    named = ["stages"] * bool(training["stages"]) + ["new_rows_rate"] * (training["new_rows_rate"] != 1)
-    return f"it has no {' and no '.join(named)}" if named else None
 
 
 def arguments_script(run: RunSettings, architecture: Architecture, probabilities: dict[str, float]) -> str:

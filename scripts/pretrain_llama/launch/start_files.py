@@ -8,6 +8,7 @@ import yaml
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.files import write_text
 from pretrain_llama.launch import azureml_job, megatron_lm, readme, slurm_script
+from pretrain_llama.run.trainers import why_not
 from pretrain_llama.settings import RunSettings
 
 NAMES = ("README.md", "launch.sh", "launch.sbatch", "job.yaml", ".amlignore", megatron_lm.FILE)
@@ -49,7 +50,7 @@ def write_launch_files(
     write_text(output / "launch.sbatch", slurm_script.script(name, run))
     write_text(output / "job.yaml", job)
     write_text(output / ".amlignore", azureml_job.IGNORED)
-    no_megatron_lm = megatron_lm.why_not(run, architecture)
+    no_megatron_lm = why_not(run, architecture)
     (output / megatron_lm.FILE).unlink(missing_ok=True)
     if not no_megatron_lm:
         write_text(output / megatron_lm.FILE, megatron_lm.arguments_script(run, architecture, probabilities))

@@ -21,7 +21,7 @@ from pretrain_llama.checkpoints.torch_dist import TorchDistTensors
 from pretrain_llama.configuration import load_run
 from pretrain_llama.errors import PretrainError, listed
 from pretrain_llama.files import read_json, sha256
-from pretrain_llama.launch.megatron_lm import FILE, why_not
+from pretrain_llama.launch.megatron_lm import FILE
 from pretrain_llama.launch.megatron_lm_check import parse
 from pretrain_llama.mixture import choices, signature
 from pretrain_llama.mixture.mixture import TrainingLength
@@ -33,6 +33,7 @@ from pretrain_llama.run.folder import mixture_path, read_manifest
 from pretrain_llama.run.history import History
 from pretrain_llama.run.identity import changed_parts, differences, identity, whole
 from pretrain_llama.run.sizes import process_count, training_sequences
+from pretrain_llama.run.trainers import why_not
 from pretrain_llama.tokenization.indexed import IndexedReader
 
 CHUNK_BYTES = 1 << 24

@@ -72,6 +72,23 @@ def check_trainer_settings(run: RunSettings, architecture: Architecture, where: 
         )
 
 
+def why_not(run: RunSettings, architecture: Architecture) -> str | None:
+    """Return why Megatron-LM's pretrain_gpt.py cannot train a run; None where it can.
+
+    It rotates in one way, and its arguments have no word for stages and for a rate of new rows: --decoupled-lr is of
+    the whole embedding and output layer.
+
+    Args:
+        run: run.yaml.
+        architecture: of the model.
+    """
+    if unlike := unlike_megatron_lm(architecture):
+        return f"it would rotate otherwise ({unlike})"
+    training = run["training"]
+    named = ["stages"] * bool(training["stages"]) + ["new_rows_rate"] * (training["new_rows_rate"] != 1)
+    return f"it has no {' and no '.join(named)}" if named else None
+
+
 def check_engine(run: RunSettings, where: Path) -> None:
     """Check that Transformer Engine is here where the trainer megatron_lm cannot do without.
 

@@ -83,7 +83,7 @@ def _find(path: str | Path) -> Plan | None:
     recorded = stores.find_json(path)
     bad = None if recorded is None else misfit(recorded, Plan)
     if recorded and not bad:
-        ranges = [part for shard in recorded["shards"] for part in shard["ranges"]]
+        ranges = [part for shard in live_shards(recorded).values() for part in shard["ranges"]]
         strange = [part for part in ranges if part["path"] not in recorded["files"]]
         strange += [
             part

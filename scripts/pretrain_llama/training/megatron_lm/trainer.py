@@ -101,6 +101,7 @@ class _Training:
         """Give Megatron-LM its arguments, from run.yaml and from where the training stands."""
         ranks = {"RANK": self._own.rank, "WORLD_SIZE": self._own.world_size, "LOCAL_RANK": self._own.local}
         os.environ |= {name: str(value) for name, value in ranks.items()}
+        os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")  # without which its parser refuses tensor parallelism
         cpu.install()
         datasets.utils.compile_helpers = lambda: None  # the wheel has them compiled, and no Makefile to do it by
         has_engine = importlib.util.find_spec("transformer_engine") is not None
