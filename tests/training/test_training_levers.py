@@ -43,6 +43,7 @@ PARALLEL: ParallelSettings = {
         (9, False, True, [FLASH, MATH]),
         (8, True, True, [MATH]),
         (None, False, False, [FLASH, EFFICIENT, MATH]),
+        (None, True, False, [FLASH, EFFICIENT, MATH]),
     ],
 )
 def test_attention_asks_for_the_fastest_kernel_of_the_gpu(

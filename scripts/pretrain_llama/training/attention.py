@@ -22,11 +22,11 @@ def kernels(capability: int | None, has_mask: bool, deterministic: bool = False)
 
     Args:
         capability: first number of the GPU's compute capability; None on a CPU.
-        has_mask: flash attention takes none.
+        has_mask: flash attention takes none on a GPU.
         deterministic: cuDNN's and the memory-efficient backward passes add in whatever order threads arrive.
     """
     cudnn = [SDPBackend.CUDNN_ATTENTION] if capability is not None and capability >= HOPPER else []
-    flash = [] if has_mask else [SDPBackend.FLASH_ATTENTION]
+    flash = [] if has_mask and capability is not None else [SDPBackend.FLASH_ATTENTION]
     if deterministic:
         return [*flash, SDPBackend.MATH]
     return [*cudnn, *flash, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from megatron.core.optimizer import MegatronOptimizer
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 
 def create_adam_state(optimizer: MegatronOptimizer) -> None:
@@ -22,6 +23,22 @@ def create_adam_state(optimizer: MegatronOptimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
+
+
+def load_without_steps() -> None:
+    """Patch line 1223, which Megatron-LM's loading goes by, to skip `step`: the checkpoint lacks it (KeyError)."""
+    DistributedOptimizer._set_main_param_and_optimizer_states = _set_main_param_and_optimizer_states
+
+
+@torch.no_grad()
+def _set_main_param_and_optimizer_states(
+    self: DistributedOptimizer, model_param: torch.nn.Parameter, tensors: dict[str, torch.Tensor]
+) -> None:
+    group, order = self.model_param_group_index_map[model_param]
+    main = self.optimizer.param_groups[group]["params"][order]
+    for name, target in {"param": main, **self.optimizer.state[main]}.items():
+        if name != "step":
+            target.copy_(tensors[name])
 
 
 def own_steps(optimizer: MegatronOptimizer) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
+from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
 from megatron.training import checkpointing, get_args
 from megatron.training import training as megatron_lm
 
@@ -24,6 +25,7 @@ from pretrain_llama.run.checkpoint_files import prune
 from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.history import History
 from pretrain_llama.run.timelines import Position
+from pretrain_llama.training.distributed_optimizer import load_without_steps
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
 from pretrain_llama.training.megatron_lm.steps import LOSS, ValidationBatches
@@ -75,6 +77,8 @@ class Hooks:
     def _get_megatron_optimizer(self, theirs: Callable, *args: Any, **named: Any) -> Any:
         optimizer = theirs(*args, **named)
         prepare(optimizer)
+        if USING_PYTORCH_OPTIMIZER:
+            load_without_steps()
         load = optimizer.load_state_dict
 
         def load_state_dict(saved: dict[str, Any]) -> None:
