@@ -49,7 +49,7 @@ def kept(prefix: str, output_prefix: Path) -> bytes | None:
     lengths = np.frombuffer(index, np.int32, counts.documents - len(dropped), HEADER.size)
     left = Counts(len(lengths), len(lengths), int(lengths.sum(dtype=np.int64)))
     if left != wanted:
-        without = f" ({left} without the copies that are dropped)" if dropped else ""
+        without = f" ({left} without the copies that are dropped)" if len(dropped) else ""
         raise DataError(
             f"the pair holds {counts}{without}, not those of {output_prefix.name}",
             where=prefix,
