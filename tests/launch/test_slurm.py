@@ -113,7 +113,8 @@ def test_a_run_through_slurm_makes_the_same_bytes(local: Project, built: Project
     assert by_slurm == made(local)
 
     assert submitted(local) == {}
-    assert submitted(built) == {"certify_tokenizer": 1, "merge_shard": 4, "tokenize_shard": 4, "check_mixture": 1}
+    once = dict.fromkeys(("certify_tokenizer", "find_duplicates", "check_mixture"), 1)
+    assert submitted(built) == {"merge_shard": 4, "tokenize_shard": 4} | once
     assert {job.state for job in slurm.jobs(built.folder)} == {"COMPLETED"}
 
 
@@ -137,7 +138,7 @@ def test_nothing_new_submits_nothing(built: Project) -> None:
 def test_a_new_vendor_file_submits_its_own_jobs(built: Project, tmp_path: Path) -> None:
     project = built.copied_to(tmp_path / "copy")
     project.vendor("en_books_tales/b.jsonl", jsonl(["A new tale, of one ship."]))
-    own = {"merge_shard": 1, "tokenize_shard": 1, "check_mixture": 1}
+    own = {"merge_shard": 1, "tokenize_shard": 1, "find_duplicates": 1, "check_mixture": 1}
     here = {"sign_data": 1, "check_conservation": 1, "compute_probabilities": 1, "plot_mixture": 1, "plot_documents": 1}
     assert project.pending(*SLURM, "mixture") == own | here
 
