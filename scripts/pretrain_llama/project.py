@@ -23,7 +23,7 @@ from pretrain_llama.run.sizes import check_sizes
 from pretrain_llama.run.trainers import check_trainer_settings
 from pretrain_llama.settings import ConfigSettings, EstimateSettings, ExpansionSettings, RunSettings
 from pretrain_llama.shards import copies, listing, plan
-from pretrain_llama.shards.planned import Plan
+from pretrain_llama.shards.planned import Plan, live_shards
 from pretrain_llama.shards.sources import TextSize
 from pretrain_llama.status.certificates import notices, notices_beforehand
 from pretrain_llama.stores import SourceFile
@@ -123,11 +123,7 @@ class Project:
     @cached_property
     def shard_bytes(self) -> dict[str, int]:
         """Bytes of jsonl that each planned shard has, by its name."""
-        return {
-            name: shard["bytes"]
-            for planned in self.plans.values()
-            for name, shard in zip(plan.shard_names(planned), planned["shards"], strict=True)
-        }
+        return {name: shard["bytes"] for planned in self.plans.values() for name, shard in live_shards(planned).items()}
 
     @cached_property
     def copies(self) -> copies.Copies:
