@@ -175,7 +175,7 @@ def test_the_store_holds_what_a_run_on_one_machine_makes(project: AzureProject, 
     assert not project.azure.refused
 
 
-def test_a_second_run_lists_twice_and_does_nothing(project: AzureProject) -> None:
+def test_a_second_run_lists_three_times_and_does_nothing(project: AzureProject) -> None:
     shutil.rmtree(project.folder / ".snakemake")
     tasks, known = project.azure.cluster.added_tasks, len(project.azure.traffic.requests(BLOB_HOST))
     result = project.snakemake()
@@ -183,8 +183,8 @@ def test_a_second_run_lists_twice_and_does_nothing(project: AzureProject) -> Non
     assert project.azure.cluster.added_tasks == tasks
     requests = [r["method"] + r["target"] for r in project.azure.traffic.requests(BLOB_HOST)[known:]]
     listed = [request for request in requests if "comp=list" in request]
-    assert len([request for request in listed if f"/{CONTAINER}?" in request]) == 2, listed
-    assert len(listed) == 2 + 5, "the results, and of them the receipts alone; the source of each corpus"
+    assert len([request for request in listed if f"/{CONTAINER}?" in request]) == 3, listed
+    assert len(listed) == 3 + 5, "the results, of them the receipts and the keys alone; the source of each corpus"
     assert len(requests) < 30, requests
 
 
