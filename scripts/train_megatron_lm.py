@@ -6,7 +6,6 @@
 Megatron-LM is megatron.training of megatron-core's wheel; no checkout is needed. Killed, the same command resumes.
 """
 
-import argparse
 from pathlib import Path
 
 from pretrain_llama.errors import run_program
@@ -15,28 +14,17 @@ from pretrain_llama.run.ranks import from_environment
 from pretrain_llama.run.start_checks import check_run
 from pretrain_llama.run.trainers import check_engine
 from pretrain_llama.training.laps import Laps
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run_folder", type=Path, help="folder that write_run_folder.py wrote")
-    parser.add_argument(
-        "--live-tensorboard",
-        type=Path,
-        metavar="FOLDER",
-        help="write TensorBoard's files to this folder, on a local disk, and copy them to "
-        "RUN_FOLDER/output/tensorboard, as train.py does",
-    )
-    return parser.parse_args()
+from pretrain_llama.training.starting import parse_args, set_up_cuda
 
 
 def main() -> None:
     laps = Laps()
-    args = parse_args()
+    args = parse_args(__doc__)
     own, folder = from_environment(), open_to_train(args.run_folder)
     check_run(folder, own, Path(__file__).name)
     check_engine(folder.run, folder.path)
     laps.end("checks")
+    set_up_cuda(folder)
     # torch takes seconds to import; --help does not wait for it, and what is refused is refused at once.
     from pretrain_llama.training.megatron_lm.trainer import train
 

@@ -18,15 +18,15 @@ from megatron.training.arguments import parse_and_validate_args, parse_args
 
 from pretrain_llama.checkpoints import torch_dist
 from pretrain_llama.errors import ConfigError, OperatorError
-from pretrain_llama.files import write_json
 from pretrain_llama.launch import megatron_lm
 from pretrain_llama.launch.megatron_lm_check import check_own_arguments
-from pretrain_llama.run.folder import FINISHED, UNFINISHED, RunFolder, check_not_rewritten
+from pretrain_llama.run.folder import RunFolder
 from pretrain_llama.run.history import History
 from pretrain_llama.run.phases import Phase, trained_after
 from pretrain_llama.run.ranks import Ranks
 from pretrain_llama.run.stages import stages
 from pretrain_llama.training.data.training_data import TrainingData, open_validation
+from pretrain_llama.training.ending import forget_end, record_end
 from pretrain_llama.training.laps import Laps
 from pretrain_llama.training.logging.figures import Figures
 from pretrain_llama.training.logging.logs import TrainingLog
@@ -101,7 +101,6 @@ class _Training:
         """Give Megatron-LM its arguments, from run.yaml and from where the training stands."""
         ranks = {"RANK": self._own.rank, "WORLD_SIZE": self._own.world_size, "LOCAL_RANK": self._own.local}
         os.environ |= {name: str(value) for name, value in ranks.items()}
-        os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")  # without which its parser refuses tensor parallelism
         cpu.install()
         datasets.utils.compile_helpers = lambda: None  # the wheel has them compiled, and no Makefile to do it by
         has_engine = importlib.util.find_spec("transformer_engine") is not None
@@ -128,8 +127,7 @@ class _Training:
         return TrainingLog(self._folder.output, point.logged if point else -1, every, live_tensorboard, name)
 
     def _note_start(self, kind: str, iteration: int, laps: Laps) -> None:
-        for name in (FINISHED, UNFINISHED):
-            (self._folder.output / name).unlink(missing_ok=True)
+        forget_end(self._folder.output)
         history = History(self._folder.output)
         laps.end("arguments")
         args = get_args()
@@ -222,19 +220,5 @@ def _command_line(words: list[str]) -> Iterator[None]:
 
 
 def _note_end(folder: RunFolder, reason: str | None) -> None:
-    """Record in a file that the training ended, or that the same command continues it.
-
-    Raises:
-        OperatorError: the run folder became another meanwhile.
-    """
-    newest, history = torch_dist.newest(folder.output / "checkpoints"), History(folder.output)
-    iteration = torch_dist.iteration_of(newest)
-    end = {"iteration": iteration, "checkpoint": str(newest.relative_to(folder.path))}
-    if iteration >= folder.training["iterations"]:
-        check_not_rewritten(folder)
-        history.note("finished", iteration=iteration)
-        write_json(folder.output / FINISHED, end)
-    else:
-        history.note("stopped", iteration=iteration, reason=reason)
-        write_json(folder.output / UNFINISHED, end | {"reason": reason})
-        print(f"{reason}: saved iteration {iteration}; the same command continues", flush=True)
+    checkpoints = folder.output / "checkpoints"
+    record_end(folder, checkpoints, torch_dist.iteration_of(torch_dist.newest(checkpoints)), reason)
