@@ -49,6 +49,9 @@ def test_each_launcher_starts_the_program_of_the_trainer(trainer: str, program: 
         check_program(run, "other.py", Path("folder"))
 
 
+STAGE = {"iterations": 1, "trains": "all", "learning_rate": 1e-3}
+
+
 @pytest.mark.parametrize(
     ("run", "said"),
     [
@@ -56,8 +59,16 @@ def test_each_launcher_starts_the_program_of_the_trainer(trainer: str, program: 
         (run_of(training={"reset_attention_mask": True}), "reset_attention_mask: true is not for trainer: megatron_lm"),
         (run_of(operation={"on_not_finite": "skip"}), "on_not_finite: skip is not for"),
         (run_of(operation={"on_spike": "rewind"}), "on_spike: rewind is not for"),
+        (
+            run_of(training={"stages": [STAGE]}),
+            r"stages: .*iterations.* is not for",
+        ),
+        (run_of(training={"new_rows_rate": 2.0}), r"new_rows_rate: 2\.0 is not for"),
+        (run_of(operation={"hooks": {"every_iterations": 1, "command": "true"}}), "set hooks: null, or trainer"),
+        (run_of(operation={"profile": {"iterations": [1, 2]}}), "profile: .* is not for"),
+        (run_of(operation={"deterministic": True}), "deterministic: true is not for"),
     ],
-    ids=["arguments", "masks", "not finite", "spikes"],
+    ids=["arguments", "masks", "not finite", "spikes", "stages", "new rows", "hooks", "traces", "determinism"],
 )
 def test_what_a_trainer_cannot_do_is_refused(run: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

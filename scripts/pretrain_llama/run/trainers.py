@@ -1,12 +1,13 @@
 """What trains a run, by `trainer` of run.yaml: which program, and what it cannot do."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pretrain_llama.checkpoints.architecture import Architecture
 from pretrain_llama.checkpoints.megatron_args import unlike_megatron_lm
-from pretrain_llama.errors import ConfigError, OperatorError
+from pretrain_llama.errors import ConfigError, OperatorError, shortened
 from pretrain_llama.settings import RunSettings
 
 OWN, MEGATRON_LM = "pretrain_llama", "megatron_lm"
@@ -60,9 +61,9 @@ def check_trainer_settings(run: RunSettings, architecture: Architecture, where: 
         if run[section][key] not in value:  # type: ignore[literal-required]
             found = run[section][key]  # type: ignore[literal-required]
             raise ConfigError(
-                f"{key}: {str(found).lower()} is not for trainer: {MEGATRON_LM}",
+                f"{key}: {_in_yaml(found)} is not for trainer: {MEGATRON_LM}",
                 where=f"{where}: {section}",
-                action=f"set {key}: {str(value[0]).lower()}, or trainer: {OWN}",
+                action=f"set {key}: {_in_yaml(value[0])}, or trainer: {OWN}",
             )
     if unlike := unlike_megatron_lm(architecture):
         raise ConfigError(
@@ -70,6 +71,10 @@ def check_trainer_settings(run: RunSettings, architecture: Architecture, where: 
             where=f"{where}: trainer",
             action=f"set trainer: {OWN}",
         )
+
+
+def _in_yaml(value: Any) -> str:
+    return value if isinstance(value, str) else shortened(json.dumps(value))
 
 
 def why_not(run: RunSettings, architecture: Architecture) -> str | None:
