@@ -56,7 +56,8 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as log:
         calls, found = judge(log)
     print(json.dumps(calls))
-    print("\n".join(found))
+    for fault in found:
+        print(fault)
     sys.exit(1 if found or not calls else 0)
 
 

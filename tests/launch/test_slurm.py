@@ -171,9 +171,10 @@ def test_a_job_that_always_fails_ends_the_run_with_its_log(built: Project, tmp_p
     result = project.snakemake(*SLURM, "--retries", "0", "mixture")
     said = result.stdout + result.stderr
     assert result.returncode != 0
-    assert "50 of 50 lines" in said
+    assert "so far 4 of 50 lines of en_books_tales_split_0003 are rejected" in said
+    assert said.count("\n  failed: tokenize_shard") == 1, "once, at the end"
     failed = tokenize_jobs(project, "en_books_tales_split_0003")
     assert [job.state for job in failed] == ["FAILED"]
-    logs = re.findall(r"Logfile (\S*/slurm_logs/rule_tokenize_shard/\S*/(\d+)\.log):", said)
+    logs = re.findall(r"  its log: (\S*/slurm_logs/rule_tokenize_shard/\S*/(\d+)\.log)\n", said)
     assert [int(number) for _, number in logs] == [job.id for job in failed]
     assert all("rule tokenize_shard" in Path(log).read_text() for log, _ in logs)

@@ -87,7 +87,8 @@ def _read(path: Path, lines: list[str], is_running: bool) -> NewestRun:
             started.pop(match[1], None)
             failed.pop(match[1], None)
     in_progress = [job for jobid, job in started.items() if jobid not in failed]
-    return NewestRun(path, is_running, in_progress, list(failed.values()))
+    once = {(job.rule, job.output): job for job in failed.values()}  # on Slurm, a job's own Snakemake tells it, too
+    return NewestRun(path, is_running, in_progress, list(once.values()))
 
 
 def _is_running(folder: Path) -> bool:
