@@ -26,7 +26,7 @@ class Texts:
         told, found = redacted(text)
         write_text(target, told)
         if found:
-            self._found[target.name] = found
+            self._found.setdefault(target.name, Counter()).update(found)
 
     def copy(self, source: Path, target: Path) -> None:
         """Copy a file with its mode, without secrets if it is a text; one that holds none byte by byte."""
