@@ -7,6 +7,7 @@ are that document.
 
 import json
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from pretrain_llama.files import read_json, write_text
 from pretrain_llama.names import HELD_OUT_SUFFIX, PREFIX_SUFFIX, parse_shard
 from pretrain_llama.receipts import MergedRange, MergeReceipt, Receipt, TokenizeReceipt
 from pretrain_llama.tokenization.certificate import Certificate
+from pretrain_llama.tokenization.keys import KEYS_SUFFIX
 
 COMMANDS = Path("commands.tsv")
 PAIR = Path("pair")
@@ -47,6 +49,7 @@ def write_tokenized(shard: str, tokenizer: str, prefix: str) -> None:
     """Write pairs of one document, to train on and held out, the receipt, and an empty quarantine."""
     for suffix in (PREFIX_SUFFIX, HELD_OUT_SUFFIX):
         write_pair(str(PAIR), str(Path(prefix).with_name(f"{shard}{suffix}")))
+        Path(prefix).with_name(f"{shard}{suffix}{KEYS_SUFFIX}").write_bytes(bytes(16))
     Path(f"{prefix}.rejected.jsonl").touch()
     counts = {"lines": 2, "documents": 1, "sequences": 1, "tokens": TOKENS}
     counts |= {"held_out_documents": 1, "held_out_tokens": TOKENS}
@@ -126,13 +129,16 @@ PROGRAMS: dict[str, Callable[[dict[str, str]], None]] = {
 
 def options(words: list[str]) -> dict[str, str]:
     """Return the options of a command line by name; a word that belongs to none is the folder."""
-    found, words = {}, iter(words)
-    for word in words:
+    found, left = {}, deque(words)
+    while left:
+        word = left.popleft()
         if not word.startswith("--"):
             found["folder"] = word
             continue
         name, equals, value = word.removeprefix("--").partition("=")
-        found[name] = value if equals else next(words)
+        if not equals and left and not left[0].startswith("--"):  # an option may have no value
+            value = left.popleft()
+        found[name] = value
     return found
 
 
